@@ -1,0 +1,19 @@
+"""The one exception that reaches the user. This module imports nothing."""
+
+
+class MinirunError(Exception):
+    """A failure that a person can act on.
+
+    `message` says what was being done, on what, and why it failed, in one sentence without a final full stop. `hint`
+    says what to do about it; it may be empty. `exit_code` follows Docker: 125 when minirun itself failed, 126 when
+    the command cannot be executed, 127 when it does not exist, 1 for commands that only manage containers.
+    """
+
+    def __init__(self, message: str, hint: str = "", exit_code: int = 125) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.exit_code = exit_code
+
+    def __str__(self) -> str:
+        return self.message

@@ -1,0 +1,201 @@
+"""Watching the kernel being asked: operations, the steps they belong to, and the tracer that hears of both.
+
+A function that asks the kernel for something is an *operation*; a *step* says why a group of them happens:
+
+    with step("give the container its own /proc", topic="procfs", why="It shows its processes only."):
+        mount("proc", target, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+With no tracer an operation costs one test for None. Processes that minirun forks inherit the tracer; in them it sends
+each event over a socket to the process that prints (see `forward_to`), so the story is whole.
+
+Step titles are imperative phrases without a capital: an error that passes through a step is reported as
+"cannot <title>: <reason>", so one text serves the reader of the code, of the trace and of the error.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from time import monotonic_ns
+
+from minirun.errors import MinirunError
+from minirun.model.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Any, Literal, ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+
+
+class Event(Record):
+    """One operation that the kernel was asked for.
+
+    `arguments` maps parameter names to text; `error` is an errno name such as "EPERM" or empty; times are nanoseconds
+    of CLOCK_MONOTONIC; `steps` are the (title, topic, why) triples it happened in, outermost first; `process` says
+    who asked ("minirun", "container", "network helper", ...).
+    """
+
+    process: str
+    pid: int
+    steps: tuple[tuple[str, str, str], ...]
+    operation: str
+    arguments: dict[str, str]
+    result: str
+    error: str
+    started_ns: int
+    duration_ns: int
+    man: str
+    shell: str
+
+
+_tracer: Callable[[Event], None] | None = None
+_process = "minirun"
+_steps: list[tuple[str, str, str]] = []
+
+
+def set_tracer(tracer: Callable[[Event], None] | None) -> None:
+    """Send every further operation of this process, and of those it forks, to `tracer`; None ends it."""
+    global _tracer
+    _tracer = tracer
+
+
+def tracing() -> bool:
+    """Say whether anybody watches; for work that is done only to be shown."""
+    return _tracer is not None
+
+
+def name_process(name: str) -> None:
+    """Name this process in the events it emits."""
+    global _process
+    _process = name
+
+
+def emit(
+    operation: str,
+    arguments: dict[str, str],
+    result: str = "",
+    error: str = "",
+    *,
+    man: str = "",
+    shell: str = "",
+    started_ns: int = 0,
+) -> None:
+    """Report an operation that this process did not call through `@operation` (a library or a C program did it)."""
+    if _tracer is not None:
+        now = monotonic_ns()
+        started = started_ns or now
+        event = Event(
+            _process,
+            os.getpid(),
+            tuple(_steps),
+            operation,
+            arguments,
+            result,
+            error,
+            started,
+            now - started,
+            man,
+            shell,
+        )
+        _tracer(event)
+
+
+def operation(man: str, shell: str = "", **show: Callable[[Any], str]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Mark a function as something asked of the kernel.
+
+    `man` names the manual page, "mount(2)"; `shell` is the equivalent shell line with {parameter} places, or empty
+    where there is none. `show` gives, by parameter name, a function that turns the argument into text (flag names,
+    for example); other arguments are shown by `str`.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        code = function.__code__
+        positional = code.co_varnames[: code.co_argcount]
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        defaults = dict(zip(reversed(positional), reversed(function.__defaults__ or ()), strict=False))
+        defaults.update(function.__kwdefaults__ or {})
+
+        def traced(*args: P.args, **kwargs: P.kwargs) -> R:
+            if _tracer is None:
+                return function(*args, **kwargs)
+            values = defaults | dict(zip(names, args, strict=False)) | kwargs
+            texts = {n: show[n](values[n]) if n in show else str(values[n]) for n in names if n in values}
+            started = monotonic_ns()
+            try:
+                result = function(*args, **kwargs)
+            except OSError as error:
+                name = errno.errorcode.get(error.errno or 0, "error")
+                emit(function.__name__, texts, "", name, man=man, shell=shell, started_ns=started)
+                raise
+            text = "" if result is None else str(result)
+            emit(function.__name__, texts, text, man=man, shell=shell, started_ns=started)
+            return result
+
+        traced.__name__ = function.__name__
+        traced.__doc__ = function.__doc__
+        return traced
+
+    return decorate
+
+
+class step:  # noqa: N801 - reads as a statement: with step("..."):
+    """A titled group of operations; a context manager.
+
+    `topic` names the chapter of the explanation it belongs to ("procfs", "overlayfs", "cgroup"); `why` is one
+    sentence. An OSError that leaves the block becomes a MinirunError "cannot <title>: <reason>"; `hint` and
+    `exit_code` go with it.
+    """
+
+    __slots__ = ("exit_code", "hint", "title", "topic", "why")
+
+    def __init__(self, title: str, topic: str = "", why: str = "", hint: str = "", exit_code: int = 125) -> None:
+        self.title = title
+        self.topic = topic
+        self.why = why
+        self.hint = hint
+        self.exit_code = exit_code
+
+    def __enter__(self) -> step:
+        _steps.append((self.title, self.topic, self.why))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> Literal[False]:
+        _steps.pop()
+        if isinstance(error, OSError):
+            raise MinirunError(f"cannot {self.title}: {reason_of(error)}", self.hint, self.exit_code) from error
+        return False
+
+
+def reason_of(error: OSError) -> str:
+    """Say in one clause why a call failed: "mount proc on /x/proc: Operation not permitted"."""
+    subject = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+    return f"{subject} (with {error.filename2})" if error.filename2 else subject
+
+
+def forward_to(channel: socket.socket) -> Callable[[Event], None]:
+    """Return a tracer that sends each event as one JSON datagram over `channel` to the process that prints."""
+    import json
+
+    def send(event: Event) -> None:
+        try:
+            channel.send(json.dumps(event.as_dict()).encode())
+        except OSError:
+            pass  # whoever watched has gone; the work itself must not fail for it
+
+    return send
+
+
+def event_from_json(text: str | bytes) -> Event:
+    """Read an event that `forward_to` has sent."""
+    import json
+
+    fields = json.loads(text)
+    fields["steps"] = tuple((title, topic, why) for title, topic, why in fields["steps"])
+    return Event(**fields)

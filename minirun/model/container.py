@@ -1,0 +1,143 @@
+"""What a user asks for (RunRequest), what minirun remembers (ContainerRecord) and how a container ended
+(ExitStatus)."""
+
+from __future__ import annotations
+
+from minirun.model.network import Endpoint, PortMapping
+from minirun.model.record import Record
+from minirun.model.resources import Resources
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class VolumeMount(Record):
+    """One `-v`, `--mount` or `--tmpfs`: `kind` is "bind", "volume" or "tmpfs".
+
+    `source` is an absolute host path (bind), a volume's name ("" for an anonymous one) or "" (tmpfs). `create_source`
+    makes a missing bind source, as `-v` does and `--mount` does not. `options` are further mount options ("size=64m",
+    "rshared").
+    """
+
+    kind: str
+    target: str
+    source: str = ""
+    read_only: bool = False
+    create_source: bool = False
+    copy_up: bool = True
+    options: tuple[str, ...] = ()
+
+
+class Ulimit(Record):
+    """One `--ulimit name=soft:hard`; the name is the kernel's without RLIMIT_, in lower case."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+class RunRequest(Record):
+    """Everything that `create` and `run` can be told about a container, already parsed and checked for form.
+
+    `command` None means the image's CMD; `entrypoint` None means the image's ENTRYPOINT, () means none at all.
+    `environment` holds NAME=VALUE. `seccomp` is "" for the default filter, "unconfined", or the text of a JSON profile.
+    `network` is "bridge", "none", "host" or "container:ID". `stop_timeout` is seconds.
+    """
+
+    image: str
+    command: tuple[str, ...] | None = None
+    name: str = ""
+    entrypoint: tuple[str, ...] | None = None
+    environment: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    working_dir: str = ""
+    user: str = ""
+    group_add: tuple[str, ...] = ()
+    hostname: str = ""
+    domainname: str = ""
+    tty: bool = False
+    open_stdin: bool = False
+    detach: bool = False
+    auto_remove: bool = False
+    init: bool = False
+    stop_signal: str = ""
+    stop_timeout: int | None = None
+    network: str = "bridge"
+    ports: tuple[PortMapping, ...] = ()
+    publish_all: bool = False
+    expose: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    extra_hosts: tuple[str, ...] = ()
+    mounts: tuple[VolumeMount, ...] = ()
+    read_only: bool = False
+    shm_size: int = 64 << 20
+    devices: tuple[str, ...] = ()
+    resources: Resources = Resources()
+    ulimits: tuple[Ulimit, ...] = ()
+    oom_score_adj: int = 0
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    privileged: bool = False
+    no_new_privileges: bool = False
+    seccomp: str = ""
+    unmask_paths: bool = False
+    sysctls: dict[str, str] = {}
+    pid_mode: str = ""
+    ipc_mode: str = ""
+    uts_mode: str = ""
+    cgroupns_mode: str = ""
+    log_driver: str = "json-file"
+    log_opts: dict[str, str] = {}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> RunRequest:
+        """Read back what `as_dict` gave and `json` stored."""
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+        values["ports"] = tuple(PortMapping.from_dict(port) for port in fields["ports"])
+        values["mounts"] = tuple(VolumeMount(**m | {"options": tuple(m["options"])}) for m in fields["mounts"])
+        values["ulimits"] = tuple(Ulimit(**ulimit) for ulimit in fields["ulimits"])
+        values["resources"] = Resources(**fields["resources"])
+        return cls(**values)
+
+
+class ExitStatus(Record):
+    """How the container's first process ended. `code` is 128+n for signal n; times are seconds since the epoch."""
+
+    code: int
+    signal: int = 0
+    oom_killed: bool = False
+    finished_at: float = 0.0
+    error: str = ""
+
+
+class ContainerRecord(Record):
+    """What Docker's meaning of a container adds to the runtime's: kept in root/containers/ID/record.json until `rm`.
+
+    `image_id` is the config digest ("sha256:..."); `command` is what runs, ENTRYPOINT and CMD joined; `started_at` is
+    0.0 until the first start. Whether it runs now is not written here: the monitor's lock says so.
+    """
+
+    id: str
+    name: str
+    image: str
+    image_id: str
+    command: tuple[str, ...]
+    created_at: float
+    request: RunRequest
+    started_at: float = 0.0
+    pid: int = 0
+    endpoint: Endpoint | None = None
+    anonymous_volumes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> ContainerRecord:
+        values = dict(fields)
+        values["command"] = tuple(fields["command"])
+        values["anonymous_volumes"] = tuple(fields.get("anonymous_volumes", ()))
+        values["request"] = RunRequest.from_dict(fields["request"])
+        if fields.get("endpoint"):
+            values["endpoint"] = Endpoint.from_dict(fields["endpoint"])
+        return cls(**values)

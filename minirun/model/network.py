@@ -1,0 +1,48 @@
+"""Networks, the endpoints that attach containers to them, and published ports."""
+
+from __future__ import annotations
+
+from minirun.model.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class PortMapping(Record):
+    """One published port. `host_port` 0 asks for a free one; `host_ip` "" is every IPv4 address of the host."""
+
+    container_port: int
+    host_port: int = 0
+    host_ip: str = ""
+    protocol: str = "tcp"
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> PortMapping:
+        return cls(**fields)
+
+
+class Network(Record):
+    """A network: its bridge interface, subnet ("10.88.0.0/16") and gateway (the bridge's own address)."""
+
+    name: str
+    bridge: str
+    subnet: str
+    gateway: str
+
+
+class Endpoint(Record):
+    """A container's place in a network: what was wired, and all that is needed to unwire it."""
+
+    network: str
+    address: str
+    prefix_length: int
+    gateway: str
+    mac: str
+    veth: str
+    ports: tuple[PortMapping, ...] = ()
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Endpoint:
+        ports = tuple(PortMapping.from_dict(port) for port in fields.pop("ports", ()))
+        return cls(**fields, ports=ports)
