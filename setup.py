@@ -1,0 +1,49 @@
+"""Build what Python alone cannot be: two cffi modules and two small static programs.
+
+Everything else about the package is declared in pyproject.toml. `pip install .` runs this file; developers run
+`scripts/build`, which does the same in place and only for what has changed.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from glob import glob
+
+from setuptools import setup
+from setuptools.command.build_ext import build_ext
+
+CFFI_MODULES = ["minirun/kernel/native_build.py:ffi", "minirun/kernel/seccomp_build.py:ffi"]
+PROGRAMS = ["init", "monitor"]
+
+# Static, because they are executed where no host library can be found: inside the container's root file system.
+PROGRAM_FLAGS = ["-std=gnu11", "-O2", "-static", "-Wall", "-Wextra", "-Werror"]
+
+
+class BuildNative(build_ext):
+    """Build the cffi modules as setuptools does, and the programs of minirun/native beside them."""
+
+    def run(self) -> None:
+        super().run()
+        in_place = self.inplace or self.editable_mode
+        folder = os.path.join("" if in_place else self.build_lib, "minirun", "native", "bin")
+        self.mkpath(folder)
+        for name in (name for name in PROGRAMS if os.path.exists(f"minirun/native/{name}.c")):
+            self.build_program(name, os.path.join(folder, name))
+
+    def build_program(self, name: str, target: str) -> None:
+        """Compile minirun/native/NAME.c into `target`, unless that is newer than every source."""
+        source = f"minirun/native/{name}.c"
+        newest = max(os.path.getmtime(path) for path in [source, *glob("minirun/native/*.h"), __file__])
+        if not self.force and os.path.exists(target) and os.path.getmtime(target) > newest:
+            return
+        command = [*shlex.split(os.environ.get("CC", "cc")), *PROGRAM_FLAGS, "-o", target, source]
+        self.announce(shlex.join(command), level=2)
+        subprocess.run(command, check=True)
+
+
+setup(
+    cffi_modules=[module for module in CFFI_MODULES if os.path.exists(module.partition(":")[0])],
+    cmdclass={"build_ext": BuildNative},
+)
