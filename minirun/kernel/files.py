@@ -1,0 +1,59 @@
+"""Writes to the kernel's own file systems: /proc, /sys and cgroupfs, and what is read back from them."""
+
+from __future__ import annotations
+
+import os
+
+from minirun.kernel.trace import operation
+
+
+@operation(man="proc(5)", shell="echo '{text}' > {path}")
+def write(path: str, text: str) -> None:
+    """Write `text` to a file of /proc, /sys or cgroupfs in one write(2), as their handlers demand.
+
+    Raises OSError with the path as its filename.
+    """
+    file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(file, text.encode())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, f"write '{text}' to {path}") from None
+    finally:
+        os.close(file)
+
+
+def read(path: str) -> str:
+    """Return the whole text of a (small) file of /proc, /sys or cgroupfs. Raises OSError."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts = []
+        while part := os.read(file, 65536):
+            parts.append(part)
+        return b"".join(parts).decode(errors="surrogateescape")
+    finally:
+        os.close(file)
+
+
+@operation(man="mkdir(2)", shell="mkdir {path}")
+def make_directory(path: str, mode: int = 0o755) -> None:
+    """Make one folder; in cgroupfs that makes a cgroup. Raises OSError."""
+    os.mkdir(path, mode)
+
+
+@operation(man="rmdir(2)", shell="rmdir {path}")
+def remove_directory(path: str) -> None:
+    """Remove one empty folder; in cgroupfs that removes a cgroup. Raises OSError."""
+    os.rmdir(path)
+
+
+@operation(man="mknod(2)", shell="mknod -m {mode} {path} {kind} {major} {minor}", mode=lambda mode: f"{mode:o}")
+def make_device(path: str, kind: str, major: int, minor: int, mode: int = 0o666, directory: int | None = None) -> None:
+    """Make a device node; `kind` is "c" (character), "b" (block) or "p" (fifo). Raises OSError."""
+    formats = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
+    os.mknod(path, formats[kind] | mode, os.makedev(major, minor), dir_fd=directory)
+
+
+@operation(man="symlink(2)", shell="ln -s {target} {path}")
+def make_symlink(target: str, path: str, directory: int | None = None) -> None:
+    """Make a symbolic link. Raises OSError."""
+    os.symlink(target, path, dir_fd=directory)

@@ -1,0 +1,167 @@
+"""Mounts: mount(2) as everybody knows it, and the newer calls that work on file descriptors instead of paths."""
+
+from __future__ import annotations
+
+import os
+
+from minirun.kernel._native import lib
+from minirun.kernel.process import check
+from minirun.kernel.trace import operation
+
+# Options of mount(8) with the flag each sets (or, for the second table, clears), as runtime-spec config.md lists them.
+SETS_FLAG: dict[str, int] = {
+    "ro": lib.MS_RDONLY,
+    "nosuid": lib.MS_NOSUID,
+    "nodev": lib.MS_NODEV,
+    "noexec": lib.MS_NOEXEC,
+    "sync": lib.MS_SYNCHRONOUS,
+    "remount": lib.MS_REMOUNT,
+    "mand": lib.MS_MANDLOCK,
+    "dirsync": lib.MS_DIRSYNC,
+    "noatime": lib.MS_NOATIME,
+    "nodiratime": lib.MS_NODIRATIME,
+    "nosymfollow": lib.MS_NOSYMFOLLOW,
+    "bind": lib.MS_BIND,
+    "rbind": lib.MS_BIND | lib.MS_REC,
+    "relatime": lib.MS_RELATIME,
+    "strictatime": lib.MS_STRICTATIME,
+    "lazytime": lib.MS_LAZYTIME,
+    "silent": lib.MS_SILENT,
+}
+CLEARS_FLAG: dict[str, int] = {
+    "rw": lib.MS_RDONLY,
+    "suid": lib.MS_NOSUID,
+    "dev": lib.MS_NODEV,
+    "exec": lib.MS_NOEXEC,
+    "async": lib.MS_SYNCHRONOUS,
+    "nomand": lib.MS_MANDLOCK,
+    "atime": lib.MS_NOATIME,
+    "diratime": lib.MS_NODIRATIME,
+    "symfollow": lib.MS_NOSYMFOLLOW,
+    "norelatime": lib.MS_RELATIME,
+    "nostrictatime": lib.MS_STRICTATIME,
+    "nolazytime": lib.MS_LAZYTIME,
+    "loud": lib.MS_SILENT,
+    "defaults": 0,
+}
+PROPAGATION: dict[str, int] = {
+    "private": lib.MS_PRIVATE,
+    "rprivate": lib.MS_PRIVATE | lib.MS_REC,
+    "slave": lib.MS_SLAVE,
+    "rslave": lib.MS_SLAVE | lib.MS_REC,
+    "shared": lib.MS_SHARED,
+    "rshared": lib.MS_SHARED | lib.MS_REC,
+    "unbindable": lib.MS_UNBINDABLE,
+    "runbindable": lib.MS_UNBINDABLE | lib.MS_REC,
+}
+# Attributes that mount_setattr(2) can apply to a whole tree of mounts: "rro" makes every mount below read-only, too.
+# The first number is what is set, the second what is cleared.
+RECURSIVE_ATTRIBUTES: dict[str, tuple[int, int]] = {
+    "rro": (lib.MOUNT_ATTR_RDONLY, 0),
+    "rrw": (0, lib.MOUNT_ATTR_RDONLY),
+    "rnosuid": (lib.MOUNT_ATTR_NOSUID, 0),
+    "rsuid": (0, lib.MOUNT_ATTR_NOSUID),
+    "rnodev": (lib.MOUNT_ATTR_NODEV, 0),
+    "rdev": (0, lib.MOUNT_ATTR_NODEV),
+    "rnoexec": (lib.MOUNT_ATTR_NOEXEC, 0),
+    "rexec": (0, lib.MOUNT_ATTR_NOEXEC),
+    "rnodiratime": (lib.MOUNT_ATTR_NODIRATIME, 0),
+    "rdiratime": (0, lib.MOUNT_ATTR_NODIRATIME),
+    "rrelatime": (lib.MOUNT_ATTR_RELATIME, lib.MOUNT_ATTR__ATIME),
+    "rnorelatime": (lib.MOUNT_ATTR_STRICTATIME, lib.MOUNT_ATTR__ATIME),
+    "rnoatime": (lib.MOUNT_ATTR_NOATIME, lib.MOUNT_ATTR__ATIME),
+    "ratime": (lib.MOUNT_ATTR_RELATIME, lib.MOUNT_ATTR__ATIME),
+    "rstrictatime": (lib.MOUNT_ATTR_STRICTATIME, lib.MOUNT_ATTR__ATIME),
+    "rnostrictatime": (lib.MOUNT_ATTR_RELATIME, lib.MOUNT_ATTR__ATIME),
+    "rnosymfollow": (lib.MOUNT_ATTR_NOSYMFOLLOW, 0),
+    "rsymfollow": (0, lib.MOUNT_ATTR_NOSYMFOLLOW),
+}
+
+
+def flag_names(flags: int) -> str:
+    """Show mount flags as mount(2) writes them: "MS_NOSUID|MS_NODEV"."""
+    names = [f"MS_{name}" for name in _FLAG_NAMES if flags & getattr(lib, f"MS_{name}")]
+    return "|".join(names) or "0"
+
+
+_FLAG_NAMES = (
+    "RDONLY NOSUID NODEV NOEXEC SYNCHRONOUS REMOUNT MANDLOCK DIRSYNC NOATIME NODIRATIME NOSYMFOLLOW BIND MOVE REC "
+    "SILENT UNBINDABLE PRIVATE SLAVE SHARED RELATIME STRICTATIME LAZYTIME"
+).split()
+
+
+@operation(man="mount(2)", shell="mount -t {fstype} -o {options} {source} {target}", flags=flag_names)
+def mount(source: str, target: str, fstype: str, flags: int = 0, options: str = "") -> None:
+    """Mount a file system of type `fstype` on `target`. Raises OSError that tells source and target."""
+    result = lib.minirun_mount(os.fsencode(source), os.fsencode(target), fstype.encode(), flags, os.fsencode(options))
+    details = f" ({options})" if options and len(options) < 200 else ""
+    check(result, f"mount {fstype} on {target}{details}")
+
+
+@operation(man="mount(2)", shell="mount -o bind {source} {target}", flags=flag_names)
+def bind(source: str, target: str, flags: int = 0) -> None:
+    """Make the tree at `source` visible at `target`, too; flags may add MS_REC. Raises OSError."""
+    result = lib.minirun_mount(os.fsencode(source), os.fsencode(target), b"", lib.MS_BIND | flags, b"")
+    check(result, f"bind {source} to {target}")
+
+
+@operation(man="mount(2)", shell="mount -o remount,bind,{flags} {target}", flags=flag_names)
+def remount_bind(target: str, flags: int) -> None:
+    """Change the per-mount flags of a bind mount. Raises OSError."""
+    result = lib.minirun_mount(b"", os.fsencode(target), b"", lib.MS_BIND | lib.MS_REMOUNT | flags, b"")
+    check(result, f"remount {target} with {flag_names(flags)}")
+
+
+@operation(man="mount(2)", shell="mount --make-{flags} {target}", flags=flag_names)
+def set_propagation(target: str, flags: int) -> None:
+    """Say which mounts are passed on to and from the peers of `target` (mount_namespaces(7)). Raises OSError."""
+    check(lib.minirun_mount(b"", os.fsencode(target), b"", flags, b""), f"propagation of {target}")
+
+
+@operation(man="umount2(2)", shell="umount -l {target}")
+def unmount_lazily(target: str) -> None:
+    """Take `target` out of the tree now; it is freed when nobody uses it (MNT_DETACH). Raises OSError."""
+    check(lib.minirun_umount2(os.fsencode(target), lib.MNT_DETACH | lib.UMOUNT_NOFOLLOW), f"unmount {target}")
+
+
+@operation(man="pivot_root(2)", shell="pivot_root {new_root} {put_old}")
+def pivot_root(new_root: str, put_old: str) -> None:
+    """Make `new_root` the root of this mount namespace and stack the old one on `put_old`. Raises OSError."""
+    check(lib.minirun_pivot_root(os.fsencode(new_root), os.fsencode(put_old)), f"pivot_root to {new_root}")
+
+
+@operation(man="open_tree(2)")
+def clone_tree(directory: int, path: str, recursive: bool = False) -> int:
+    """Return a detached copy of the mount at `path`, as a file descriptor: a bind mount that is nowhere yet.
+
+    `path` "" is the file behind `directory` itself. Raises OSError.
+    """
+    flags = lib.OPEN_TREE_CLONE | lib.OPEN_TREE_CLOEXEC | (lib.AT_RECURSIVE if recursive else 0)
+    flags |= 0 if path else lib.AT_EMPTY_PATH
+    return check(lib.minirun_open_tree(directory, os.fsencode(path), flags), f"copy the mount of {path or 'a file'}")
+
+
+@operation(man="move_mount(2)")
+def attach_tree(tree: int, target: int, subject: str = "") -> None:
+    """Attach a detached mount to the file behind `target`; no path is looked up, so none can be swapped. Raises OSError."""
+    flags = lib.MOVE_MOUNT_F_EMPTY_PATH | lib.MOVE_MOUNT_T_EMPTY_PATH
+    check(lib.minirun_move_mount(tree, b"", target, b"", flags), f"mount on {subject}")
+
+
+@operation(man="mount_setattr(2)")
+def set_attributes(
+    directory: int, path: str, attributes: int, clear: int = 0, recursive: bool = False, userns_fd: int = -1
+) -> None:
+    """Set and clear attributes of the mount at `path`, and with `recursive` of all below. Raises OSError."""
+    flags = (lib.AT_RECURSIVE if recursive else 0) | (0 if path else lib.AT_EMPTY_PATH)
+    result = lib.minirun_mount_setattr(directory, os.fsencode(path), flags, attributes, clear, 0, userns_fd)
+    check(result, f"attributes of {path or 'a mount'}")
+
+
+def file_system_type(fd: int) -> int:
+    """Return the magic number of the file system that the open file lives on (statfs(2)). Raises OSError."""
+    from minirun.kernel._native import ffi
+
+    kind = ffi.new("uint64_t *")
+    check(lib.minirun_fstatfs_type(fd, kind), "statfs")
+    return int(kind[0])

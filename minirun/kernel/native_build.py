@@ -1,0 +1,179 @@
+"""Builds minirun.kernel._native: the system calls that Python's standard library lacks, and the kernel's constants.
+
+This is cffi in out-of-line API mode: a C compiler reads the kernel's own headers at build time, so no number is copied
+by hand, and importing the result costs about a millisecond (the ABI mode would parse the declarations at every start).
+
+Each wrapper returns a non-negative result or a negative errno: errno itself would be lost when Python takes its lock back.
+"""
+
+from __future__ import annotations
+
+from cffi import FFI
+
+CONSTANTS = """
+    CLONE_NEWNS CLONE_NEWUTS CLONE_NEWIPC CLONE_NEWUSER CLONE_NEWPID CLONE_NEWNET CLONE_NEWCGROUP CLONE_NEWTIME
+    CLONE_PIDFD CLONE_PARENT
+    MS_RDONLY MS_NOSUID MS_NODEV MS_NOEXEC MS_SYNCHRONOUS MS_REMOUNT MS_MANDLOCK MS_DIRSYNC MS_NOATIME MS_NODIRATIME
+    MS_NOSYMFOLLOW MS_BIND MS_MOVE MS_REC MS_SILENT MS_UNBINDABLE MS_PRIVATE MS_SLAVE MS_SHARED MS_RELATIME
+    MS_STRICTATIME MS_LAZYTIME MNT_DETACH UMOUNT_NOFOLLOW
+    OPEN_TREE_CLONE OPEN_TREE_CLOEXEC AT_RECURSIVE AT_EMPTY_PATH AT_SYMLINK_NOFOLLOW AT_NO_AUTOMOUNT
+    MOVE_MOUNT_F_EMPTY_PATH MOVE_MOUNT_T_EMPTY_PATH
+    MOUNT_ATTR_RDONLY MOUNT_ATTR_NOSUID MOUNT_ATTR_NODEV MOUNT_ATTR_NOEXEC MOUNT_ATTR__ATIME MOUNT_ATTR_RELATIME
+    MOUNT_ATTR_NOATIME MOUNT_ATTR_STRICTATIME MOUNT_ATTR_NODIRATIME MOUNT_ATTR_IDMAP MOUNT_ATTR_NOSYMFOLLOW
+    RESOLVE_NO_XDEV RESOLVE_NO_MAGICLINKS RESOLVE_NO_SYMLINKS RESOLVE_BENEATH RESOLVE_IN_ROOT
+    PR_SET_NAME PR_SET_DUMPABLE PR_SET_PDEATHSIG PR_SET_NO_NEW_PRIVS PR_SET_CHILD_SUBREAPER
+    PR_SET_KEEPCAPS PR_CAP_AMBIENT PR_CAP_AMBIENT_RAISE PR_CAP_AMBIENT_CLEAR_ALL PR_CAPBSET_READ PR_CAPBSET_DROP
+    F_ADD_SEALS F_SEAL_SEAL F_SEAL_SHRINK F_SEAL_GROW F_SEAL_WRITE
+    PROC_SUPER_MAGIC SYSFS_MAGIC CGROUP2_SUPER_MAGIC CGROUP_SUPER_MAGIC OVERLAYFS_SUPER_MAGIC TMPFS_MAGIC
+    IOPRIO_WHO_PROCESS
+""".split()
+
+DECLARATIONS = """
+    int minirun_clone3(uint64_t flags, int cgroup_fd, int exit_signal, int *pidfd);
+    int minirun_unshare(int flags);
+    int minirun_setns(int fd, int flags);
+    int minirun_mount(const char *source, const char *target, const char *fstype, unsigned long flags, const char *data);
+    int minirun_umount2(const char *target, int flags);
+    int minirun_pivot_root(const char *new_root, const char *put_old);
+    int minirun_open_tree(int dirfd, const char *path, unsigned int flags);
+    int minirun_move_mount(int from_fd, const char *from, int to_fd, const char *to, unsigned int flags);
+    int minirun_mount_setattr(int dirfd, const char *path, unsigned int flags, uint64_t set, uint64_t clear,
+                              uint64_t propagation, int userns_fd);
+    int minirun_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
+    int minirun_fstatfs_type(int fd, uint64_t *type);
+    int minirun_close_range(unsigned int first, unsigned int last, int cloexec);
+    int minirun_execveat(int fd, const char *path, char *const argv[], char *const envp[], int flags);
+    int minirun_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d);
+    int minirun_sethostname(const char *name, size_t length);
+    int minirun_setdomainname(const char *name, size_t length);
+    int minirun_join_session_keyring(const char *name);
+    int minirun_personality(unsigned long persona);
+    int minirun_ioprio_set(int which, int who, int priority);
+"""
+
+SOURCE = r"""
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <linux/ioprio.h>
+#include <linux/keyctl.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
+#include <linux/sched.h>
+
+#ifndef MS_NOSYMFOLLOW
+#define MS_NOSYMFOLLOW 256
+#endif
+
+static int result(long value) { return value < 0 ? -errno : (int)value; }
+
+static int minirun_clone3(uint64_t flags, int cgroup_fd, int exit_signal, int *pidfd)
+{
+    struct clone_args args = { .flags = flags | CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)pidfd,
+                               .exit_signal = (uint64_t)exit_signal };
+    if (cgroup_fd >= 0) {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = (uint64_t)cgroup_fd;
+    }
+    return result(syscall(SYS_clone3, &args, sizeof args));
+}
+
+static int minirun_unshare(int flags) { return result(unshare(flags)); }
+static int minirun_setns(int fd, int flags) { return result(setns(fd, flags)); }
+
+static int minirun_mount(const char *source, const char *target, const char *fstype, unsigned long flags,
+                         const char *data)
+{
+    return result(mount(source, target, fstype, flags, data));
+}
+
+static int minirun_umount2(const char *target, int flags) { return result(umount2(target, flags)); }
+
+static int minirun_pivot_root(const char *new_root, const char *put_old)
+{
+    return result(syscall(SYS_pivot_root, new_root, put_old));
+}
+
+static int minirun_open_tree(int dirfd, const char *path, unsigned int flags)
+{
+    return result(syscall(SYS_open_tree, dirfd, path, flags));
+}
+
+static int minirun_move_mount(int from_fd, const char *from, int to_fd, const char *to, unsigned int flags)
+{
+    return result(syscall(SYS_move_mount, from_fd, from, to_fd, to, flags));
+}
+
+static int minirun_mount_setattr(int dirfd, const char *path, unsigned int flags, uint64_t set, uint64_t clear,
+                                 uint64_t propagation, int userns_fd)
+{
+    struct mount_attr attributes = { .attr_set = set, .attr_clr = clear, .propagation = propagation,
+                                     .userns_fd = userns_fd >= 0 ? (uint64_t)userns_fd : 0 };
+    return result(syscall(SYS_mount_setattr, dirfd, path, flags, &attributes, sizeof attributes));
+}
+
+static int minirun_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve)
+{
+    struct open_how how = { .flags = flags, .mode = mode, .resolve = resolve };
+    return result(syscall(SYS_openat2, dirfd, path, &how, sizeof how));
+}
+
+static int minirun_fstatfs_type(int fd, uint64_t *type)
+{
+    struct statfs status;
+    if (fstatfs(fd, &status) < 0)
+        return -errno;
+    *type = (uint64_t)status.f_type;
+    return 0;
+}
+
+static int minirun_close_range(unsigned int first, unsigned int last, int cloexec)
+{
+    return result(syscall(SYS_close_range, first, last, cloexec ? 4U /* CLOSE_RANGE_CLOEXEC */ : 0U));
+}
+
+static int minirun_execveat(int fd, const char *path, char *const argv[], char *const envp[], int flags)
+{
+    return result(syscall(SYS_execveat, fd, path, argv, envp, flags));
+}
+
+static int minirun_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
+{
+    return result(prctl(option, a, b, c, d));
+}
+
+static int minirun_sethostname(const char *name, size_t length) { return result(sethostname(name, length)); }
+static int minirun_setdomainname(const char *name, size_t length) { return result(setdomainname(name, length)); }
+
+static int minirun_join_session_keyring(const char *name)
+{
+    return result(syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name));
+}
+
+static int minirun_personality(unsigned long persona) { return result(personality(persona)); }
+
+static int minirun_ioprio_set(int which, int who, int priority)
+{
+    return result(syscall(SYS_ioprio_set, which, who, priority));
+}
+"""
+
+ffi = FFI()
+ffi.cdef("\n".join(f"#define {name} ..." for name in CONSTANTS) + DECLARATIONS)
+ffi.set_source("minirun.kernel._native", SOURCE, extra_compile_args=["-Wall", "-O2"])
+
+if __name__ == "__main__":
+    ffi.compile(verbose=True)

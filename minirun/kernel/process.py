@@ -1,0 +1,171 @@
+"""Processes and namespaces: clone3, unshare, setns, pidfds, and the way out by exec."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from minirun.kernel._native import ffi, lib
+from minirun.kernel.trace import operation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# The namespace types of the runtime specification, with their clone flags and their names in /proc/PID/ns.
+NAMESPACE_FLAGS: dict[str, int] = {
+    "user": lib.CLONE_NEWUSER,
+    "pid": lib.CLONE_NEWPID,
+    "mount": lib.CLONE_NEWNS,
+    "uts": lib.CLONE_NEWUTS,
+    "ipc": lib.CLONE_NEWIPC,
+    "network": lib.CLONE_NEWNET,
+    "cgroup": lib.CLONE_NEWCGROUP,
+    "time": lib.CLONE_NEWTIME,
+}
+NAMESPACE_FILES = {name: name for name in NAMESPACE_FLAGS} | {"mount": "mnt", "network": "net"}
+
+
+def flag_names(flags: int) -> str:
+    """Show clone flags as the manual writes them: "CLONE_NEWPID|CLONE_NEWNS"."""
+    names = [
+        "CLONE_NEW" + {"mount": "NS", "network": "NET"}.get(n, n.upper())
+        for n, f in NAMESPACE_FLAGS.items()
+        if flags & f
+    ]
+    return "|".join(names) or "0"
+
+
+def check(result: int, subject: str) -> int:
+    """Return the result of a wrapper of `_native`, or raise the OSError that its negative errno stands for."""
+    if result < 0:
+        raise OSError(-result, os.strerror(-result), subject)
+    return result
+
+
+@operation(man="clone3(2)", flags=flag_names)
+def clone3(flags: int, cgroup_fd: int = -1) -> tuple[int, int]:
+    """Fork into new namespaces and, with `cgroup_fd`, straight into a cgroup (CLONE_INTO_CGROUP).
+
+    Returns (pid, pidfd) in the parent and (0, -1) in the child, which continues in the same Python interpreter: without
+    CLONE_VM clone3 is a fork. The caller must be single-threaded. The pidfd is close-on-exec. Raises OSError.
+    """
+    pidfd = ffi.new("int *", -1)
+    sys.stdout.flush()
+    pid = check(lib.minirun_clone3(flags, cgroup_fd, 17, pidfd), f"clone3({flag_names(flags)})")
+    return (pid, pidfd[0]) if pid else (0, -1)
+
+
+@operation(man="unshare(2)", shell="unshare {flags}", flags=flag_names)
+def unshare(flags: int) -> None:
+    """Move this process into new namespaces (for PID and time: its children). Raises OSError."""
+    check(lib.minirun_unshare(flags), f"unshare({flag_names(flags)})")
+
+
+@operation(man="setns(2)", shell="nsenter --namespace {subject}", flags=flag_names)
+def setns(fd: int, flags: int, subject: str = "") -> None:
+    """Join the namespace behind `fd` (a /proc/PID/ns file), or those of the process behind a pidfd. Raises OSError."""
+    check(lib.minirun_setns(fd, flags), subject or f"setns({flag_names(flags)})")
+
+
+@operation(man="pidfd_open(2)")
+def pidfd_open(pid: int) -> int:
+    """Return a file descriptor that names this very process, even after its number is reused. Raises OSError."""
+    return os.pidfd_open(pid)
+
+
+@operation(man="pidfd_send_signal(2)", shell="kill -{number} $pid")
+def pidfd_send_signal(pidfd: int, number: int) -> None:
+    """Send a signal to the process behind `pidfd`. Raises ProcessLookupError when it has ended."""
+    import signal
+
+    signal.pidfd_send_signal(pidfd, number)
+
+
+@operation(man="sethostname(2)", shell="hostname {name}")
+def set_hostname(name: str) -> None:
+    """Name the host of this UTS namespace. Raises OSError."""
+    text = name.encode()
+    check(lib.minirun_sethostname(text, len(text)), f"hostname {name}")
+
+
+@operation(man="setdomainname(2)", shell="domainname {name}")
+def set_domainname(name: str) -> None:
+    """Set the NIS domain name of this UTS namespace. Raises OSError."""
+    text = name.encode()
+    check(lib.minirun_setdomainname(text, len(text)), f"domainname {name}")
+
+
+@operation(man="keyctl(2)", shell="keyctl new_session")
+def join_session_keyring(name: str) -> None:
+    """Give this process a session keyring of its own, so that it does not share the caller's keys. Raises OSError."""
+    check(lib.minirun_join_session_keyring(name.encode()), "session keyring")
+
+
+@operation(man="setrlimit(2)", shell="prlimit --{name}={soft}:{hard}")
+def set_resource_limit(name: str, soft: int, hard: int) -> None:
+    """Set RLIMIT_<name> of this process; -1 is infinity. Raises OSError, ValueError for an unknown name."""
+    import resource
+
+    number = getattr(resource, f"RLIMIT_{name.upper()}", None)
+    if number is None:
+        raise ValueError(f"unknown resource limit {name}")
+    try:
+        resource.setrlimit(number, (soft, hard))
+    except (OSError, ValueError) as error:
+        number = getattr(error, "errno", None) or 1
+        raise OSError(number, str(error), f"RLIMIT_{name.upper()}={soft}:{hard}") from None
+
+
+@operation(man="memfd_create(2)")
+def sealed_copy(path: str) -> int:
+    """Return a file descriptor of a sealed copy of the program at `path`, in memory.
+
+    What is executed from it shows no file of the host in /proc/PID/exe, and nobody can write to it (CVE-2019-5736).
+    """
+    import fcntl
+
+    source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        memory = os.memfd_create(os.path.basename(path), os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        size = os.fstat(source).st_size
+        while size > 0:
+            size -= os.sendfile(memory, source, None, size)
+    finally:
+        os.close(source)
+    fcntl.fcntl(memory, lib.F_ADD_SEALS, lib.F_SEAL_SEAL | lib.F_SEAL_SHRINK | lib.F_SEAL_GROW | lib.F_SEAL_WRITE)
+    return memory
+
+
+@operation(man="close_range(2)")
+def close_on_exec_from(first: int) -> None:
+    """Mark every file descriptor from `first` on close-on-exec (CVE-2024-21626: none may leak into a container)."""
+    check(lib.minirun_close_range(first, 0xFFFFFFFF, 1), "close_range")
+
+
+@operation(man="close_range(2)")
+def close_range(first: int, last: int) -> None:
+    """Close the file descriptors `first` to `last`. Raises OSError."""
+    check(lib.minirun_close_range(first, last, 0), "close_range")
+
+
+@operation(man="execveat(2)", arguments=lambda a: " ".join(a), environment=lambda e: f"{len(e)} variables")
+def exec_file_descriptor(fd: int, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Replace this process by the program behind `fd`. Returns only by raising OSError."""
+    argv = [ffi.new("char[]", os.fsencode(text)) for text in arguments]
+    envp = [ffi.new("char[]", os.fsencode(f"{name}={value}")) for name, value in environment.items()]
+    result = lib.minirun_execveat(
+        fd, b"", ffi.new("char *[]", [*argv, ffi.NULL]), ffi.new("char *[]", [*envp, ffi.NULL]), lib.AT_EMPTY_PATH
+    )
+    check(result, f"execute {arguments[0]}")
+
+
+def close_imports() -> None:
+    """Make this process unable to import another module.
+
+    Called before it enters a container: a late import would look for files by path, find the image's, and run its code
+    with the runtime's privileges.
+    """
+    sys.path.clear()
+    sys.meta_path.clear()
+    sys.path_hooks.clear()
