@@ -143,7 +143,7 @@ def clone_tree(directory: int, path: str, recursive: bool = False) -> int:
 
 @operation(man="move_mount(2)")
 def attach_tree(tree: int, target: int, subject: str = "") -> None:
-    """Attach a detached mount to the file behind `target`; no path is looked up, so none can be swapped. Raises OSError."""
+    """Attach a detached mount to the file behind `target`: no path that could be swapped. Raises OSError."""
     flags = lib.MOVE_MOUNT_F_EMPTY_PATH | lib.MOVE_MOUNT_T_EMPTY_PATH
     check(lib.minirun_move_mount(tree, b"", target, b"", flags), f"mount on {subject}")
 

@@ -3,7 +3,8 @@
 This is cffi in out-of-line API mode: a C compiler reads the kernel's own headers at build time, so no number is copied
 by hand, and importing the result costs about a millisecond (the ABI mode would parse the declarations at every start).
 
-Each wrapper returns a non-negative result or a negative errno: errno itself would be lost when Python takes its lock back.
+Each wrapper returns a non-negative result or a negative errno: errno itself would be lost when Python takes its lock
+back.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ def close_range(first: int, last: int) -> None:
     check(lib.minirun_close_range(first, last, 0), "close_range")
 
 
-@operation(man="execveat(2)", arguments=lambda a: " ".join(a), environment=lambda e: f"{len(e)} variables")
+@operation(man="execveat(2)", arguments=" ".join, environment=lambda e: f"{len(e)} variables")
 def exec_file_descriptor(fd: int, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     """Replace this process by the program behind `fd`. Returns only by raising OSError."""
     argv = [ffi.new("char[]", os.fsencode(text)) for text in arguments]
