@@ -1,0 +1,170 @@
+"""The `minirun` executable: which commands there are, and the one place where errors become messages and exit codes.
+
+A command's module is imported when the command is called and not before: `minirun run` must not pay for the others.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from minirun import __version__
+from minirun.cli.command import FlagError, Group
+from minirun.cli.context import Settings, report
+from minirun.errors import MinirunError
+from minirun.model.layout import DEFAULT_ROOT, DEFAULT_STATE, Layout
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+# What `minirun --help` lists, by section: command -> module:attribute.
+SECTIONS = {
+    "Containers": {
+        "run": "run:run",
+        "create": "run:create",
+        "start": "containers:start",
+        "stop": "containers:stop",
+        "restart": "containers:restart",
+        "kill": "containers:kill",
+        "pause": "containers:pause",
+        "unpause": "containers:unpause",
+        "rm": "containers:rm",
+        "ps": "containers:ps",
+        "exec": "containers:exec_",
+        "attach": "containers:attach",
+        "logs": "logs:logs",
+        "inspect": "containers:inspect",
+        "port": "containers:port",
+        "wait": "containers:wait",
+        "top": "containers:top",
+        "stats": "containers:stats",
+        "rename": "containers:rename",
+    },
+    "Images": {
+        "load": "images:load",
+        "import": "images:import_",
+        "images": "images:images",
+        "image": "images:image",
+        "history": "images:history",
+        "tag": "images:tag",
+        "rmi": "images:rmi",
+    },
+    "minirun": {
+        "explain": "explaining:explain",
+        "info": "system:info",
+        "version": "system:version",
+        "completion": "system:completion",
+    },
+}
+COMMANDS = {name: place for section in SECTIONS.values() for name, place in section.items()}
+
+
+class Minirun(Group):
+    """The table of commands as a click group."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        place = COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        from importlib import import_module
+
+        module, attribute = place.split(":")
+        command: click.Command = getattr(import_module(f"minirun.cli.{module}"), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section, names in SECTIONS.items():
+            rows = []
+            for name in names:
+                command = self.get_command(ctx, name)
+                if command is not None and not command.hidden:
+                    rows.append((name, command.get_short_help_str(limit=90)))
+            with formatter.section(section):
+                formatter.write_dl(rows)
+
+
+@click.command(cls=Minirun, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--root", envvar="MINIRUN_ROOT", default=DEFAULT_ROOT, show_default=True, help="Images and containers.")
+@click.option("--state", envvar="MINIRUN_STATE", default=DEFAULT_STATE, show_default=True, help="What runs now.")
+@click.version_option(__version__, "-v", "--version", message="minirun version %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, root: str, state: str) -> None:
+    """A container runtime that teaches: run a container, and see every kernel operation that made it."""
+    ctx.obj.layout = Layout(os.path.abspath(root), os.path.abspath(state))
+
+
+def main(args: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit with Docker's code: 125, 126, 127, the command's own, or 1."""
+    chosen = Settings()
+    code = 1
+    try:
+        code = _run(sys.argv[1:] if args is None else args, chosen)
+    finally:
+        chosen.close()
+        sys.exit(code)
+
+
+def _run(args: list[str], chosen: Settings) -> int:
+    try:
+        with cli.make_context("minirun", args, obj=chosen) as ctx:
+            result = cli.invoke(ctx)
+            sys.stdout.flush()
+            return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.UsageError as error:
+        wrong = _usage_error(error)
+        report(wrong)
+        return wrong.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `head` does. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except MinirunError as error:
+        if chosen.debug:
+            _print_traceback()
+        report(error)
+        if error.exit_code == 125 and not isinstance(error, FlagError):
+            return chosen.failure_code
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - the last net: nobody but a developer wants a traceback
+        if chosen.debug:
+            _print_traceback()
+        report(
+            MinirunError(f"internal error: {type(error).__name__}: {error}", "run again with --debug for the details")
+        )
+        return chosen.failure_code
+
+
+def _usage_error(error: click.UsageError) -> MinirunError:
+    """Say in one sentence what is wrong with the command line: 125 for a flag, 1 for the number of arguments."""
+    path = error.ctx.command_path if error.ctx else "minirun"
+    hint = f"see '{path} --help'"
+    if isinstance(error, click.NoSuchOption):
+        close = sorted(error.possibilities or ())
+        return FlagError(f"unknown flag: {error.option_name}", f"did you mean {close[0]}? {hint}" if close else hint)
+    if isinstance(error, click.MissingParameter):
+        if isinstance(error.param, click.Argument):
+            return MinirunError(f"'{path}' requires an argument {error.param.make_metavar()}", hint, exit_code=1)
+        return FlagError(error.format_message(), hint)
+    if isinstance(error, click.BadParameter):
+        flag = error.param_hint or (error.param.opts[-1] if error.param else "")
+        where = flag if isinstance(flag, str) else ", ".join(flag)
+        return FlagError(f"invalid value for {where}: {error.message}", hint)
+    if isinstance(error, click.BadOptionUsage):
+        return FlagError(error.format_message(), hint)
+    return MinirunError(error.format_message(), hint, exit_code=1)
+
+
+def _print_traceback() -> None:
+    import traceback
+
+    traceback.print_exc()

@@ -1,0 +1,92 @@
+"""A trace as a story: steps with their reason, below them the operations with arguments, result, time and man page."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from minirun.kernel.trace import Event
+
+_BOLD, _DIM, _RED, _GREEN, _CYAN, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[36m", "\x1b[0m"
+_COLOURS = re.compile("\x1b\\[[0-9;]*m")
+_LONGEST_ARGUMENT = 160
+
+
+class Story:
+    """Turns events into lines. Steps are announced once, when their first operation arrives, and nest by indentation."""
+
+    def __init__(self, *, colours: bool) -> None:
+        self._colours = colours
+        self._announced: dict[int, tuple[tuple[str, str, str], ...]] = {}
+        self._last_pid = 0
+
+    def lines(self, event: Event) -> list[str]:
+        """Return the lines that tell `event`, after what has been told before."""
+        lines = [*self._process(event), *self._steps(event), *self._operation(event)]
+        return lines if self._colours else [_COLOURS.sub("", line) for line in lines]
+
+    def _process(self, event: Event) -> Iterator[str]:
+        if event.pid != self._last_pid:
+            yield f"{_CYAN}-- {event.process} (process {event.pid}){_RESET}"
+            # The reader has lost sight of this process: say again which step it is in.
+            self._announced.pop(event.pid, None)
+            self._last_pid = event.pid
+
+    def _steps(self, event: Event) -> Iterator[str]:
+        before = self._announced.get(event.pid, ())
+        depth = 0
+        while depth < min(len(before), len(event.steps)) and before[depth] == event.steps[depth]:
+            depth += 1
+        for level, (title, topic, why) in enumerate(event.steps[depth:], depth):
+            indent = "  " * level
+            about = f"  {_DIM}[{topic}]{_RESET}" if topic else ""
+            yield f"{indent}{_BOLD}* {_printable(title)}{_RESET}{about}"
+            if why:
+                yield f"{indent}  {_DIM}{_printable(why)}{_RESET}"
+        self._announced[event.pid] = event.steps
+
+    def _operation(self, event: Event) -> Iterator[str]:
+        indent = "  " * (len(event.steps) + 1)
+        arguments = ", ".join(f"{name}={_shorten(value)}" for name, value in event.arguments.items())
+        if event.error:
+            outcome = f"{_RED}{event.error}{_RESET}"
+        else:
+            outcome = f"{_GREEN}{_shorten(event.result) or 'ok'}{_RESET}"
+        about = f"  {event.man}" if event.man else ""
+        yield f"{indent}{event.operation}({arguments}) = {outcome}  {_DIM}{_time(event.duration_ns)}{about}{_RESET}"
+        if event.shell:
+            first, *more = shell_line(event).split("\n")
+            yield f"{indent}{_DIM}$ {_printable(first)}{_RESET}"
+            yield from (f"{indent}{_DIM}  {_printable(line)}{_RESET}" for line in more)
+
+
+def shell_line(event: Event) -> str:
+    """Return the shell line that asks the kernel for the same, its arguments quoted."""
+
+    def quoted(match: re.Match[str]) -> str:
+        name = match.group(1)
+        return shlex.quote(event.arguments[name]) if name in event.arguments else match.group(0)
+
+    return re.sub(r"\{(\w+)\}", quoted, event.shell)
+
+
+def _time(nanoseconds: int) -> str:
+    if nanoseconds < 1_000_000:
+        return f"{nanoseconds / 1000:.0f} us"
+    if nanoseconds < 1_000_000_000:
+        return f"{nanoseconds / 1_000_000:.1f} ms"
+    return f"{nanoseconds / 1_000_000_000:.2f} s"
+
+
+def _shorten(text: str) -> str:
+    text = _printable(text)
+    return text if len(text) <= _LONGEST_ARGUMENT else f"{text[:_LONGEST_ARGUMENT]}... ({len(text)} characters)"
+
+
+def _printable(text: str) -> str:
+    """Escape control characters: arguments may come from an image, and a terminal obeys what it is sent."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogateescape").decode() for c in text)
