@@ -33,7 +33,8 @@ DECLARATIONS = """
     int minirun_clone3(uint64_t flags, int cgroup_fd, int exit_signal, int *pidfd);
     int minirun_unshare(int flags);
     int minirun_setns(int fd, int flags);
-    int minirun_mount(const char *source, const char *target, const char *fstype, unsigned long flags, const char *data);
+    int minirun_mount(const char *source, const char *target, const char *fstype, unsigned long flags,
+                      const char *data);
     int minirun_umount2(const char *target, int flags);
     int minirun_pivot_root(const char *new_root, const char *put_old);
     int minirun_open_tree(int dirfd, const char *path, unsigned int flags);

@@ -56,8 +56,11 @@ def make_directories_in_root(root: int, path: str, mode: int = 0o755) -> int:
 
 
 def make_file_in_root(root: int, path: str, mode: int = 0o644) -> int:
-    """Make the empty file `path` (and its parents) inside `root` unless it exists; return an O_PATH fd. Raises
-    OSError.""" try:
+    """Make the empty file `path` (and its parents) inside `root` unless it exists; return its O_PATH fd.
+
+    Raises OSError.
+    """
+    try:
         return open_in_root(root, path, os.O_PATH)
     except FileNotFoundError:
         pass
