@@ -1,0 +1,149 @@
+#!/bin/sh
+# Install minirun from this checkout, or bring an installation up to date. Does nothing, quickly, when nothing has changed.
+#
+# Usage: provision.sh [--test] [--packages]
+#   --test      also what the tests need: QEMU, image tools, linters
+#   --packages  only print the names of the Debian packages
+#
+# MINIRUN_PREFIX (/opt/minirun) gets a virtual environment of Debian's own Python; MINIRUN_BIN (/usr/local/bin) gets the
+# executables. apt and pip are used as this machine has them configured.
+set -eu
+umask 022
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export PATH
+unset CDPATH PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
+
+checkout=$(cd "$(dirname "$0")/.." && pwd -P)
+prefix=${MINIRUN_PREFIX:-/opt/minirun}
+bin=${MINIRUN_BIN:-/usr/local/bin}
+python=/usr/bin/python3
+
+runtime_packages="ca-certificates iproute2 iptables kmod libseccomp2 python3"
+build_packages="gcc libc6-dev libcap-dev libseccomp-dev python3-dev python3-venv"
+image_packages="busybox-static mmdebstrap"
+test_packages="attr buildah curl e2fsprogs libcap2-bin procps qemu-system-x86 shellcheck skopeo util-linux zstd"
+
+fail() {
+    echo "provision.sh: $1" >&2
+    exit 1
+}
+
+main() {
+    packages="$runtime_packages $build_packages $image_packages"
+    extra=""
+    print=""
+    for argument in "$@"; do
+        case $argument in
+            --test) packages="$packages $test_packages" extra="[test]" ;;
+            --packages) print=yes ;;
+            *) fail "unknown argument '$argument'; usage: provision.sh [--test] [--packages]" ;;
+        esac
+    done
+    if [ -n "$print" ]; then
+        echo "$packages" | tr ' ' '\n'
+        exit 0
+    fi
+
+    [ "$(id -u)" = 0 ] || fail "installing needs root; run: sudo $0 $*"
+    command -v dpkg-query > /dev/null || fail "this machine is not a Debian; the README lists what minirun needs"
+
+    # Two provisionings at once would write into the same environment.
+    mkdir -p "$prefix"
+    exec 9< "$prefix"
+    flock 9
+
+    install_packages
+    # What the tests need stays: an installation made with --test is brought up to date with it.
+    [ -n "$extra" ] || extra=$(sed -n 's/^extra: //p' "$prefix/provisioned" 2> /dev/null || true)
+    state=$(state_of_sources)
+    if [ "$(cat "$prefix/provisioned" 2> /dev/null)" != "$state" ]; then
+        install_minirun
+        echo "$state" > "$prefix/provisioned"
+    fi
+    write_executable minirun minirun.cli.main
+    write_executable minirun-oci minirun.cli.oci
+}
+
+install_packages() {
+    missing=$(missing_packages)
+    [ -n "$missing" ] || return 0
+    echo "Installing Debian packages: $missing"
+    # The package lists may be absent or old: only then are they fetched.
+    # shellcheck disable=SC2086 # a list of words
+    apt_install $missing > /dev/null 2>&1 || { apt-get -q update && apt_install $missing; } >&2 ||
+        fail "apt could not install: $missing"
+}
+
+missing_packages() {
+    # shellcheck disable=SC2086 # a list of words
+    installed=$(dpkg-query --show --showformat '${db:Status-Status}:${Package}\n' $packages 2> /dev/null || true)
+    list=""
+    for package in $packages; do
+        case "
+$installed
+" in
+            *"
+installed:$package
+"*) ;;
+            *) list="$list${list:+ }$package" ;;
+        esac
+    done
+    echo "$list"
+}
+
+apt_install() {
+    DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "$@" < /dev/null
+}
+
+# What the installation was made from: every source file, the interpreter and the chosen extra.
+state_of_sources() {
+    echo "extra: $extra"
+    "$python" --version
+    (cd "$checkout" && source_files | sort | xargs sha256sum | sha256sum)
+}
+
+source_files() {
+    find pyproject.toml setup.py scripts/provision.sh README.md LICENSE minirun \
+        \( -name __pycache__ -o -path minirun/native/bin \) -prune -o \
+        -type f ! -name '*.so' ! -name '*.o' ! -name _native.c ! -name _seccomp.c -print
+}
+
+install_minirun() {
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "minirun needs Python 3.11 or newer"
+    echo "Installing minirun into $prefix"
+    # `python -m venv` keeps what is there; an environment of an older Python has to go.
+    "$prefix/bin/python" -c 'import pip' 2> /dev/null || "$python" -m venv --clear "$prefix"
+    pip_install "setuptools>=68" wheel "cffi>=1.16"
+
+    # pip builds where it is told to; a copy keeps the checkout clean and leaves out what was built in place.
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    (cd "$checkout" && source_files | tar --create --files-from -) | tar --extract --no-same-owner --directory "$work"
+    pip_install --no-build-isolation "$work$extra"
+}
+
+pip_install() {
+    "$prefix/bin/python" -m pip install -qq --no-input --disable-pip-version-check --root-user-action=ignore "$@" \
+        < /dev/null || fail "pip could not install: $*"
+}
+
+# The executables pass by `site`: starting takes half the time, and neither PYTHON* variables nor the current folder can
+# slip a module in (-I, -S).
+write_executable() {
+    site_packages=$(echo "$prefix"/lib/python3.*/site-packages)
+    text="#!$prefix/bin/python -IS
+import sys
+
+sys.path.append(\"$site_packages\")
+
+from $2 import main
+
+sys.exit(main())"
+    [ "$(cat "$bin/$1" 2> /dev/null)" = "$text" ] && return
+    mkdir -p "$bin"
+    echo "$text" > "$bin/.$1.new"
+    chmod 755 "$bin/.$1.new"
+    mv "$bin/.$1.new" "$bin/$1"
+}
+
+main "$@"
