@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-from minirun.kernel._native import lib
+from minirun.kernel._native import ffi, lib
 from minirun.kernel.process import check
 from minirun.kernel.trace import operation
+from minirun.model.record import Record
 
 # Options of mount(8) with the flag each sets (or, for the second table, clears), as runtime-spec config.md lists them.
 SETS_FLAG: dict[str, int] = {
@@ -90,10 +91,21 @@ _FLAG_NAMES = (
 ).split()
 
 
+class Place(Record):
+    """A file inside a root that is not to be trusted: its descriptor, and the path that people know it by."""
+
+    fd: int
+    path: str
+
+    def __str__(self) -> str:
+        return self.path
+
+
 @operation(man="mount(2)", shell="mount -t {fstype} -o {options} {source} {target}", flags=flag_names)
-def mount(source: str, target: str, fstype: str, flags: int = 0, options: str = "") -> None:
+def mount(source: str, target: str | Place, fstype: str, flags: int = 0, options: str = "") -> None:
     """Mount a file system of type `fstype` on `target`. Raises OSError that tells source and target."""
-    result = lib.minirun_mount(os.fsencode(source), os.fsencode(target), fstype.encode(), flags, os.fsencode(options))
+    path = f"/proc/self/fd/{target.fd}" if isinstance(target, Place) else target
+    result = lib.minirun_mount(os.fsencode(source), os.fsencode(path), fstype.encode(), flags, os.fsencode(options))
     details = f" ({options})" if options and len(options) < 200 else ""
     check(result, f"mount {fstype} on {target}{details}")
 
@@ -105,10 +117,10 @@ def bind(source: str, target: str, flags: int = 0) -> None:
     check(result, f"bind {source} to {target}")
 
 
-@operation(man="mount(2)", shell="mount -o remount,bind,{flags} {target}", flags=flag_names)
-def remount_bind(target: str, flags: int) -> None:
-    """Change the per-mount flags of a bind mount. Raises OSError."""
-    result = lib.minirun_mount(b"", os.fsencode(target), b"", lib.MS_BIND | lib.MS_REMOUNT | flags, b"")
+@operation(man="mount(2)", shell="mount -o remount,{options} {target}", flags=flag_names)
+def remount(target: str, flags: int, options: str = "") -> None:
+    """Change the flags of the mount at `target`: of this mount only with MS_BIND among them. Raises OSError."""
+    result = lib.minirun_mount(b"", os.fsencode(target), b"", lib.MS_REMOUNT | flags, os.fsencode(options))
     check(result, f"remount {target} with {flag_names(flags)}")
 
 
@@ -130,38 +142,53 @@ def pivot_root(new_root: str, put_old: str) -> None:
     check(lib.minirun_pivot_root(os.fsencode(new_root), os.fsencode(put_old)), f"pivot_root to {new_root}")
 
 
-@operation(man="open_tree(2)")
-def clone_tree(directory: int, path: str, recursive: bool = False) -> int:
+@operation(man="fsopen(2)", shell="mount -t {fstype} -o {options} {fstype} ...")
+def new_file_system(fstype: str, options: dict[str, str], attributes: int = 0) -> int:
+    """Make a file system that is mounted nowhere yet and return the mount as a descriptor. Raises OSError.
+
+    `options` are the file system's own ("mode": "0755"), an empty value stands for a bare word; `attributes` are
+    MOUNT_ATTR_*.
+    """
+    context = check(lib.minirun_fsopen(fstype.encode()), f"new {fstype}")
+    try:
+        for name, value in options.items():
+            check(lib.minirun_fsconfig(context, name.encode(), value.encode()), f"{fstype} option {name}={value}")
+        return check(lib.minirun_fsmount(context, attributes), f"mount {fstype}")
+    finally:
+        os.close(context)
+
+
+@operation(man="open_tree(2)", shell="mount --bind {path} ...")
+def clone_tree(path: str, recursive: bool = False, directory: int | None = None) -> int:
     """Return a detached copy of the mount at `path`, as a file descriptor: a bind mount that is nowhere yet.
 
-    `path` "" is the file behind `directory` itself. Raises OSError.
+    With `path` "" it is the file behind the descriptor `directory`. Raises OSError.
     """
     flags = lib.OPEN_TREE_CLONE | lib.OPEN_TREE_CLOEXEC | (lib.AT_RECURSIVE if recursive else 0)
     flags |= 0 if path else lib.AT_EMPTY_PATH
-    return check(lib.minirun_open_tree(directory, os.fsencode(path), flags), f"copy the mount of {path or 'a file'}")
+    start = -100 if directory is None else directory  # AT_FDCWD
+    return check(lib.minirun_open_tree(start, os.fsencode(path), flags), path or "open_tree")
 
 
-@operation(man="move_mount(2)")
-def attach_tree(tree: int, target: int, subject: str = "") -> None:
-    """Attach a detached mount to the file behind `target`: no path that could be swapped. Raises OSError."""
+@operation(man="move_mount(2)", shell="mount --move ... {target}")
+def attach_tree(tree: int, target: Place) -> None:
+    """Attach a detached mount to the file behind `target`: there is no path that could be swapped. Raises OSError."""
     flags = lib.MOVE_MOUNT_F_EMPTY_PATH | lib.MOVE_MOUNT_T_EMPTY_PATH
-    check(lib.minirun_move_mount(tree, b"", target, b"", flags), f"mount on {subject}")
+    check(lib.minirun_move_mount(tree, b"", target.fd, b"", flags), f"mount on {target}")
 
 
-@operation(man="mount_setattr(2)")
+@operation(man="mount_setattr(2)", propagation=flag_names)
 def set_attributes(
-    directory: int, path: str, attributes: int, clear: int = 0, recursive: bool = False, userns_fd: int = -1
+    tree: int, attributes: int, clear: int = 0, propagation: int = 0, recursive: bool = False, userns_fd: int = -1
 ) -> None:
-    """Set and clear attributes of the mount at `path`, and with `recursive` of all below. Raises OSError."""
-    flags = (lib.AT_RECURSIVE if recursive else 0) | (0 if path else lib.AT_EMPTY_PATH)
-    result = lib.minirun_mount_setattr(directory, os.fsencode(path), flags, attributes, clear, 0, userns_fd)
-    check(result, f"attributes of {path or 'a mount'}")
+    """Set and clear MOUNT_ATTR_* of a mount given by descriptor, and with `recursive` of all below. Raises OSError."""
+    flags = lib.AT_EMPTY_PATH | (lib.AT_RECURSIVE if recursive else 0)
+    result = lib.minirun_mount_setattr(tree, b"", flags, attributes, clear, propagation, userns_fd)
+    check(result, "mount attributes")
 
 
 def file_system_type(fd: int) -> int:
     """Return the magic number of the file system that the open file lives on (statfs(2)). Raises OSError."""
-    from minirun.kernel._native import ffi
-
     kind = ffi.new("uint64_t *")
     check(lib.minirun_fstatfs_type(fd, kind), "statfs")
     return int(kind[0])

@@ -41,6 +41,9 @@ DECLARATIONS = """
     int minirun_move_mount(int from_fd, const char *from, int to_fd, const char *to, unsigned int flags);
     int minirun_mount_setattr(int dirfd, const char *path, unsigned int flags, uint64_t set, uint64_t clear,
                               uint64_t propagation, int userns_fd);
+    int minirun_fsopen(const char *fstype);
+    int minirun_fsconfig(int context, const char *name, const char *value);
+    int minirun_fsmount(int context, unsigned int attributes);
     int minirun_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
     int minirun_fstatfs_type(int fd, uint64_t *type);
     int minirun_close_range(unsigned int first, unsigned int last, int cloexec);
@@ -125,6 +128,22 @@ static int minirun_mount_setattr(int dirfd, const char *path, unsigned int flags
     struct mount_attr attributes = { .attr_set = set, .attr_clr = clear, .propagation = propagation,
                                      .userns_fd = userns_fd >= 0 ? (uint64_t)userns_fd : 0 };
     return result(syscall(SYS_mount_setattr, dirfd, path, flags, &attributes, sizeof attributes));
+}
+
+static int minirun_fsopen(const char *fstype) { return result(fsopen(fstype, FSOPEN_CLOEXEC)); }
+
+static int minirun_fsconfig(int context, const char *name, const char *value)
+{
+    if (*value == 0)
+        return result(fsconfig(context, FSCONFIG_SET_FLAG, name, NULL, 0));
+    return result(fsconfig(context, FSCONFIG_SET_STRING, name, value, 0));
+}
+
+static int minirun_fsmount(int context, unsigned int attributes)
+{
+    if (fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+        return -errno;
+    return result(fsmount(context, FSMOUNT_CLOEXEC, attributes));
 }
 
 static int minirun_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve)

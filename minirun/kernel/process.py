@@ -10,7 +10,7 @@ from minirun.kernel.trace import operation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 # The namespace types of the runtime specification, with their clone flags and their names in /proc/PID/ns.
 NAMESPACE_FLAGS: dict[str, int] = {
@@ -150,14 +150,26 @@ def close_range(first: int, last: int) -> None:
 
 
 @operation(man="execveat(2)", arguments=" ".join, environment=lambda e: f"{len(e)} variables")
-def exec_file_descriptor(fd: int, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Replace this process by the program behind `fd`. Returns only by raising OSError."""
+def exec_file_descriptor(fd: int, arguments: Sequence[str], environment: Sequence[str]) -> None:
+    """Replace this process by the program behind `fd`; `environment` holds NAME=VALUE. Returns only by raising OSError."""
     argv = [ffi.new("char[]", os.fsencode(text)) for text in arguments]
-    envp = [ffi.new("char[]", os.fsencode(f"{name}={value}")) for name, value in environment.items()]
+    envp = [ffi.new("char[]", os.fsencode(text)) for text in environment]
     result = lib.minirun_execveat(
         fd, b"", ffi.new("char *[]", [*argv, ffi.NULL]), ffi.new("char *[]", [*envp, ffi.NULL]), lib.AT_EMPTY_PATH
     )
     check(result, f"execute {arguments[0]}")
+
+
+@operation(man="setsid(2)", shell="setsid")
+def new_session() -> None:
+    """Leave the caller's session and terminal. Raises OSError."""
+    os.setsid()
+
+
+@operation(man="PR_SET_PDEATHSIG(2const)", number=str)
+def die_with_parent(number: int) -> None:
+    """Have the kernel send signal `number` when this process's parent ends; 0 undoes it. Raises OSError."""
+    check(lib.minirun_prctl(lib.PR_SET_PDEATHSIG, number, 0, 0, 0), "parent death signal")
 
 
 def close_imports() -> None:

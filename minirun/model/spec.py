@@ -85,15 +85,6 @@ class Device(Record):
     gid: int = 0
 
 
-class Hook(Record):
-    """config.md, "POSIX-platform Hooks": a program to run; `timeout` in seconds, 0 for none."""
-
-    path: str
-    args: tuple[str, ...] = ()
-    env: tuple[str, ...] = ()
-    timeout: int = 0
-
-
 class Spec(Record):
     """A whole config.json.
 
@@ -107,7 +98,6 @@ class Spec(Record):
     hostname: str = ""
     domainname: str = ""
     mounts: tuple[MountSpec, ...] = ()
-    hooks: dict[str, tuple[Hook, ...]] = {}
     annotations: dict[str, str] = {}
     namespaces: tuple[Namespace, ...] = ()
     devices: tuple[Device, ...] = ()
@@ -131,7 +121,6 @@ class Spec(Record):
         if version.split(".")[0] != "1":
             raise MinirunError(f"config.json has ociVersion '{version}'", "minirun reads versions 1.0 to 1.3.")
         root, linux = field.section("root"), field.section("linux")
-        hooks = field.section("hooks")
         return cls(
             oci_version=version,
             root_path=root.text("path"),
@@ -140,7 +129,6 @@ class Spec(Record):
             hostname=field.text("hostname", ""),
             domainname=field.text("domainname", ""),
             mounts=field.each("mounts", _mount),
-            hooks={name: hooks.each(name, _hook) for name in hooks.values},
             annotations=field.mapping("annotations"),
             namespaces=linux.each("namespaces", _namespace),
             devices=linux.each("devices", _device),
@@ -241,10 +229,6 @@ def _mount(field: _Reader) -> MountSpec:
     return MountSpec(
         field.text("destination"), field.text("type", ""), field.text("source", ""), field.texts("options")
     )
-
-
-def _hook(field: _Reader) -> Hook:
-    return Hook(field.text("path"), field.texts("args"), field.texts("env"), field.number("timeout", 0))
 
 
 def _namespace(field: _Reader) -> Namespace:
