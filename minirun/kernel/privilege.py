@@ -1,0 +1,60 @@
+"""What a process may do and who outlives whom: prctl(2) through python-prctl, and the capability sets.
+
+The final change of credentials is not here: it happens in `native/init.c`, after the last line of Python.
+python-prctl takes 3 ms to import, so only the functions that call it do so.
+"""
+
+from __future__ import annotations
+
+import signal
+
+from minirun.kernel.trace import operation
+from minirun.model.capabilities import names
+
+
+@operation(man="PR_SET_NO_NEW_PRIVS(2const)", shell="setpriv --no-new-privs ...")
+def set_no_new_privileges() -> None:
+    """Let no later exec grant this process more than it has now: set-user-id bits and file capabilities are ignored.
+
+    It cannot be undone, and children inherit it (Documentation/userspace-api/no_new_privs.rst).
+    """
+    import prctl
+
+    prctl.set_no_new_privs(1)
+
+
+@operation(
+    man="PR_SET_PDEATHSIG(2const)", shell="setpriv --pdeathsig {number} ...", number=lambda n: signal.Signals(n).name
+)
+def set_parent_death_signal(number: int) -> None:
+    """Have the kernel send signal `number` to this process when the thread that forked it ends; 0 switches it off.
+
+    A parent that ended before the call is missed: compare getppid(2) afterwards. A fork, and an exec that changes
+    credentials, clear it.
+    """
+    import prctl
+
+    prctl.set_pdeathsig(number)
+
+
+@operation(man="PR_SET_CHILD_SUBREAPER(2const)")
+def set_child_subreaper() -> None:
+    """Become the parent of every orphan below this process, as PID 1 is for the rest of the system."""
+    import prctl
+
+    prctl.set_child_subreaper(1)
+
+
+@operation(man="capabilities(7)", shell="grep -E 'Cap(Prm|Bnd)' /proc/self/status")
+def available_capabilities() -> frozenset[str]:
+    """Return the capabilities that this process can pass on: those both permitted to it and in its bounding set.
+
+    Raises OSError where /proc is not mounted.
+    """
+    sets = {}
+    with open("/proc/self/status", "rb") as status:
+        for line in status:
+            field, _, value = line.partition(b":")
+            if field in (b"CapPrm", b"CapBnd"):
+                sets[field] = int(value, 16)
+    return frozenset(names(sets[b"CapPrm"] & sets[b"CapBnd"]))
