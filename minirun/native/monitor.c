@@ -333,14 +333,21 @@ static void rotate_log(void)
 static char *put_time(char *to, const struct timespec *time)
 {
     static time_t seconds = -1;
-    static char text[48];
-    struct tm date;
+    static char text[96];
 
     if (time->tv_sec != seconds) {
+        /* The proleptic Gregorian calendar in years that begin on March 1st, so that a leap day is a year's last. The
+         * C library's gmtime would bring 150 KB of time zones into every container's monitor. */
+        int day = (int)(time->tv_sec / 86400) + 719468, second = (int)(time->tv_sec % 86400);
+        int era = day / 146097, in_era = day % 146097;
+        int year = (in_era - in_era / 1460 + in_era / 36524 - in_era / 146096) / 365;
+        int in_year = in_era - (365 * year + year / 4 - year / 100);
+        int month = (5 * in_year + 2) / 153;
+
         seconds = time->tv_sec;
-        gmtime_r(&seconds, &date);
-        snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.", date.tm_year + 1900, date.tm_mon + 1,
-                 date.tm_mday, date.tm_hour, date.tm_min, date.tm_sec);
+        snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.", era * 400 + year + (month >= 10),
+                 month < 10 ? month + 3 : month - 9, in_year - (153 * month + 2) / 5 + 1, second / 3600,
+                 second / 60 % 60, second % 60);
     }
     to = stpcpy(to, text);
     for (long digit = 100000000; digit; digit /= 10)
@@ -475,9 +482,11 @@ static void take_input(const char *bytes, size_t length)
 
 static void resize_terminal(const char *text)
 {
-    struct winsize size = {0};
+    char *rest;
+    struct winsize size = {.ws_row = (unsigned short)strtoul(text, &rest, 10)};
 
-    if (option.pty && sscanf(text, "%hu %hu", &size.ws_row, &size.ws_col) == 2)
+    size.ws_col = (unsigned short)strtoul(rest, NULL, 10);
+    if (option.pty)
         ioctl(outputs[0].source.fd, TIOCSWINSZ, &size);
 }
 
