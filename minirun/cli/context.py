@@ -68,7 +68,7 @@ def report(error: MinirunError) -> None:
 
 
 def for_each(names: Iterable[str], act: Callable[[str], object]) -> None:
-    """Do `act` for each name as Docker does: an error is reported, the others still get their turn, and the end is 1."""
+    """Do `act` for each name as Docker does: an error is reported, the others get their turn, the end is 1."""
     failed = False
     for name in names:
         try:

@@ -149,11 +149,11 @@ def _usage_error(error: click.UsageError) -> MinirunError:
     path = error.ctx.command_path if error.ctx else "minirun"
     hint = f"see '{path} --help'"
     if isinstance(error, click.NoSuchOption):
-        close = sorted(error.possibilities or ())
+        close = list(error.possibilities or ())
         return FlagError(f"unknown flag: {error.option_name}", f"did you mean {close[0]}? {hint}" if close else hint)
     if isinstance(error, click.MissingParameter):
         if isinstance(error.param, click.Argument):
-            return MinirunError(f"'{path}' requires an argument {error.param.make_metavar()}", hint, exit_code=1)
+            return MinirunError(f"'{path}' requires {error.param.human_readable_name}", hint, exit_code=1)
         return FlagError(error.format_message(), hint)
     if isinstance(error, click.BadParameter):
         flag = error.param_hint or (error.param.opts[-1] if error.param else "")

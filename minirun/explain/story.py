@@ -17,7 +17,7 @@ _LONGEST_ARGUMENT = 160
 
 
 class Story:
-    """Turns events into lines. Steps are announced once, when their first operation arrives, and nest by indentation."""
+    """Turns events into lines. A step is announced once, with its first operation; inner steps are indented."""
 
     def __init__(self, *, colours: bool) -> None:
         self._colours = colours
@@ -52,12 +52,9 @@ class Story:
     def _operation(self, event: Event) -> Iterator[str]:
         indent = "  " * (len(event.steps) + 1)
         arguments = ", ".join(f"{name}={_shorten(value)}" for name, value in event.arguments.items())
-        if event.error:
-            outcome = f"{_RED}{event.error}{_RESET}"
-        else:
-            outcome = f"{_GREEN}{_shorten(event.result) or 'ok'}{_RESET}"
-        about = f"  {event.man}" if event.man else ""
-        yield f"{indent}{event.operation}({arguments}) = {outcome}  {_DIM}{_time(event.duration_ns)}{about}{_RESET}"
+        colour, outcome = (_RED, event.error) if event.error else (_GREEN, _shorten(event.result) or "ok")
+        about = f"{_time(event.duration_ns)}  {event.man}".rstrip()
+        yield f"{indent}{event.operation}({arguments}) = {colour}{outcome}{_RESET}  {_DIM}{about}{_RESET}"
         if event.shell:
             first, *more = shell_line(event).split("\n")
             yield f"{indent}{_DIM}$ {_printable(first)}{_RESET}"

@@ -41,8 +41,10 @@ class RunRequest(Record):
     """Everything that `create` and `run` can be told about a container, already parsed and checked for form.
 
     `command` None means the image's CMD; `entrypoint` None means the image's ENTRYPOINT, () means none at all.
-    `environment` holds NAME=VALUE. `seccomp` is "" for the default filter, "unconfined", or the text of a JSON profile.
-    `network` is "bridge", "none", "host" or "container:ID". `stop_timeout` is seconds.
+    `environment` holds NAME=VALUE, or a bare NAME that takes the variable away from the image's. `devices` are
+    "HOST:CONTAINER:rwm", `device_cgroup_rules` "c 1:3 rwm", `volumes_from` "ID[:ro]". `seccomp` is "" for the default
+    filter, "unconfined", or the text of a JSON profile. `network` is "bridge", "none", "host" or "container:ID".
+    `stop_timeout` is seconds.
     """
 
     image: str
@@ -51,6 +53,7 @@ class RunRequest(Record):
     entrypoint: tuple[str, ...] | None = None
     environment: tuple[str, ...] = ()
     labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
     working_dir: str = ""
     user: str = ""
     group_add: tuple[str, ...] = ()
@@ -75,6 +78,8 @@ class RunRequest(Record):
     read_only: bool = False
     shm_size: int = 64 << 20
     devices: tuple[str, ...] = ()
+    device_cgroup_rules: tuple[str, ...] = ()
+    volumes_from: tuple[str, ...] = ()
     resources: Resources = Resources()
     ulimits: tuple[Ulimit, ...] = ()
     oom_score_adj: int = 0
