@@ -55,6 +55,15 @@ PROPAGATION: dict[str, int] = {
     "unbindable": lib.MS_UNBINDABLE,
     "runbindable": lib.MS_UNBINDABLE | lib.MS_REC,
 }
+# The flags of mount(2) that belong to a single mount, with their names in mount_setattr(2).
+BIND_ATTRIBUTES: tuple[tuple[int, int], ...] = (
+    (lib.MS_RDONLY, lib.MOUNT_ATTR_RDONLY),
+    (lib.MS_NOSUID, lib.MOUNT_ATTR_NOSUID),
+    (lib.MS_NODEV, lib.MOUNT_ATTR_NODEV),
+    (lib.MS_NOEXEC, lib.MOUNT_ATTR_NOEXEC),
+    (lib.MS_NODIRATIME, lib.MOUNT_ATTR_NODIRATIME),
+    (lib.MS_NOSYMFOLLOW, lib.MOUNT_ATTR_NOSYMFOLLOW),
+)
 # Attributes that mount_setattr(2) can apply to a whole tree of mounts: "rro" makes every mount below read-only, too.
 # The first number is what is set, the second what is cleared.
 RECURSIVE_ATTRIBUTES: dict[str, tuple[int, int]] = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import resource
 import sys
 
 from minirun.kernel._native import ffi, lib
@@ -105,8 +107,6 @@ def join_session_keyring(name: str) -> None:
 @operation(man="setrlimit(2)", shell="prlimit --{name}={soft}:{hard}")
 def set_resource_limit(name: str, soft: int, hard: int) -> None:
     """Set RLIMIT_<name> of this process; -1 is infinity. Raises OSError, ValueError for an unknown name."""
-    import resource
-
     number = getattr(resource, f"RLIMIT_{name.upper()}", None)
     if number is None:
         raise ValueError(f"unknown resource limit {name}")
@@ -123,8 +123,6 @@ def sealed_copy(path: str) -> int:
 
     What is executed from it shows no file of the host in /proc/PID/exe, and nobody can write to it (CVE-2019-5736).
     """
-    import fcntl
-
     source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         memory = os.memfd_create(os.path.basename(path), os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -151,7 +149,7 @@ def close_range(first: int, last: int) -> None:
 
 @operation(man="execveat(2)", arguments=" ".join, environment=lambda e: f"{len(e)} variables")
 def exec_file_descriptor(fd: int, arguments: Sequence[str], environment: Sequence[str]) -> None:
-    """Replace this process by the program behind `fd`; `environment` holds NAME=VALUE. Returns only by raising OSError."""
+    """Replace this process by the program behind `fd`; `environment` holds NAME=VALUE. Returns only by OSError."""
     argv = [ffi.new("char[]", os.fsencode(text)) for text in arguments]
     envp = [ffi.new("char[]", os.fsencode(text)) for text in environment]
     result = lib.minirun_execveat(
@@ -164,12 +162,6 @@ def exec_file_descriptor(fd: int, arguments: Sequence[str], environment: Sequenc
 def new_session() -> None:
     """Leave the caller's session and terminal. Raises OSError."""
     os.setsid()
-
-
-@operation(man="PR_SET_PDEATHSIG(2const)", number=str)
-def die_with_parent(number: int) -> None:
-    """Have the kernel send signal `number` when this process's parent ends; 0 undoes it. Raises OSError."""
-    check(lib.minirun_prctl(lib.PR_SET_PDEATHSIG, number, 0, 0, 0), "parent death signal")
 
 
 def close_imports() -> None:

@@ -179,17 +179,26 @@ def reason_of(error: OSError) -> str:
     return f"{subject} (with {error.filename2})" if error.filename2 else subject
 
 
-def forward_to(channel: socket.socket) -> Callable[[Event], None]:
-    """Return a tracer that sends each event as one JSON datagram over `channel` to the process that prints."""
-    import json
+class forward_to:  # noqa: N801 - reads as what it does: set_tracer(forward_to(channel))
+    """A tracer that sends each event as one JSON datagram over `channel` to the process that prints."""
 
-    def send(event: Event) -> None:
+    def __init__(self, channel: socket.socket) -> None:
+        from json import dumps
+
+        self._channel = channel
+        self._dumps = dumps
+        self.descriptor = channel.fileno()
+
+    def __call__(self, event: Event) -> None:
         try:
-            channel.send(json.dumps(event.as_dict()).encode())
+            self._channel.send(self._dumps(event.as_dict()).encode())
         except OSError:
             pass  # whoever watched has gone; the work itself must not fail for it
 
-    return send
+
+def trace_descriptor() -> int:
+    """Return the descriptor to which a program that is executed next may send events itself, or -1."""
+    return _tracer.descriptor if isinstance(_tracer, forward_to) else -1
 
 
 def event_from_json(text: str | bytes) -> Event:
@@ -199,3 +208,9 @@ def event_from_json(text: str | bytes) -> Event:
     fields = json.loads(text)
     fields["steps"] = tuple((title, topic, why) for title, topic, why in fields["steps"])
     return Event(**fields)
+
+
+def relay(event: Event) -> None:
+    """Hand an event that another process has sent to this process's tracer, inside the steps under way here."""
+    if _tracer is not None:
+        _tracer(event.replace(steps=tuple(_steps) + event.steps))

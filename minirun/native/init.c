@@ -34,6 +34,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -99,8 +100,18 @@ static void report(const char *operation, const char *arguments, const char *man
                           "\"duration_ns\":%llu,\"man\":\"%s\",\"shell\":\"\"}",
                           (int)getpid(), operation, arguments, errno_name(error), (unsigned long long)started,
                           (unsigned long long)(now_ns() - started), man);
-    if (length > 0 && length < (int)sizeof text && write(trace_fd, text, (size_t)length) < 0)
+    if (length > 0 && length < (int)sizeof text && send(trace_fd, text, (size_t)length, MSG_NOSIGNAL) < 0)
         trace_fd = -1; /* whoever watched has gone */
+}
+
+/* An ignored signal stays ignored over exec, and Python ignores some: the command starts with every default. */
+static void reset_signals(void)
+{
+    sigset_t none;
+    for (int number = 1; number < NSIG; number++)
+        signal(number, SIG_DFL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 /* ---- giving up ----------------------------------------------------------------------------------------------- */
@@ -267,6 +278,7 @@ int main(int count, char **arguments, char **environment)
     int seccomp_early = !(plan->flags & PLAN_NO_NEW_PRIVILEGES);
     trace_fd = plan->trace_fd;
 
+    reset_signals();
     if (plan->start_fd >= 0)
         wait_for_start(plan->start_fd);
     if (plan->flags & PLAN_NO_NEW_PRIVILEGES && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)

@@ -1,0 +1,257 @@
+"""The container's side of `create`: a table of contents of what makes a container.
+
+This code runs in the process that clone3 has just made, in fresh namespaces but still with the host's file system. It
+ends only by exec or by os._exit: it must never return into the code of its parent.
+
+Everything that it needs is imported before the clone (see `close_imports`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from minirun.errors import MinirunError
+from minirun.kernel.files import write
+from minirun.kernel.path import make_directories_in_root
+from minirun.kernel.privilege import set_parent_death_signal
+from minirun.kernel.process import (
+    close_imports,
+    exec_file_descriptor,
+    join_session_keyring,
+    new_session,
+    set_domainname,
+    set_hostname,
+    set_resource_limit,
+)
+from minirun.kernel.trace import name_process, step, trace_descriptor
+from minirun.model.record import Record
+from minirun.runtime import console, devices, namespaces, rootfs
+from minirun.runtime.credentials import pack_plan, plan_descriptor
+from minirun.runtime.handshake import CONSOLE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+    from minirun.model.spec import Process, Spec
+    from minirun.runtime.handshake import Channel
+    from minirun.runtime.seccomp import Filter
+
+
+class ChildPlan(Record):
+    """What the child inherits from its parent, besides the bundle.
+
+    `stdio` are three descriptors that become 0, 1 and 2 (unused with a terminal); `start_fd` is the start fifo, or -1
+    for a process that does not wait; `init_fd` is the sealed copy of native/init.c.
+    """
+
+    container_id: str
+    process: Process
+    seccomp: Filter | None
+    stdio: tuple[int, int, int]
+    start_fd: int
+    init_fd: int
+    reaper: bool = False
+    preserve_fds: int = 0
+
+
+def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) -> NoReturn:
+    """Build the container around this process and become its command."""
+    try:
+        name_process("container")
+        set_parent_death_signal(signal.SIGKILL)
+        wait_for_parent(channel)
+        close_imports()
+
+        new_session()
+        namespaces.join_in_child(spec)
+        namespaces.unshare_cgroup(spec)
+        use_own_keyring(plan.container_id)
+
+        root = rootfs.open_rootfs(os.path.join(bundle, spec.root_path), spec.rootfs_propagation)
+        rootfs.make_mounts(root, spec)
+        devices.make_devices(root, spec)
+        slave = open_console(root, plan, channel)
+        set_names(spec)
+        rootfs.set_sysctls(spec.sysctl)
+        set_limits(plan.process)
+        rootfs.hide_paths(root, spec.masked_paths)
+        rootfs.make_paths_readonly(root, spec.readonly_paths)
+        make_working_directory(root, plan.process)
+        rootfs.pivot(root)
+        if spec.root_readonly:
+            rootfs.make_root_readonly()
+        rootfs.set_root_propagation(spec.rootfs_propagation)
+
+        become_command(plan, slave)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it must be told and must not return
+        give_up(channel, error)
+
+
+def run_in_container(pidfd: int, flags: int, plan: ChildPlan, channel: Channel) -> NoReturn:
+    """Join a running container and become a further command in it (`exec`)."""
+    try:
+        name_process("exec")
+        set_parent_death_signal(signal.SIGKILL)
+        wait_for_parent(channel)
+        close_imports()
+
+        new_session()
+        namespaces.join_container(pidfd, flags)
+        use_own_keyring(plan.container_id)
+        root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        slave = open_console(root, plan, channel, bind=False)
+        set_limits(plan.process)
+        become_command(plan, slave)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it must be told and must not return
+        give_up(channel, error)
+
+
+def wait_for_parent(channel: Channel) -> None:
+    """Wait until the parent has done its part; end silently if it has ended instead."""
+    kind, _, _ = channel.receive()
+    if not kind:
+        os._exit(125)
+
+
+def give_up(channel: Channel, error: BaseException) -> NoReturn:
+    """Tell the parent what failed and end."""
+    try:
+        channel.send_failure(error)
+    finally:
+        os._exit(125)
+
+
+def use_own_keyring(container_id: str) -> None:
+    """Leave the session keyring of whoever ran minirun: keys are not covered by any namespace."""
+    with step("take a new session keyring", "seccomp", "Keys have no namespace: the caller's would be shared."):
+        try:
+            join_session_keyring(f"_ses.{container_id}")
+        except OSError as error:
+            if error.errno not in (1, 38, 122):  # EPERM, ENOSYS: no keyrings here; EDQUOT: too many for this user
+                raise
+
+
+def open_console(root: int, plan: ChildPlan, channel: Channel, bind: bool = True) -> int:
+    """With a terminal, make one and send its master to the parent; return the slave, or -1 without a terminal."""
+    if not plan.process.terminal:
+        return -1
+    master, slave = console.open_terminal(root, plan.process)
+    channel.send(CONSOLE, fd=master)
+    os.close(master)
+    if bind:
+        console.bind_console(root, slave)
+    return slave
+
+
+def set_names(spec: Spec) -> None:
+    """Name the container's host, if it has a UTS namespace for that."""
+    if spec.hostname:
+        with step(
+            f"name the host {spec.hostname}", "namespaces", "The UTS namespace keeps the name from the real host."
+        ):
+            set_hostname(spec.hostname)
+    if spec.domainname:
+        with step(f"name the domain {spec.domainname}", "namespaces"):
+            set_domainname(spec.domainname)
+
+
+def set_limits(process: Process) -> None:
+    """Set what setrlimit(2) and the OOM killer hold against the process."""
+    for limit in process.rlimits:
+        with step(f"set the resource limit {limit.type}", "cgroup"):
+            set_resource_limit(limit.type.removeprefix("RLIMIT_").lower(), limit.soft, limit.hard)
+    if process.oom_score_adj is not None:
+        with step("tell the OOM killer how much this process matters", "cgroup"):
+            write("/proc/self/oom_score_adj", str(process.oom_score_adj))
+
+
+def make_working_directory(root: int, process: Process) -> None:
+    """Make the working directory where the image lacks it, as Docker does: owned by root."""
+    with step(f"make the working directory {process.cwd}", "mounts"):
+        try:
+            os.close(make_directories_in_root(root, process.cwd))
+        except OSError as error:
+            if error.errno != 30:  # EROFS: a read-only folder; entering it will tell whether it is there
+                raise
+
+
+def become_command(plan: ChildPlan, slave: int) -> NoReturn:
+    """Hand over to native/init.c, which waits for the start, gives up privileges and executes the command."""
+    process = plan.process
+    with step(f"enter the working directory {process.cwd}", "exec", exit_code=126):
+        os.chdir(process.cwd)
+        # A folder outside the root shows itself here: getcwd(2) fails or gives no absolute path (CVE-2024-21626).
+        if not os.getcwd().startswith("/"):
+            raise MinirunError(f"the working directory {process.cwd} is outside the container's root")
+    program = find_program(process.args[0], process.env)
+    if slave >= 0:
+        console.become_controlling_terminal(slave)
+    else:
+        use_streams(plan.stdio, process.uid)
+    if process.umask is not None:
+        os.umask(process.umask)
+    trace_fd = trace_descriptor()
+    packed = pack_plan(
+        process,
+        plan.seccomp,
+        start_fd=plan.start_fd,
+        trace_fd=trace_fd,
+        reaper=plan.reaper,
+        preserve=plan.preserve_fds,
+    )
+    plan_fd = plan_descriptor(packed)
+    for inherited in (plan.start_fd, trace_fd):
+        if inherited >= 0:
+            os.set_inheritable(inherited, True)
+    set_parent_death_signal(0)
+    with step("hand over to the program that waits for the start", "exec", "It runs from a sealed copy in memory."):
+        exec_file_descriptor(plan.init_fd, ["minirun-init", str(plan_fd), program, *process.args], process.env)
+    sys.exit("exec returned")
+
+
+def use_streams(stdio: tuple[int, int, int], uid: int) -> None:
+    """Make the given descriptors the three standard streams, and give pipes to the user so that /dev/stdout opens."""
+    spare = [os.dup(fd) for fd in stdio]
+    for stream, fd in enumerate(spare):
+        os.dup2(fd, stream, inheritable=True)
+        os.close(fd)
+        status = os.fstat(stream)
+        if uid and status.st_uid != uid and status.st_mode & 0o170000 == 0o010000:
+            os.fchown(stream, uid, -1)
+
+
+def find_program(name: str, environment: Sequence[str]) -> str:
+    """Return the path of the program to execute, looked up as execvp(3) does, in the container's PATH.
+
+    Raises MinirunError: exit code 127 if there is none, 126 if it cannot be executed.
+    """
+    if "/" in name:
+        candidates = [name]
+    else:
+        paths = [text[5:] for text in environment if text.startswith("PATH=")]
+        path = paths[-1] if paths else "/bin:/usr/bin"
+        candidates = [os.path.join(folder or ".", name) for folder in path.split(":")]
+    denied = ""
+    for candidate in candidates:
+        try:
+            mode = os.stat(candidate).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            denied = denied or (error.strerror or "").lower()
+            continue
+        if mode & 0o170000 == 0o040000:
+            denied = denied or "is a directory"
+        elif not mode & 0o111:
+            denied = denied or "permission denied"
+        else:
+            return candidate
+    if denied:
+        raise MinirunError(f'exec: "{name}": {denied}', "Check the program's mode and path in the image.", 126)
+    if "/" in name:
+        raise MinirunError(f'exec: "{name}": no such file or directory', "Is the path right inside the image?", 127)
+    raise MinirunError(f'exec: "{name}": executable file not found in $PATH', "Is it installed in the image?", 127)

@@ -1,0 +1,65 @@
+"""The container's terminal: a pty of the container's own devpts, made from inside.
+
+A pty made on the host would have a path there, and the container would see a terminal whose /dev/pts/N it does not
+have.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import termios
+
+from minirun.kernel.mount import Place, attach_tree, clone_tree
+from minirun.kernel.path import make_file_in_root, open_in_root
+from minirun.kernel.trace import operation, step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirun.model.spec import Process
+
+# ioctl_tty(2); the termios module lacks these two.
+_TIOCSPTLCK = 0x40045431
+_TIOCGPTPEER = 0x5441
+
+
+def open_terminal(root: int, process: Process) -> tuple[int, int]:
+    """Open a pty in the container's /dev/pts and return (master, slave), the size set. Raises MinirunError."""
+    with step(
+        "open a pseudo-terminal", "terminal", "The container gets the slave; the master goes out to its monitor."
+    ):
+        master = open_in_root(root, "/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
+        slave = _open_peer(master)
+        if process.console_rows or process.console_columns:
+            size = struct.pack("HHHH", process.console_rows, process.console_columns, 0, 0)
+            fcntl.ioctl(master, termios.TIOCSWINSZ, size)
+        os.fchown(slave, process.uid, -1)
+        return master, slave
+
+
+@operation(man="ioctl_tty(2)")
+def _open_peer(master: int) -> int:
+    """Unlock the pty and open its slave by the master, not by a path that the image could redirect."""
+    fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
+    return fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+
+
+def bind_console(root: int, slave: int) -> None:
+    """Show the pty as /dev/console, where programs expect the system's terminal. Raises MinirunError."""
+    with step("make the terminal /dev/console", "terminal"):
+        place = Place(make_file_in_root(root, "/dev/console", 0o600), "/dev/console")
+        tree = clone_tree("", directory=slave)
+        attach_tree(tree, place)
+        os.close(tree)
+        os.close(place.fd)
+
+
+def become_controlling_terminal(slave: int) -> None:
+    """Make the pty this session's controlling terminal and its three standard streams. Raises MinirunError."""
+    with step(
+        "take the pseudo-terminal as controlling terminal", "terminal", "Ctrl-C then reaches the foreground job."
+    ):
+        fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+        for stream in (0, 1, 2):
+            os.dup2(slave, stream, inheritable=True)

@@ -1,0 +1,88 @@
+"""How the two sides of `create` talk.
+
+    parent (host's side)                           child (container's side)
+    --------------------                           ------------------------
+    clone3(namespaces, CLONE_INTO_CGROUP)  ------> close_imports()
+    PROCEED                                ------> builds rootfs, devices, terminal
+                                           <------ CONSOLE  + the pty's master        (only with a terminal)
+                                           <------ FAILED   message, hint, exit code  (only on failure)
+                                           <------ end of file: exec closed the socket, all went well
+    the container waits on start.fifo
+
+One message is one datagram of a SOCK_SEQPACKET pair: JSON, with descriptors as SCM_RIGHTS. Nothing is pickled: what
+comes out of a container is data, never code.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+
+from minirun.errors import MinirunError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+PROCEED = "proceed"
+CONSOLE = "console"
+FAILED = "failed"
+_LARGEST = 65536
+
+
+class Channel:
+    """One end of the handshake."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+
+    def fileno(self) -> int:
+        """Return the descriptor of this end."""
+        return self._end.fileno()
+
+    def close(self) -> None:
+        """Close this end; the other reads end of file."""
+        self._end.close()
+
+    def send(self, kind: str, fields: dict[str, Any] | None = None, fd: int = -1) -> None:
+        """Send one message and, with `fd`, a copy of that descriptor. Raises OSError."""
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))] if fd >= 0 else []
+        self._end.sendmsg([json.dumps([kind, fields or {}]).encode()], rights)
+
+    def receive(self) -> tuple[str, dict[str, Any], int]:
+        """Return the next message as (kind, fields, fd or -1); ("", {}, -1) at end of file. Raises OSError."""
+        data, rights, _, _ = self._end.recvmsg(_LARGEST, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+        if not data:
+            return "", {}, -1
+        fds = array.array("i")
+        for _, _, content in rights:
+            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+        kind, fields = json.loads(data)
+        return kind, fields, fds[0] if fds else -1
+
+    def send_failure(self, error: BaseException) -> None:
+        """Tell the parent why the child gives up."""
+        if not isinstance(error, MinirunError):
+            error = MinirunError(f"{type(error).__name__}: {error}")
+        message = error.message[: _LARGEST // 4]
+        self.send(FAILED, {"message": message, "hint": error.hint, "exit_code": error.exit_code})
+
+
+def open_channel() -> tuple[Channel, Channel]:
+    """Return the parent's and the child's end. Both are close-on-exec."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    return Channel(ours), Channel(theirs)
+
+
+def raise_failure(fields: dict[str, Any]) -> None:
+    """Raise in the parent what the child reported."""
+    raise MinirunError(fields["message"], fields["hint"], fields["exit_code"])
+
+
+def child_died(pid: int) -> MinirunError:
+    """Describe a child that ended without a word, as the OOM killer makes it."""
+    _, status = os.waitpid(pid, 0)
+    how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.WEXITSTATUS(status)}"
+    return MinirunError(f"the container's process ended during creation with {how}", "Is its memory limit too small?")

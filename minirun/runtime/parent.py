@@ -1,0 +1,116 @@
+"""The host's side of `create`: prepare, clone, and wait until the child stands just before exec."""
+
+from __future__ import annotations
+
+import os
+
+from minirun.errors import MinirunError
+from minirun.kernel.process import NAMESPACE_FLAGS, clone3, sealed_copy
+from minirun.kernel.trace import step
+from minirun.model.record import Record
+from minirun.runtime import child, handshake, namespaces
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minirun.model.spec import Spec
+    from minirun.runtime.child import ChildPlan
+    from minirun.runtime.handshake import Channel
+
+INIT_PROGRAM = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "native", "bin", "init")
+
+
+class Cloned(Record):
+    """A process that stands just before its exec: its pid, a pidfd, and the master of its terminal or -1."""
+
+    pid: int
+    pidfd: int
+    console: int
+
+
+def open_init() -> int:
+    """Return a sealed copy of the program that does the last step."""
+    with step("copy the last program into memory", "exec", "So that /proc/1/exe never names a file of the host."):
+        return sealed_copy(INIT_PROGRAM)
+
+
+def clone_container(spec: Spec, bundle: str, plan: ChildPlan, cgroup_fd: int) -> Cloned:
+    """Clone the container's first process and let it build its world. Raises MinirunError."""
+    namespaces.join_before_clone(spec)
+    flags = namespaces.clone_flags(spec)
+    kinds = ", ".join(n.type for n in spec.namespaces if not n.path)
+    with step(
+        f"make a process in fresh namespaces ({kinds})",
+        "namespaces",
+        "One clone3 makes the process, all of them, and puts it into its cgroup: nothing of it ever runs outside.",
+    ):
+        return _clone(flags, cgroup_fd, lambda channel: child.run_container(spec, bundle, plan, channel))
+
+
+def clone_into_container(pidfd: int, flags: int, plan: ChildPlan, cgroup_fd: int) -> Cloned:
+    """Clone a further process into a running container. Raises MinirunError."""
+    if flags & NAMESPACE_FLAGS["pid"]:
+        namespaces.join_container(pidfd, NAMESPACE_FLAGS["pid"])
+        flags &= ~NAMESPACE_FLAGS["pid"]
+    with step("make a process in the container's cgroup", "namespaces", "Its PID namespace was joined before."):
+        return _clone(0, cgroup_fd, lambda channel: child.run_in_container(pidfd, flags, plan, channel))
+
+
+def _clone(flags: int, cgroup_fd: int, run_child: Callable[[Channel], object]) -> Cloned:
+    ours, theirs = handshake.open_channel()
+    pid, pidfd = clone3(flags, cgroup_fd)
+    if pid == 0:
+        ours.close()
+        run_child(theirs)
+        os._exit(125)
+    theirs.close()
+    try:
+        console = _shake_hands(ours, pid)
+    except BaseException:
+        _kill(pid)
+        os.close(pidfd)
+        raise
+    finally:
+        ours.close()
+    return Cloned(pid, pidfd, console)
+
+
+def _shake_hands(channel: Channel, pid: int) -> int:
+    """Serve the child until its exec closes the channel; return the terminal's master or -1."""
+    console = -1
+    try:
+        channel.send(handshake.PROCEED)
+    except BrokenPipeError:
+        raise handshake.child_died(pid) from None
+    while True:
+        kind, fields, fd = channel.receive()
+        if kind == handshake.CONSOLE:
+            console = fd
+        elif kind == handshake.FAILED:
+            handshake.raise_failure(fields)
+        elif not kind:
+            break
+    if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        raise handshake.child_died(pid)
+    return console
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        pass
+
+
+def check_bundle(spec: Spec, bundle: str) -> None:
+    """Refuse a bundle that cannot become a container. Raises MinirunError that names the field."""
+    if spec.process is None or not spec.process.args:
+        raise MinirunError("config.json: process.args is empty", "A container needs a command.")
+    if not os.path.isdir(os.path.join(bundle, spec.root_path)):
+        raise MinirunError(f"config.json: root.path {spec.root_path} is not a folder")
+    if not any(namespace.type == "mount" and not namespace.path for namespace in spec.namespaces):
+        raise MinirunError("config.json: linux.namespaces lacks a fresh mount namespace")
+    if spec.hostname and not spec.has_namespace("uts"):
+        raise MinirunError("config.json: hostname needs a UTS namespace", "Without one it would rename the host.")

@@ -1,0 +1,270 @@
+"""The root file system: from a folder of the host to a tree that is all the container can see.
+
+The order of the functions is the order in which the child calls them. Until `pivot` the container's root is a folder
+below the host's; everything in it is reached through its descriptor and openat2(RESOLVE_IN_ROOT), because the image may
+hold symbolic links that point anywhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from minirun.errors import MinirunError
+from minirun.kernel._native import lib
+from minirun.kernel.files import write
+from minirun.kernel.mount import (
+    BIND_ATTRIBUTES,
+    CLEARS_FLAG,
+    PROPAGATION,
+    RECURSIVE_ATTRIBUTES,
+    SETS_FLAG,
+    Place,
+    attach_tree,
+    bind,
+    clone_tree,
+    file_system_type,
+    mount,
+    new_file_system,
+    pivot_root,
+    remount,
+    set_attributes,
+    set_propagation,
+    unmount_lazily,
+)
+from minirun.kernel.path import make_directories_in_root, make_file_in_root, open_in_root
+from minirun.kernel.trace import step
+from minirun.model.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirun.model.spec import MountSpec, Spec
+
+
+def open_rootfs(rootfs: str, propagation: str) -> int:
+    """Cut the tie to the host's mounts, make `rootfs` a mount point and return a descriptor of it."""
+    with step(
+        "keep the container's mounts from the host",
+        "mounts",
+        "systemd makes every mount shared: without this, what the container mounts would appear on the host.",
+    ):
+        set_propagation("/", PROPAGATION[propagation or "rslave"])
+    with step("make the root file system a mount point", "pivot_root", "pivot_root accepts nothing else."):
+        bind(rootfs, rootfs, lib.MS_REC)
+        return os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def make_mounts(root: int, spec: Spec) -> None:
+    """Carry out the bundle's list of mounts, in its order. Raises MinirunError."""
+    for entry in spec.mounts:
+        options = _parse_options(entry)
+        if options.flags & lib.MS_BIND:
+            _bind(root, entry, options)
+        else:
+            _mount(root, entry, options)
+
+
+class _Options(Record):
+    """The words of a mount's options, sorted by what carries them out."""
+
+    flags: int
+    cleared: int
+    propagation: tuple[int, ...]
+    recursive: tuple[tuple[int, int], ...]
+    data: str
+
+
+def _parse_options(entry: MountSpec) -> _Options:
+    flags, cleared = 0, 0
+    propagation, recursive, data = [], [], []
+    for option in entry.options:
+        if option in SETS_FLAG:
+            flags |= SETS_FLAG[option]
+        elif option in CLEARS_FLAG:
+            flags &= ~CLEARS_FLAG[option]
+            cleared |= CLEARS_FLAG[option]
+        elif option in PROPAGATION:
+            propagation.append(PROPAGATION[option])
+        elif option in RECURSIVE_ATTRIBUTES:
+            recursive.append(RECURSIVE_ATTRIBUTES[option])
+        else:
+            data.append(option)
+    if entry.type == "bind":
+        flags |= lib.MS_BIND
+    return _Options(flags, cleared, tuple(propagation), tuple(recursive), ",".join(data))
+
+
+def _bind(root: int, entry: MountSpec, options: _Options) -> None:
+    """Bind a file or folder of the host: copy its mount, set the flags, and only then put it into the tree.
+
+    In between it is nowhere, so no process of another container can use it without "ro", or swap the target.
+    """
+    with step(
+        f"bind {entry.source} to {entry.destination}", "mounts", "It stays the host's: changes show on both sides."
+    ):
+        tree = clone_tree(entry.source, recursive=bool(options.flags & lib.MS_REC))
+        attributes = sum(attribute for flag, attribute in BIND_ATTRIBUTES if options.flags & flag)
+        clear = sum(attribute for flag, attribute in BIND_ATTRIBUTES if options.cleared & flag)
+        if attributes or clear:
+            set_attributes(tree, attributes, clear)
+        for attributes, clear in options.recursive:
+            set_attributes(tree, attributes, clear, recursive=True)
+        for propagation in options.propagation or (PROPAGATION["rprivate"],):
+            recursive = bool(propagation & lib.MS_REC)
+            set_attributes(tree, 0, propagation=propagation & ~lib.MS_REC, recursive=recursive)
+        # O_PATH, so that a device or fifo is not opened.
+        is_folder = os.stat(entry.source).st_mode & 0o170000 == 0o040000
+        make = make_directories_in_root if is_folder else make_file_in_root
+        place = Place(make(root, entry.destination), entry.destination)
+        attach_tree(tree, place)
+        os.close(tree)
+        os.close(place.fd)
+
+
+def _mount(root: int, entry: MountSpec, options: _Options) -> None:
+    """Mount a file system of its own: proc, sysfs, tmpfs, mqueue, devpts, cgroup."""
+    fstype = "cgroup2" if entry.type == "cgroup" else entry.type
+    with step(f"mount {fstype} on {entry.destination}", fstype, _WHY.get(fstype, "")):
+        if fstype in ("proc", "sysfs"):
+            _refuse_symlink(root, entry.destination)
+        place = Place(make_directories_in_root(root, entry.destination), entry.destination)
+        mount(entry.source or fstype, place, fstype, options.flags, options.data)
+        os.close(place.fd)
+        if options.propagation or options.recursive:
+            mounted = open_in_root(root, entry.destination, os.O_PATH | os.O_DIRECTORY)
+            for attributes, clear in options.recursive:
+                set_attributes(mounted, attributes, clear, recursive=True)
+            for propagation in options.propagation:
+                set_attributes(mounted, 0, propagation=propagation & ~lib.MS_REC)
+            os.close(mounted)
+
+
+_WHY = {
+    "proc": "The host's /proc would show the host's processes.",
+    "sysfs": "It shows the interfaces of its network namespace; read-only, because it configures the host.",
+    "tmpfs": "A file system in memory that goes with the container.",
+    "devpts": "Terminals of its own: with newinstance, /dev/pts/0 is not the host's.",
+    "mqueue": "POSIX message queues belong to the IPC namespace; this shows them as files.",
+    "cgroup2": "It shows the container's limits; the cgroup namespace hides the rest of the hierarchy.",
+}
+
+
+def _refuse_symlink(root: int, destination: str) -> None:
+    """Refuse an image whose /proc or /sys is a symbolic link: masking /proc/kcore would mask something else."""
+    try:
+        file = open_in_root(root, destination, os.O_PATH | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return
+    is_folder = os.fstat(file).st_mode & 0o170000 == 0o040000
+    os.close(file)
+    if not is_folder:
+        raise MinirunError(f"{destination} of the root file system is not a folder", "The image is broken or hostile.")
+
+
+def set_sysctls(sysctls: dict[str, str]) -> None:
+    """Set kernel parameters of the container's own namespaces, through the host's /proc, which no image can fake."""
+    for name, value in sysctls.items():
+        with step(f"set the kernel parameter {name}", "namespaces", "It belongs to a namespace of the container."):
+            write(f"/proc/sys/{name.replace('.', '/')}", value)
+
+
+def pivot(root: int) -> None:
+    """Make the container's tree the root and take the host's away."""
+    with step(
+        "leave the host's root behind",
+        "pivot_root",
+        "After this no path leads to the host: chroot could be left again, a root that is unmounted cannot.",
+    ):
+        os.fchdir(root)
+        # The old root is stacked on top of the new one's ".", so no folder is needed for it (pivot_root(2), NOTES).
+        pivot_root(".", ".")
+        set_propagation(".", PROPAGATION["rslave"])  # unmounting must not spread to the host
+        unmount_lazily(".")
+        os.chdir("/")
+
+
+def make_root_readonly() -> None:
+    """Make the root mount read-only; what is mounted on it keeps its own flags."""
+    with step("make the root file system read-only", "mounts"):
+        remount("/", lib.MS_BIND | lib.MS_RDONLY | _locked_flags("/"))
+
+
+def _locked_flags(path: str) -> int:
+    """Return the flags that a remount must repeat to keep (statvfs(3) and mount(2) number them alike)."""
+    keep: int = lib.MS_NOSUID | lib.MS_NODEV | lib.MS_NOEXEC | lib.MS_NOATIME | lib.MS_NODIRATIME | lib.MS_RELATIME
+    return os.statvfs(path).f_flag & keep
+
+
+def set_root_propagation(propagation: str) -> None:
+    """Give the root the propagation that the bundle asks for."""
+    if propagation:
+        with step(f"make the root mount {propagation}", "mounts"):
+            set_propagation("/", PROPAGATION[propagation])
+
+
+def hide_paths(root: int, paths: tuple[str, ...]) -> None:
+    """Mask files with /dev/null and folders with an empty read-only tmpfs: they would show or change the host."""
+    if not paths:
+        return
+    with step("mask what /proc and /sys tell of the host", "procfs", "Keys, timers, firmware: they have no namespace."):
+        null = _open_null(root)
+        for path in paths:
+            place = _place(root, path)
+            if place is None:
+                continue
+            if os.fstat(place.fd).st_mode & 0o170000 == 0o040000:
+                tree = new_file_system(
+                    "tmpfs", {"source": "tmpfs", "size": "0", "nr_inodes": "2"}, lib.MOUNT_ATTR_RDONLY
+                )
+            else:
+                tree = clone_tree("", directory=null)
+            attach_tree(tree, place)
+            os.close(tree)
+            os.close(place.fd)
+        os.close(null)
+
+
+def make_paths_readonly(root: int, paths: tuple[str, ...]) -> None:
+    """Bind each path onto itself read-only: /proc/sys configures the host's kernel where it has no namespace."""
+    if not paths:
+        return
+    with step(
+        "make the switches of the host's kernel read-only", "procfs", "Root in the container is root there, too."
+    ):
+        for path in paths:
+            place = _place(root, path)
+            if place is None:
+                continue
+            tree = clone_tree("", recursive=True, directory=place.fd)
+            set_attributes(tree, lib.MOUNT_ATTR_RDONLY, recursive=True)
+            attach_tree(tree, place)
+            os.close(tree)
+            os.close(place.fd)
+
+
+def _place(root: int, path: str) -> Place | None:
+    """Open what is to be covered, without following links; None where this kernel or image lacks it."""
+    try:
+        fd = open_in_root(root, path, os.O_PATH | os.O_NOFOLLOW, resolve=lib.RESOLVE_IN_ROOT | lib.RESOLVE_NO_SYMLINKS)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
+            return None
+        if error.errno == errno.ELOOP:
+            raise MinirunError(f"{path} is a symbolic link, so it cannot be covered safely") from error
+        raise
+    # Covering /proc/x of something that is not procfs would leave the real one open elsewhere (CVE-2025-52881).
+    kinds = {"/proc/": lib.PROC_SUPER_MAGIC, "/sys/": lib.SYSFS_MAGIC}
+    for prefix, kind in kinds.items():
+        if path.startswith(prefix) and file_system_type(fd) not in (kind, lib.TMPFS_MAGIC, lib.CGROUP2_SUPER_MAGIC):
+            os.close(fd)
+            raise MinirunError(f"{path} is not on the file system it claims to be on", "The image is hostile.")
+    return Place(fd, path)
+
+
+def _open_null(root: int) -> int:
+    """Open the container's /dev/null and make sure that it is the null device (CVE-2025-31133)."""
+    null = open_in_root(root, "/dev/null", os.O_PATH | os.O_NOFOLLOW)
+    status = os.fstat(null)
+    if status.st_mode & 0o170000 != 0o020000 or status.st_rdev != os.makedev(1, 3):
+        raise MinirunError("/dev/null of the container is not the null device", "The image or a mount replaced it.")
+    return null

@@ -1,0 +1,90 @@
+"""What the runtime remembers of a container between two calls, and what the kernel says of it now.
+
+One folder per container under the runtime's root:
+
+    state.json      written once the container is created
+    start.fifo      exists until `start`; the container waits for a byte from it
+    lock            taken by every call that changes something
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from minirun.errors import MinirunError
+from minirun.kernel.files import read
+from minirun.model.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class ContainerState(Record):
+    """runtime-spec runtime.md, "State", and what later calls need to find.
+
+    `pid_start_time` is field 22 of /proc/PID/stat: with it a reused pid is not taken for the container. `cgroup` is the
+    cgroup's folder, or "" where the container stays in its creator's.
+    """
+
+    id: str
+    bundle: str
+    pid: int
+    pid_start_time: str
+    created: float
+    cgroup: str = ""
+    annotations: dict[str, str] = {}
+
+
+def folder(root: str, container_id: str) -> str:
+    """Return the folder of a container's state."""
+    return f"{root}/{container_id}"
+
+
+def save(root: str, state: ContainerState) -> None:
+    """Write state.json in one step: a reader sees the old one, the new one or none."""
+    path = f"{folder(root, state.id)}/state.json"
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        json.dump(state.as_dict(), file)
+    os.rename(f"{path}.new", path)
+
+
+def load(root: str, container_id: str) -> ContainerState:
+    """Read a container's state. Raises MinirunError (exit code 1) if there is none."""
+    try:
+        with open(f"{folder(root, container_id)}/state.json", encoding="utf-8") as file:
+            fields: dict[str, Any] = json.load(file)
+    except FileNotFoundError:
+        raise MinirunError(f"container '{container_id}' does not exist", "", 1) from None
+    return ContainerState(**fields)
+
+
+def start_time(pid: int) -> str:
+    """Return when the process started, in clock ticks since boot (proc_pid_stat(5)), or "" if it has ended."""
+    try:
+        stat = read(f"/proc/{pid}/stat")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    # The second field is the command's name in parentheses and may itself hold spaces and parentheses.
+    fields = stat[stat.rindex(")") + 2 :].split()
+    ended = fields[0] in "ZX"
+    return "" if ended else fields[19]
+
+
+def status(root: str, state: ContainerState) -> str:
+    """Return "created", "running", "paused" or "stopped", from the kernel's own knowledge."""
+    if not state.pid or start_time(state.pid) != state.pid_start_time:
+        return "stopped"
+    if os.path.exists(f"{folder(root, state.id)}/start.fifo"):
+        return "created"
+    if state.cgroup and _frozen(state.cgroup):
+        return "paused"
+    return "running"
+
+
+def _frozen(cgroup: str) -> bool:
+    try:
+        return read(f"{cgroup}/cgroup.freeze").strip() == "1"
+    except FileNotFoundError:
+        return False
