@@ -51,7 +51,7 @@ _TEXTS = (
     ("--cidfile", "Write the container's id to this file."),
     ("--stop-signal", "Signal of 'stop' (default TERM)."),
     ("--pid", "PID namespace: host or container:NAME."),
-    ("--ipc", "IPC namespace: private, shareable, none, host or container:NAME."),
+    ("--ipc", "IPC namespace: private, shareable, none or host."),
     ("--uts", "UTS namespace: host."),
     ("--cgroupns", "Cgroup namespace: private or host."),
     ("--userns", "User namespace: host."),

@@ -121,7 +121,7 @@ def from_options(image: str, command: tuple[str, ...], options: Mapping[str, Any
         unmask_paths=security.get("systempaths", "") == "unconfined",
         sysctls=_sysctls(options, network),
         pid_mode=_mode("--pid", options["pid"], ("host",)),
-        ipc_mode=_mode("--ipc", options["ipc"], ("host", "private", "shareable", "none")),
+        ipc_mode=_mode("--ipc", options["ipc"], ("host", "private", "shareable", "none"), joins=False),
         uts_mode=_mode("--uts", options["uts"], ("host",), joins=False),
         cgroupns_mode=_mode("--cgroupns", options["cgroupns"], ("host", "private"), joins=False),
         log_driver=_log_driver(options["log_driver"]),
