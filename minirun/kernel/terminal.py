@@ -1,0 +1,72 @@
+"""The user's terminal and the container's: sizes, and raw mode that always ends."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+from minirun.kernel.trace import operation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+
+@operation(man="ioctl_tty(2)", shell="stty size")
+def window_size(fd: int) -> tuple[int, int]:
+    """Return (rows, columns) of the terminal `fd`. Raises OSError when it is none."""
+    import termios
+
+    try:
+        return termios.tcgetwinsize(fd)
+    except termios.error as error:
+        raise OSError(*error.args) from None
+
+
+@operation(man="ioctl_tty(2)", shell="stty rows {rows} columns {columns}")
+def set_window_size(fd: int, rows: int, columns: int) -> None:
+    """Set the size of the terminal `fd`, a pty's master or slave; its foreground job gets SIGWINCH. Raises OSError."""
+    import termios
+
+    try:
+        termios.tcsetwinsize(fd, (rows, columns))
+    except termios.error as error:
+        raise OSError(*error.args) from None
+
+
+@operation(man="termios(3)", shell="stty raw -echo")
+def make_raw(fd: int) -> list[Any]:
+    """Make the terminal pass every key on as it is (cfmakeraw) and return its former attributes. Raises OSError.
+
+    The container's own terminal does the echo and turns Ctrl-C into a signal. What was typed before stays readable.
+    """
+    import termios
+    import tty
+
+    try:
+        before = termios.tcgetattr(fd)
+        tty.setraw(fd, termios.TCSANOW)
+    except termios.error as error:
+        raise OSError(*error.args) from None
+    return before
+
+
+@operation(man="termios(3)", shell="stty sane")
+def restore(fd: int, attributes: list[Any]) -> None:
+    """Give the terminal the attributes back that `make_raw` returned; one that has hung up needs none."""
+    import termios
+
+    try:
+        termios.tcsetattr(fd, termios.TCSANOW, attributes)
+    except termios.error:
+        pass
+
+
+@contextmanager
+def raw_mode(fd: int) -> Iterator[None]:
+    """Keep the terminal `fd` raw within the block, however that is left. Raises OSError."""
+    before = make_raw(fd)
+    try:
+        yield
+    finally:
+        restore(fd, before)
