@@ -214,7 +214,7 @@ def _check(result: int, subject: str) -> None:
         raise OSError(-result, os.strerror(-result), subject)
 
 
-# ---- the part in front of it: system calls newer than libseccomp, or than the rules -----------------------------------
+# ---- the part in front of it: system calls newer than libseccomp, or than the rules ----------------------------------
 #
 # A program that is newer than its filter asks for system calls that the filter's author never heard of. C libraries try
 # the new call first and fall back to the old one when the kernel answers ENOSYS, "no such system call". A filter that
@@ -282,7 +282,7 @@ def _load(field: str) -> _Instruction:
 
 
 def _when(comparison: int, value: int, then: list[_Instruction]) -> list[_Instruction]:
-    """Run `then` if the accumulator compares to `value` like this, else what comes after. `then` is at most 255 long."""
+    """Run `then`, at most 255 instructions, if the accumulator compares to `value` like this; skip it otherwise."""
     return [(lib.BPF_JMP | comparison | lib.BPF_K, 0, len(then), value), *then]
 
 

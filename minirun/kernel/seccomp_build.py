@@ -1,7 +1,7 @@
 """Builds `minirun.kernel._seccomp`, the binding to libseccomp (cffi, out-of-line API mode).
 
-The C compiler reads libseccomp's and the kernel's headers, so every type and constant is theirs and no number is copied.
-Needs libseccomp-dev.
+The C compiler reads libseccomp's and the kernel's headers, so every type and constant is theirs and no number is
+copied. Needs libseccomp-dev.
 """
 
 from __future__ import annotations
