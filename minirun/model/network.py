@@ -10,12 +10,16 @@ if TYPE_CHECKING:
 
 
 class PortMapping(Record):
-    """One published port. `host_port` 0 asks for a free one; `host_ip` "" is every IPv4 address of the host."""
+    """One published port. `host_port` 0 asks for a free one; `host_ip` "" is every IPv4 address of the host.
+
+    With `host_port_last`, any free port from `host_port` to that one will do.
+    """
 
     container_port: int
     host_port: int = 0
     host_ip: str = ""
     protocol: str = "tcp"
+    host_port_last: int = 0
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> PortMapping:

@@ -1,0 +1,186 @@
+"""Endpoints: a container's place in the default network, from the address to the last firewall rule.
+
+    warm_up -> prepare -> attach -> ... the container runs ... -> detach
+
+Whatever minirun is killed at, `collect_garbage` of the next one finds what is left: the lease of an address is the
+first thing made, its name leads to the interface, and its content, the container's id, to the rules.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from minirun.kernel.netlink import interface_index
+from minirun.kernel.trace import step
+from minirun.model.layout import Layout
+from minirun.model.network import Endpoint, PortMapping
+from minirun.model.record import Record
+from minirun.network import addresses, bridge, client, ports
+from minirun.network.client import warm_up
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Collection
+
+__all__ = ["Prepared", "attach", "collect_garbage", "detach", "prepare", "remove_all", "warm_up"]
+
+
+class Prepared(Record):
+    """An endpoint with its address and host ports taken, and the sockets that hold the ports.
+
+    The ports stay taken for as long as any process has the sockets open; the container's monitor should.
+    """
+
+    endpoint: Endpoint
+    sockets: tuple[socket.socket, ...]
+
+
+def prepare(layout: Layout, container_id: str, published: tuple[PortMapping, ...] = ()) -> Prepared:
+    """Take an address on the default network and the host's ports for a container, without wiring anything.
+
+    The caller holds the container's lock by now, so that `collect_garbage` of another minirun knows it is live. Raises
+    MinirunError (125), with nothing left, when a port is taken or not this host's to take.
+    """
+    network = bridge.default_network(layout)
+    try:
+        known, sockets = ports.reserve(published)
+    except ports.PortTakenError as error:
+        raise ports.PortTakenError(error.mapping, _who_has(layout, error.mapping)) from None
+    try:
+        address = addresses.lease(bridge.leases_folder(layout), network, container_id)
+        if known:
+            _record_ports(layout, container_id, known)
+    except BaseException:
+        for held in sockets:
+            held.close()
+        release(layout, container_id)
+        raise
+    prefix = addresses.parse_subnet(network.subnet)[1]
+    veth, mac = addresses.veth_of(address), addresses.mac_of(address)
+    return Prepared(Endpoint(network.name, address, prefix, network.gateway, mac, veth, known), sockets)
+
+
+def attach(layout: Layout, container_id: str, endpoint: Endpoint, pid: int) -> None:
+    """Wire the network namespace of process `pid` as `endpoint` says: veth, address, route, published ports.
+
+    The process brings up its own loopback interface (`kernel.netlink.bring_up_loopback`). Raises MinirunError.
+    """
+    with step("connect the container to its network", topic="network"):
+        namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            request = {"do": "attach", "container": container_id, "endpoint": endpoint.as_dict()}
+            client.ask(layout, request, [namespace])
+        finally:
+            os.close(namespace)
+
+
+def detach(layout: Layout, container_id: str, endpoint: Endpoint) -> None:
+    """Take back an endpoint's rules and address once the container's processes have ended. What is gone is gone.
+
+    The kernel destroys the veth together with the namespace, which costs nothing; the helper looks after one whose
+    namespace is held by somebody else. Raises MinirunError.
+    """
+    _take_back_address(layout, endpoint.address, container_id)
+    if endpoint.ports:
+        _take_back_ports(layout, container_id)
+
+
+def collect_garbage(layout: Layout, live_ids: Callable[[], Collection[str]]) -> None:
+    """Take back what containers have left that are not live any more.
+
+    `live_ids` is asked after the leases have been read: a container that another minirun starts just now is live
+    before it has a lease, so it can never look like a leftover. Raises MinirunError.
+    """
+    leases = addresses.leases(bridge.leases_folder(layout))
+    publishers = _publishers(layout)
+    if not leases and not publishers:
+        return
+    live = set(live_ids())
+    for address, container_id in leases.items():
+        if container_id not in live:
+            _take_back_address(layout, address, container_id)
+    for container_id in publishers:
+        if container_id not in live:
+            _take_back_ports(layout, container_id)
+
+
+def release(layout: Layout, container_id: str) -> None:
+    """Take back what `prepare` took, for a container that was never attached and whose address is not known."""
+    for address, holder in addresses.leases(bridge.leases_folder(layout)).items():
+        if holder == container_id:
+            addresses.release(bridge.leases_folder(layout), address, container_id)
+    _forget_ports(layout, container_id)
+
+
+def remove_all(layout: Layout) -> None:
+    """Unmake the network itself: the bridge, minirun's firewall chains, and what is on record. Containers that still
+    run are cut off. Raises MinirunError."""
+    client.ask(layout, {"do": "remove all"})
+    for directory in (bridge.leases_folder(layout), bridge.published_folder(layout), bridge.folder(layout)):
+        for name in _names(directory):
+            if not os.path.isdir(path := f"{directory}/{name}"):
+                os.unlink(path)
+        if os.path.isdir(directory):
+            os.rmdir(directory)
+    for name in _names(layout.network):
+        # The helper notices that its socket has gone, and ends; its lock's file is only ever opened by name.
+        if name.startswith(("bridge.", "helper-")):
+            os.unlink(f"{layout.network}/{name}")
+
+
+def _take_back_address(layout: Layout, address: str, container_id: str) -> None:
+    if interface_index(veth := addresses.veth_of(address)):
+        client.tell(layout, {"do": "reap", "veth": veth})
+    addresses.release(bridge.leases_folder(layout), address, container_id)
+
+
+# -- which container publishes what -----------------------------------------------------------------------------------
+
+
+def _record_ports(layout: Layout, container_id: str, published: tuple[PortMapping, ...]) -> None:
+    """Note a container's ports, before any rule is made for them: the note is what leads to rules left behind."""
+    path = f"{bridge.published_folder(layout)}/{container_id}"
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        json.dump([mapping.as_dict() for mapping in published], file)
+    os.rename(f"{path}.new", path)
+
+
+def _take_back_ports(layout: Layout, container_id: str) -> None:
+    if os.path.exists(f"{bridge.published_folder(layout)}/{container_id}"):
+        bridge.unpublish(container_id)
+        _forget_ports(layout, container_id)
+
+
+def _forget_ports(layout: Layout, container_id: str) -> None:
+    for suffix in ("", ".new"):
+        try:
+            os.unlink(f"{bridge.published_folder(layout)}/{container_id}{suffix}")
+        except FileNotFoundError:
+            pass
+
+
+def _publishers(layout: Layout) -> set[str]:
+    return {name.removesuffix(".new") for name in _names(bridge.published_folder(layout))}
+
+
+def _who_has(layout: Layout, mapping: PortMapping) -> str:
+    """Return a hint that says who has a port, as far as it can be told."""
+    for container_id in sorted(_publishers(layout)):
+        try:
+            with open(f"{bridge.published_folder(layout)}/{container_id}", encoding="utf-8") as file:
+                theirs = [PortMapping.from_dict(fields) for fields in json.load(file)]
+        except FileNotFoundError:
+            continue
+        if any((port.host_port, port.protocol) == (mapping.host_port, mapping.protocol) for port in theirs):
+            return f"The container {container_id[:12]} publishes it. Choose another host port."
+    program = ports.program_on(mapping)
+    return f"{program} uses it. Choose another host port." if program else "Choose another host port."
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,220 @@
+"""The network helper: the process that speaks netlink, so that nobody else has to load it.
+
+Importing the netlink messages takes longer than everything else that a container's network needs, so one process does
+it for all: forked on demand by the first minirun that starts a container, and gone after IDLE_SECONDS without work. It
+is no daemon that anything depends on: it keeps no state of its own, and whoever finds it dead starts another.
+
+It runs in the network namespace of whoever started it, one for each namespace (a lock sees to that), on a socket that
+only root can reach. A second Python would take longer to start than to fork this one, so it is a fork that lets go of
+everything it inherits: session, files, signals, folder, tracer.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import json
+import os
+import signal
+import socket
+import time
+
+from minirun.errors import MinirunError
+from minirun.kernel import files, netlink, trace
+from minirun.kernel.process import close_range
+from minirun.model.layout import Layout
+from minirun.model.network import Endpoint
+from minirun.network import bridge
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# Long enough for the next container of a script or a person to find it warm, short enough not to be in the way.
+IDLE_SECONDS = 2.0
+# How often it looks whether its socket is still there and whether something is due.
+TICK_SECONDS = 0.25
+# A kernel takes milliseconds to destroy a network namespace, and with it the veth. If it is there after this time,
+# something else holds the namespace.
+REAP_SECONDS = 1.0
+# One packet holds one request or one trace event; the kernel's own limit (net.core.wmem_default) is 208 KiB.
+PACKET_BYTES = 256 * 1024
+# A client sends its request right after it connects.
+REQUEST_SECONDS = 5.0
+
+
+def socket_path(directory: int) -> str:
+    """Return the path of this network namespace's socket in the folder behind a file descriptor.
+
+    By the way of /proc/self/fd, because a socket's address holds 107 characters only (unix(7)).
+    """
+    return f"/proc/self/fd/{directory}/helper-{bridge.netns_inode()}.sock"
+
+
+def start(layout: Layout, directory: int) -> bool:
+    """Start the helper unless another process just does; return whether it was started.
+
+    Its socket takes connections when this returns: it is made here, and the helper inherits it.
+    """
+    path = socket_path(directory)
+    lock = os.open(path.replace(".sock", ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as listener:
+            try:
+                os.unlink(path)  # of a helper that was killed: the lock is free, so it does not run
+            except FileNotFoundError:
+                pass
+            listener.bind(path)
+            listener.listen(128)
+            child = os.fork()
+            if child == 0:
+                try:
+                    _detach_and_serve(layout, listener, lock)
+                finally:
+                    os._exit(1)
+            os.waitpid(child, 0)
+        return True
+    finally:
+        os.close(lock)
+
+
+def _detach_and_serve(layout: Layout, listener: socket.socket, lock: int) -> None:
+    """Become a process that has nothing to do with the one that forked it. Never returns."""
+    os.setsid()
+    if os.fork():
+        os._exit(0)  # the helper's parent is now process 1 (or the nearest subreaper), which reaps it
+    # What Python would collect later might close a file descriptor by a number that is another file's by then.
+    gc.freeze()
+    trace.set_tracer(None)
+    trace.name_process("network helper")
+    signal.set_wakeup_fd(-1)
+    for each in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        try:
+            signal.signal(each, signal.SIG_DFL)
+        except OSError:
+            continue  # the C library keeps two for itself
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a client that has gone is an error number
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.umask(0o077)
+
+    directory = os.path.dirname(os.readlink(f"/proc/self/fd/{lock}"))
+    os.chdir("/")
+    kept = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (listener.fileno(), lock)]
+    null = os.open("/dev/null", os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(null, number)
+    for number, fd in enumerate(kept, start=3):
+        os.dup2(fd, number, inheritable=False)
+    close_range(5, 0xFFFFFFFF)
+    files.write("/proc/self/comm", "minirun-network")
+
+    listener = socket.socket(fileno=3)
+    path = os.path.join(directory, f"helper-{bridge.netns_inode()}.sock")
+    try:
+        Helper(layout, listener, path).serve()
+    finally:
+        os._exit(0)
+
+
+class Helper:
+    """The loop of the helper: one request after the other.
+
+    `path` is where the socket lies. `_reap` holds the interfaces that should go with their namespaces, with the time
+    at which they are deleted if they have not gone.
+    """
+
+    def __init__(self, layout: Layout, listener: socket.socket, path: str) -> None:
+        self._layout = layout
+        self._listener = listener
+        self._path = path
+        self._inode = _inode(path)
+        self._route = netlink.RouteSocket("host")
+        self._reap: dict[str, float] = {}
+
+    def serve(self) -> None:
+        """Answer requests until there have been none for IDLE_SECONDS or the socket has been removed."""
+        self._listener.settimeout(0)
+        if not self._serve_next():
+            netlink.load_messages()  # nobody waits yet, so use the time
+        self._listener.settimeout(TICK_SECONDS)
+        idle_since = time.monotonic()
+        while _inode(self._path) == self._inode:
+            if self._serve_next():
+                idle_since = time.monotonic()
+            self._reap_due()
+            if time.monotonic() - idle_since > IDLE_SECONDS and not self._reap:
+                os.unlink(self._path)
+        # Nobody can connect any more; serve those who have.
+        self._listener.settimeout(0)
+        while self._serve_next():
+            pass
+
+    def _serve_next(self) -> bool:
+        try:
+            channel, _ = self._listener.accept()
+        except (BlockingIOError, TimeoutError):
+            return False
+        with channel:
+            channel.settimeout(REQUEST_SECONDS)
+            try:
+                self._answer(channel)
+            except OSError:
+                pass  # the client has gone
+        return True
+
+    def _answer(self, channel: socket.socket) -> None:
+        packet, fds, _, _ = socket.recv_fds(channel, PACKET_BYTES, 4)
+        if not packet:
+            return  # it only wanted to know that there is a helper
+        try:
+            request = json.loads(packet)
+            if request.get("trace"):
+                trace.set_tracer(trace.forward_to(channel))
+            self._perform(request, fds)
+            answer: dict[str, Any] = {"done": True}
+        except MinirunError as error:
+            answer = {"error": [error.message, error.hint, error.exit_code]}
+        except Exception as error:  # noqa: BLE001 - whatever one request does wrong, the next ones must be served
+            answer = {"error": [f"the network helper failed: {type(error).__name__}: {error}", "", 125]}
+        finally:
+            trace.set_tracer(None)
+            for fd in fds:
+                os.close(fd)
+        channel.send(json.dumps(answer).encode())
+
+    def _perform(self, request: dict[str, Any], fds: list[int]) -> None:
+        match request["do"]:
+            case "attach":
+                endpoint = Endpoint.from_dict(request["endpoint"])
+                if request.get("again") and endpoint.ports:
+                    bridge.unpublish(request["container"])  # what a killed helper may have done of this already
+                bridge.wire(self._layout, self._route, request["container"], endpoint, fds[0])
+            case "reap":
+                self._reap[request["veth"]] = time.monotonic() + REAP_SECONDS
+            case "remove all":
+                bridge.remove(self._route)
+            case unknown:
+                raise MinirunError(f"the network helper cannot {unknown}")
+
+    def _reap_due(self) -> None:
+        """Delete the interfaces that have outlived their containers; forget those that have gone by themselves."""
+        for veth, due in list(self._reap.items()):
+            if netlink.interface_index(veth):
+                if time.monotonic() < due:
+                    continue
+                try:
+                    netlink.delete_link(self._route, veth)
+                except OSError:
+                    pass  # it has gone just now
+            del self._reap[veth]
+
+
+def _inode(path: str) -> int:
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return 0

@@ -1,0 +1,237 @@
+"""Published ports: reading `-p`, `-P` and `--expose`, and reserving ports on the host.
+
+A reservation is a socket that is bound to exactly the published address. The kernel then refuses the port to everybody
+else, with no file that could go stale, for as long as somebody (the container's monitor) holds the socket. No traffic
+reaches it: the firewall redirects packets before the host's own sockets are looked at.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+from minirun.errors import MinirunError
+from minirun.model.network import PortMapping
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+SOCKET_TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+PORT_RANGE = "/proc/sys/net/ipv4/ip_local_port_range"  # "32768	60999": where Docker takes free ports from, too
+
+# -- what the user writes ---------------------------------------------------------------------------------------------
+
+
+def parse_publish(text: str) -> tuple[PortMapping, ...]:
+    """Read one `-p [[ip:][host[-last]]:]container[-last][/protocol]` as one mapping for each container port.
+
+    Without a host port any free one is taken; a range of host ports for a single container port means any free one of
+    them. Raises MinirunError (exit code 125) with Docker's words.
+    """
+    address, protocol = _split_protocol(text)
+    host_ip, rest = _split_host_ip(address, text)
+    host, separator, container = rest.rpartition(":")
+    if host_ip and not separator:
+        raise MinirunError(f"invalid containerPort: {container}", "Write --publish [ip:][host-port:]container-port.")
+    if not container:
+        raise MinirunError(f"no port specified: {text}<empty>", "Write --publish host-port:container-port.")
+    first, last = _parse_range(container, "containerPort")
+    if not host:
+        return tuple(PortMapping(port, 0, host_ip, protocol) for port in range(first, last + 1))
+    host_first, host_last = _parse_range(host, "hostPort")
+    if first == last and host_first != host_last:
+        return (PortMapping(first, host_first, host_ip, protocol, host_last),)
+    if last - first != host_last - host_first:
+        raise MinirunError(
+            f"invalid ranges specified for container and host Ports: {container} and {host}",
+            "The two ranges must have the same length.",
+        )
+    return tuple(PortMapping(first + i, host_first + i, host_ip, protocol) for i in range(last - first + 1))
+
+
+def parse_expose(text: str) -> tuple[PortMapping, ...]:
+    """Read one `--expose` or one of an image's exposed ports, "80", "80/udp" or "80-90/tcp", as mappings to free host
+    ports. Raises MinirunError."""
+    address, protocol = _split_protocol(text)
+    if ":" in address:
+        raise MinirunError(f"invalid port format for --expose: {text}", "Write --expose port[-last][/protocol].")
+    first, last = _parse_range(address, "containerPort")
+    return tuple(PortMapping(port, 0, "", protocol) for port in range(first, last + 1))
+
+
+def with_exposed(published: Sequence[PortMapping], exposed: Iterable[str]) -> tuple[PortMapping, ...]:
+    """Return what `-P` publishes: what `-p` asks for, and each exposed port that is not among it on a free port.
+
+    `exposed` are the image's ports and those of `--expose`. Raises MinirunError for a malformed one.
+    """
+    mappings = list(published)
+    seen = {(mapping.container_port, mapping.protocol) for mapping in mappings}
+    for text in exposed:
+        for mapping in parse_expose(text):
+            if (key := (mapping.container_port, mapping.protocol)) not in seen:
+                seen.add(key)
+                mappings.append(mapping)
+    return tuple(mappings)
+
+
+def _split_protocol(text: str) -> tuple[str, str]:
+    address, _, protocol = text.partition("/")
+    protocol = protocol.lower() if "/" in text else "tcp"
+    if protocol == "sctp":
+        raise MinirunError("cannot publish an sctp port: minirun publishes tcp and udp", "Use tcp or udp.")
+    if protocol not in SOCKET_TYPES:
+        raise MinirunError(f"invalid proto: {protocol}", "The protocol is tcp or udp.")
+    return address, protocol
+
+
+def _split_host_ip(address: str, text: str) -> tuple[str, str]:
+    """Split "ip:host:container" into ("ip", "host:container"); without an address the first is empty."""
+    if address.startswith("[") or address.count(":") > 2:
+        raise MinirunError(
+            f"cannot publish {text}: minirun's bridge speaks IPv4 only", "Publish on an IPv4 address of the host."
+        )
+    if address.count(":") < 2:
+        return "", address
+    host_ip, _, rest = address.partition(":")
+    try:
+        if host_ip:
+            socket.inet_pton(socket.AF_INET, host_ip)
+    except (OSError, ValueError):
+        raise MinirunError(f"invalid IP address: {host_ip}", "Publish on an IPv4 address of the host.") from None
+    return ("" if host_ip == "0.0.0.0" else host_ip), rest
+
+
+def _parse_range(text: str, what: str) -> tuple[int, int]:
+    first, dash, last = text.partition("-")
+    numbers = [first, last] if dash else [first, first]
+    # int() would take "+80", " 80", "8_0" and digits of other scripts, which no port is written with.
+    if not all(number.isascii() and number.isdigit() and len(number) <= 5 for number in numbers):
+        raise MinirunError(f"invalid {what}: {text}", "A port is a number from 1 to 65535.")
+    low, high = int(numbers[0]), int(numbers[1])
+    if not 1 <= low <= high <= 65535:
+        raise MinirunError(f"invalid {what}: {text}", "A port is a number from 1 to 65535, and a range ascends.")
+    return low, high
+
+
+# -- what the kernel is asked to hold ---------------------------------------------------------------------------------
+
+
+def reserve(ports: Iterable[PortMapping]) -> tuple[tuple[PortMapping, ...], tuple[socket.socket, ...]]:
+    """Bind a socket for each port and return the ports as they are now known, and the sockets that hold them.
+
+    Raises MinirunError when one is taken, with none left bound.
+    """
+    known: list[PortMapping] = []
+    sockets: list[socket.socket] = []
+    try:
+        for mapping in ports:
+            port, holder = _reserve_one(mapping)
+            known.append(mapping.replace(host_port=port, host_port_last=0))
+            sockets.append(holder)
+    except BaseException:
+        for holder in sockets:
+            holder.close()
+        raise
+    return tuple(known), tuple(sockets)
+
+
+def _reserve_one(mapping: PortMapping) -> tuple[int, socket.socket]:
+    for port in _wanted_ports(mapping):
+        try:
+            return port, _bind(mapping.host_ip or "0.0.0.0", port, mapping.protocol)
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise MinirunError(
+                    f"cannot publish {published(mapping)}: the host has no address {mapping.host_ip}",
+                    "`ip address` shows the host's addresses; without one, the port is published on all.",
+                ) from None
+            if error.errno != errno.EADDRINUSE:
+                raise MinirunError(f"cannot publish {published(mapping)}: {error.strerror}") from error
+    raise PortTakenError(mapping)
+
+
+class PortTakenError(MinirunError):
+    """A host port that somebody else has. `mapping` is what was asked for."""
+
+    def __init__(self, mapping: PortMapping, hint: str = "") -> None:
+        super().__init__(f"cannot publish {published(mapping)}: port is already allocated", hint)
+        self.mapping = mapping
+
+
+def _wanted_ports(mapping: PortMapping) -> Iterable[int]:
+    if mapping.host_port:
+        return range(mapping.host_port, (mapping.host_port_last or mapping.host_port) + 1)
+    with open(PORT_RANGE, encoding="ascii") as file:
+        first, last = map(int, file.read().split())
+    return range(first, last + 1)
+
+
+def _bind(address: str, port: int, protocol: str) -> socket.socket:
+    """Return a socket that owns the port and that nobody can connect to. Raises OSError (EADDRINUSE, EADDRNOTAVAIL).
+
+    TCP keeps a closed connection's port in TIME_WAIT for a minute, which must not block a new container, so the address
+    may be reused; with that, the kernel tells two owners apart only when they listen. But a client that connects to a
+    listening socket before the firewall rules are there would wait for an answer forever. So: listen, which is what
+    claims the port; forbid reuse from then on, which is what keeps the claim; stop listening (shutdown(2) does that and
+    leaves the socket bound), so that early clients are refused as by any server that is not up yet.
+    """
+    holder = socket.socket(socket.AF_INET, SOCKET_TYPES[protocol] | socket.SOCK_CLOEXEC)
+    try:
+        if protocol == "tcp":
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            holder.bind((address, port))
+            holder.listen(1)
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+            holder.shutdown(socket.SHUT_RDWR)
+        else:
+            holder.bind((address, port))
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # what comes in early is dropped, not kept
+    except BaseException:
+        holder.close()
+        raise
+    return holder
+
+
+def published(mapping: PortMapping) -> str:
+    """Write a mapping's host side: "0.0.0.0:8080/tcp"."""
+    last = f"-{mapping.host_port_last}" if mapping.host_port_last else ""
+    return f"{mapping.host_ip or '0.0.0.0'}:{mapping.host_port}{last}/{mapping.protocol}"
+
+
+# -- who has it -------------------------------------------------------------------------------------------------------
+
+
+def program_on(mapping: PortMapping) -> str:
+    """Name a program of the host that uses a port, "nginx (process 812)", or return nothing when it cannot be told.
+
+    proc(5): /proc/net/tcp lists sockets by local address, port and inode; /proc/PID/fd says whose inode it is.
+    """
+    inodes = set(_inodes_on(mapping))
+    if not inodes:
+        return ""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            links = [os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
+            if inodes.intersection(links):
+                with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+                    return f"{file.read().strip()} (process {pid})"
+        except OSError:
+            continue  # it has just ended
+    return ""
+
+
+def _inodes_on(mapping: PortMapping) -> Iterator[str]:
+    # A listening TCP socket is in state 0A, an unconnected UDP socket in state 07 (net/tcp_states.h).
+    state = {"tcp": "0A", "udp": "07"}[mapping.protocol]
+    ports = {f"{port:04X}" for port in _wanted_ports(mapping)}
+    for table in (mapping.protocol, f"{mapping.protocol}6"):
+        try:
+            with open(f"/proc/net/{table}", encoding="ascii") as file:
+                rows = [line.split() for line in file][1:]
+        except FileNotFoundError:
+            continue  # no IPv6 in this kernel
+        for row in rows:
+            if row[3] == state and row[1].rpartition(":")[2] in ports:
+                yield f"socket:[{row[9]}]"
