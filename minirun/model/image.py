@@ -2,21 +2,124 @@
 
 from __future__ import annotations
 
+from minirun.errors import MinirunError
 from minirun.model.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+DEFAULT_REGISTRY = "docker.io"
+DEFAULT_NAMESPACE = "library"
+DEFAULT_TAG = "latest"
+NAME_LENGTH_MAX = 255
+
+# The grammar of github.com/distribution/reference, regexp.go.
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REGISTRY = (
+    r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[0-9a-fA-F:]+\])"
+)
+_PORT = r"(?::[0-9]+)?"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+_DIGEST = r"(?:sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})"
+
+
+class ImageRef(Record):
+    """A name for an image as Docker writes it: `busybox` is docker.io/library/busybox:latest.
+
+    `tag` is empty when there is a digest and no tag; `digest` ("sha256:...") is that of the manifest.
+    """
+
+    registry: str
+    repository: str
+    tag: str = ""
+    digest: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> ImageRef:
+        """Read a reference and fill in Docker's defaults.
+
+        Source: distribution/reference, ParseNormalizedNamed and TagNameOnly. Raises MinirunError (125) for what Docker
+        calls an invalid reference format.
+        """
+        import re
+
+        rest, _, digest = text.partition("@")
+        if "@" in text and not re.fullmatch(_DIGEST, digest):
+            raise _bad_reference(text)
+        name, tag = rest, ""
+        if ":" in rest.rpartition("/")[2]:
+            name, _, tag = rest.rpartition(":")
+            if not re.fullmatch(_TAG, tag):
+                raise _bad_reference(text)
+        registry, repository = _split_registry(name)
+        if re.fullmatch(r"[0-9a-f]{64}", name):
+            raise MinirunError(
+                f"invalid reference format: '{text}' is an image id, and a name cannot look like one",
+            )
+        if repository != repository.lower():
+            raise MinirunError(f"invalid reference format: repository name ({repository}) must be lowercase")
+        if not re.fullmatch(f"{_COMPONENT}(?:/{_COMPONENT})*", repository):
+            raise _bad_reference(text)
+        if not re.fullmatch(_REGISTRY + _PORT, registry):
+            raise _bad_reference(text)
+        if len(f"{registry}/{repository}") > NAME_LENGTH_MAX:
+            raise MinirunError(f"invalid reference format: the name has more than {NAME_LENGTH_MAX} characters")
+        return cls(registry, repository, tag or ("" if digest else DEFAULT_TAG), digest)
+
+    @property
+    def name(self) -> str:
+        """The full name without tag and digest: docker.io/library/busybox."""
+        return f"{self.registry}/{self.repository}"
+
+    @property
+    def familiar_name(self) -> str:
+        """The name without tag and digest as Docker prints it: busybox."""
+        if self.registry != DEFAULT_REGISTRY:
+            return self.name
+        return self.repository.removeprefix(f"{DEFAULT_NAMESPACE}/")
+
+    @property
+    def familiar(self) -> str:
+        """The whole reference as Docker prints it: busybox:latest."""
+        return self.familiar_name + self._suffix()
+
+    def __str__(self) -> str:
+        return self.name + self._suffix()
+
+    def _suffix(self) -> str:
+        return (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
+
+
+def _split_registry(name: str) -> tuple[str, str]:
+    """Split off the registry: the first part, if it looks like a host (reference.splitDockerDomain)."""
+    first, slash, rest = name.partition("/")
+    if not slash or not ("." in first or ":" in first or first == "localhost" or first.lower() != first):
+        registry, repository = DEFAULT_REGISTRY, name
+    else:
+        registry, repository = first, rest
+    if registry == "index.docker.io":
+        registry = DEFAULT_REGISTRY
+    if registry == DEFAULT_REGISTRY and "/" not in repository:
+        repository = f"{DEFAULT_NAMESPACE}/{repository}"
+    return registry, repository
+
+
+def _bad_reference(text: str) -> MinirunError:
+    return MinirunError(
+        f"invalid reference format: '{text}'", "A reference is written [registry[:port]/]name[:tag][@digest]."
+    )
+
 
 class Layer(Record):
     """One layer: `diff_id` is the sha256 of the uncompressed tar, `digest` and `size` those of the blob it came
-    from."""
+    from; `unpacked_size` is the bytes of the regular files in it."""
 
     diff_id: str
     digest: str = ""
     size: int = 0
     media_type: str = ""
+    unpacked_size: int = 0
 
 
 class ImageConfig(Record):
@@ -36,7 +139,11 @@ class ImageConfig(Record):
 
 
 class Image(Record):
-    """An image as the store holds it: `id` is its config's digest ("sha256:..."), lowest layer first."""
+    """An image as the store holds it: `id` is its config's digest ("sha256:..."), lowest layer first.
+
+    `created` is RFC 3339 text; `size` is the bytes of all regular files in its layers; `manifest` is the digest of its
+    manifest in the store, or empty where the archive that it came from had none.
+    """
 
     id: str
     config: ImageConfig
@@ -45,3 +152,4 @@ class Image(Record):
     os: str = "linux"
     created: str = ""
     size: int = 0
+    manifest: str = ""

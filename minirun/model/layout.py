@@ -26,6 +26,16 @@ class Layout(Record):
         return f"{self.root}/layers"
 
     @property
+    def layer_links(self) -> str:
+        """Short names of unpacked layers: a page of mount options holds 127 of them."""
+        return f"{self.root}/layers/l"
+
+    @property
+    def ingest(self) -> str:
+        """One folder per load or removal at work; what a killed one leaves is found here."""
+        return f"{self.root}/ingest"
+
+    @property
     def images(self) -> str:
         """What names point to which image, and each image's record."""
         return f"{self.root}/images"

@@ -1,0 +1,63 @@
+"""What a layer holds beside plain files: device nodes, fifos and extended attributes, and overlayfs's own marks.
+
+In an OCI layer a deletion is an empty file `.wh.NAME`; overlayfs wants a character device 0:0 called NAME. A folder
+that hides everything below it is `.wh..wh..opq` in the archive and the attribute trusted.overlay.opaque on disk.
+Sources: image-spec layer.md, "Whiteouts"; Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories".
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from minirun.kernel.trace import operation
+
+OVERLAY_XATTR = "trusted.overlay."
+OPAQUE_XATTR = "trusted.overlay.opaque"
+WHITEOUT_DEVICE = os.makedev(0, 0)
+
+
+def _device_text(device: int) -> str:
+    return f"{os.major(device)}:{os.minor(device)}"
+
+
+@operation(man="mknod(2)", name=os.fsdecode, mode=stat.filemode, device=_device_text)
+def make_node(folder_fd: int, name: bytes, mode: int, device: int = 0) -> None:
+    """Make the fifo, socket or device node `name` in a folder; `mode` holds type and permissions.
+
+    Raises OSError; FileExistsError when the name is taken, EPERM without CAP_MKNOD. Source: mknod(2).
+    """
+    os.mknod(name, mode, device, dir_fd=folder_fd)
+
+
+@operation(man="mknod(2)", shell="mknod {name} c 0 0", name=os.fsdecode)
+def make_whiteout(folder_fd: int, name: bytes) -> None:
+    """Make overlayfs's mark for 'name is deleted': a character device 0:0. Raises OSError."""
+    os.mknod(name, stat.S_IFCHR, WHITEOUT_DEVICE, dir_fd=folder_fd)
+
+
+@operation(man="setxattr(2)", shell="setfattr -n trusted.overlay.opaque -v y .")
+def mark_opaque(folder_fd: int) -> None:
+    """Make a folder hide all that lower layers have in it. `folder_fd` must not be O_PATH. Raises OSError."""
+    os.setxattr(folder_fd, OPAQUE_XATTR, b"y")
+
+
+@operation(man="setxattr(2)", shell="setfattr -n {attribute} -v {value} FILE")
+def set_attribute(fd: int, attribute: str, value: bytes) -> None:
+    """Set an extended attribute on an open file or folder. Raises OSError."""
+    os.setxattr(fd, attribute, value)
+
+
+@operation(man="lsetxattr(2)", shell="setfattr -h -n {attribute} -v {value} {name}", name=os.fsdecode)
+def set_attribute_of_name(folder_fd: int, name: bytes, attribute: str, value: bytes) -> None:
+    """Set an extended attribute on `name` itself, be it a symbolic link, a fifo or a device. Raises OSError.
+
+    There is no setxattrat(2) before Linux 6.13, so the folder is named through /proc/self/fd; `name` is its direct
+    child and is not followed.
+    """
+    os.setxattr(b"/proc/self/fd/%d/%s" % (folder_fd, name), attribute, value, follow_symlinks=False)
+
+
+def is_whiteout(status: os.stat_result) -> bool:
+    """Say whether overlayfs takes this for a deletion."""
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == WHITEOUT_DEVICE

@@ -1,0 +1,200 @@
+"""Decompression of streams: the format is told by the first bytes, and what comes out may not grow without limit.
+
+Names and media types are not believed: a layer called layer.tar may well be gzip.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+
+from minirun.errors import MinirunError
+from minirun.storage.tar import CutOffError, MalformedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Protocol
+
+    class Decompressor(Protocol):
+        """One compressed stream: zlib's and lzma's objects, brought to one form."""
+
+        @property
+        def eof(self) -> bool: ...
+        @property
+        def unused_data(self) -> bytes: ...
+        def decompress(self, data: bytes, limit: int) -> bytes: ...
+        def pending(self) -> bool: ...
+
+
+OUTPUT_CHUNK = 1 << 20
+# A file system seldom shrinks to less than a tenth; a gzip bomb does to a thousandth. Small ones may: they do no harm.
+RATIO_MAX = 200
+RATIO_FROM = 1 << 30
+# What must stay free on the disk of the store while an archive is unpacked.
+FREE_SPACE_MIN = 64 << 20
+
+_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\0": "xz", b"BZh": "bzip2"}
+
+
+def compression_of(head: bytes) -> str:
+    """Name the compression that begins with these bytes: "gzip", "zstd", "xz", "bzip2", or "" for none."""
+    for magic, name in _MAGIC.items():
+        if head.startswith(magic):
+            return name
+    return "zstd" if len(head) >= 4 and head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50 else ""
+
+
+def decompressed(chunks: Iterator[bytes], folder: str) -> Iterator[bytes]:
+    """Give the plain bytes of a stream that is compressed or not, in pieces of about 1 MiB.
+
+    `folder` is on the disk that the data will be written to: no more comes out than is free there, and no more than
+    200 times what went in. Raises MinirunError for a bomb, MalformedError for corrupt data and CutOffError where it
+    is incomplete.
+    """
+    first = next(chunks, b"")
+    while len(first) < 6 and (more := next(chunks, b"")):
+        first += more
+    name = compression_of(first)
+    if not name:
+        yield first
+        yield from chunks
+        return
+    yield from _inflate(name, first, chunks, _free_bytes(folder))
+
+
+def _inflate(name: str, first: bytes, chunks: Iterator[bytes], free: int) -> Iterator[bytes]:
+    read = written = 0
+    stream: Decompressor | None = _open(name)
+    data = first
+    while data:
+        read += len(data)
+        while data or (stream and stream.pending()):
+            if stream is None:
+                # Several compressed streams in a row are one (RFC 1952, RFC 8878); zeros after the last are padding.
+                data = data.lstrip(b"\0")
+                if not data:
+                    break
+                stream = _open(name)
+            try:
+                plain = stream.decompress(data, OUTPUT_CHUNK)
+            except Exception as error:
+                raise MalformedError(f"the {name} data is corrupt: {error}") from error
+            data = b""
+            written += len(plain)
+            _check_growth(name, read, written, free)
+            if plain:
+                yield plain
+            if stream.eof:
+                data, stream = stream.unused_data, None
+        data = next(chunks, b"")
+    if stream is not None:
+        raise CutOffError(f"the middle of {name} data")
+
+
+def _check_growth(name: str, read: int, written: int, free: int) -> None:
+    if written > RATIO_FROM and written > RATIO_MAX * read:
+        raise MinirunError(
+            f"the {name} data is refused: {read} bytes grow to more than {written}",
+            "This looks like a decompression bomb.",
+            exit_code=1,
+        )
+    if written > free:
+        raise MinirunError(
+            f"the {name} data is refused: it grows to more than the {free} bytes that the store's disk has free",
+            "Make room on that disk, or keep the images elsewhere with --root.",
+            exit_code=1,
+        )
+
+
+def _free_bytes(folder: str) -> int:
+    status = os.statvfs(folder)
+    return max(0, status.f_bavail * status.f_frsize - FREE_SPACE_MIN)
+
+
+def _open(name: str) -> Decompressor:
+    if name == "gzip":
+        return _Gzip()
+    if name == "zstd":
+        return _Zstd()
+    return _Lzma(name)
+
+
+class _Gzip:
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj(wbits=31)
+
+    @property
+    def eof(self) -> bool:
+        return self._stream.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._stream.unused_data
+
+    def pending(self) -> bool:
+        return bool(self._stream.unconsumed_tail)
+
+    def decompress(self, data: bytes, limit: int) -> bytes:
+        return self._stream.decompress(self._stream.unconsumed_tail + data, limit)
+
+
+class _Lzma:
+    """xz and bzip2: their objects keep what they have not used yet."""
+
+    def __init__(self, name: str) -> None:
+        import bz2
+        import lzma
+
+        self._stream = lzma.LZMADecompressor(memlimit=256 << 20) if name == "xz" else bz2.BZ2Decompressor()
+
+    @property
+    def eof(self) -> bool:
+        return self._stream.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._stream.unused_data
+
+    def pending(self) -> bool:
+        return not self._stream.eof and not self._stream.needs_input
+
+    def decompress(self, data: bytes, limit: int) -> bytes:
+        return self._stream.decompress(data, limit)
+
+
+class _Zstd:
+    """zstandard gives out all that its input holds, so it gets little at a time: 4 KiB may hold 128 MiB of zeros."""
+
+    SLICE = 4096
+
+    def __init__(self) -> None:
+        import zstandard
+
+        # A frame may ask for a window of any size; 128 MiB is what the zstd program accepts too.
+        self._stream = zstandard.ZstdDecompressor(max_window_size=128 << 20).decompressobj()
+        self._input = b""
+        self._at = 0
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._stream.eof)
+
+    @property
+    def unused_data(self) -> bytes:
+        return bytes(self._stream.unused_data) + self._input[self._at :]
+
+    def pending(self) -> bool:
+        return self._at < len(self._input) and not self._stream.eof
+
+    def decompress(self, data: bytes, limit: int) -> bytes:
+        if data:
+            self._input, self._at = self._input[self._at :] + data, 0
+        parts: list[bytes] = []
+        size = 0
+        while size < limit and self.pending():
+            part = self._stream.decompress(self._input[self._at : self._at + self.SLICE])
+            self._at += self.SLICE
+            parts.append(part)
+            size += len(part)
+        return b"".join(parts)

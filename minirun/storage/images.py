@@ -1,0 +1,240 @@
+"""The images in the store: what names point to, and what a container mounts of them.
+
+    images/names.json    full reference ("docker.io/library/busybox:latest") -> image id
+    images/HEX.json      one record per image: all that starting a container needs
+    blobs/sha256/HEX     the config, and the manifest where there is one, byte for byte
+    layers/HEX/diff      an unpacked layer, in overlayfs's form; beside it `recipe`, from which its tar can be written
+    layers/l/SHORT       a link to each, because mount(2) takes one page of options
+
+Readers need no lock, for every file is replaced whole. Writers hold the store's lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+
+from minirun.errors import MinirunError
+from minirun.model.image import Image, ImageConfig, ImageRef, Layer
+from minirun.model.snapshot import Snapshot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from minirun.model.layout import Layout
+
+# 127 names of 26 characters with their colons are 3429 bytes: a page of mount options less upper and work.
+LINK_LENGTH = 26
+LAYERS_MAX = 127
+# How the name of a file ends that is being written.
+TORN = ".tmp"
+_HEX = frozenset("0123456789abcdef")
+
+
+class StoreLock:
+    """Keep other writers out of the names, the records and the layers; a context manager. Held for milliseconds."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._path = f"{layout.images}/lock"
+        self._fd = -1
+
+    def __enter__(self) -> None:
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+
+# -- finding -----------------------------------------------------------------------------------------------------------
+def find(layout: Layout, reference: str) -> Image:
+    """Return the image that a name, an id or the beginning of an id means.
+
+    Like Docker, a name wins over the beginning of an id. Raises MinirunError (125): no such image, an ambiguous id, or
+    an invalid reference.
+    """
+    return load_image(layout, find_id(layout, reference))
+
+
+def find_id(layout: Layout, reference: str) -> str:
+    """Return the id, "sha256:HEX", of the image that a reference means. Raises MinirunError as `find` does."""
+    digits = reference.removeprefix("sha256:")
+    is_hex = bool(digits) and _HEX.issuperset(digits)
+    if is_hex and len(digits) == 64:
+        if os.path.exists(_record_path(layout, digits)):
+            return f"sha256:{digits}"
+        raise no_such_image(reference)
+    if not reference.startswith("sha256:"):
+        image_id = read_names(layout).get(str(ImageRef.parse(reference)))
+        if image_id:
+            return image_id
+    if is_hex:
+        matches = [name[:-5] for name in _record_names(layout) if name.startswith(digits)]
+        if len(matches) > 1:
+            raise MinirunError(f"'{reference}' is the beginning of more than one image id: {' '.join(sorted(matches))}")
+        if matches:
+            return f"sha256:{matches[0]}"
+    raise no_such_image(str(reference))
+
+
+def no_such_image(reference: str) -> MinirunError:
+    """The error that says so, as Docker words it."""
+    if not reference.startswith("sha256:"):
+        reference = ImageRef.parse(reference).familiar
+    return MinirunError(f"No such image: {reference}", "'minirun images' lists what there is; 'minirun load' adds one.")
+
+
+def load_image(layout: Layout, image_id: str) -> Image:
+    """Read an image's record. Raises MinirunError when it is missing."""
+    try:
+        with open(_record_path(layout, image_id.removeprefix("sha256:")), encoding="utf-8") as file:
+            return image_from_json(file.read())
+    except FileNotFoundError:
+        raise no_such_image(image_id) from None
+
+
+def all_images(layout: Layout) -> list[Image]:
+    """Return every image in the store."""
+    images = []
+    for name in _record_names(layout):
+        try:
+            images.append(load_image(layout, name.removesuffix(".json")))
+        except MinirunError:
+            continue  # removed since the folder was read
+    return images
+
+
+def read_names(layout: Layout) -> dict[str, str]:
+    """Return what every name points to: full reference -> image id."""
+    try:
+        with open(f"{layout.images}/names.json", encoding="utf-8") as file:
+            names: dict[str, str] = json.load(file)
+            return names
+    except FileNotFoundError:
+        return {}
+
+
+def names_of(layout: Layout, image_id: str) -> list[ImageRef]:
+    """Return the names of one image, sorted."""
+    return [ImageRef.parse(name) for name, owner in sorted(read_names(layout).items()) if owner == image_id]
+
+
+# -- using -------------------------------------------------------------------------------------------------------------
+def snapshot(layout: Layout, image: Image, container_dir: str, target: str) -> Snapshot:
+    """Make the container's own upper and work folder and say what overlayfs has to stack on `target`.
+
+    An image may hold the same layer twice, which overlayfs refuses (ELOOP); the lower one then has no effect, because
+    the upper one gives and hides all that it does. Raises MinirunError when a layer is missing from the store.
+    """
+    digits = [layer.diff_id.removeprefix("sha256:") for layer in reversed(image.layers)]
+    lowers = tuple(name[:LINK_LENGTH] for name in dict.fromkeys(digits))
+    if len(lowers) > LAYERS_MAX:
+        raise MinirunError(f"image {image.id} has {len(lowers)} layers, and at most {LAYERS_MAX} can be mounted")
+    for lower in lowers:
+        if not os.path.isdir(f"{layout.layer_links}/{lower}"):
+            raise MinirunError(
+                f"a layer of image {image.id} is missing from the store ({lower}...)", "Load the image again."
+            )
+    upper, work = f"{container_dir}/upper", f"{container_dir}/work"
+    for folder, mode in ((upper, 0o755), (work, 0o700)):
+        os.makedirs(folder, exist_ok=True)
+        os.chmod(folder, mode)
+    return Snapshot(layout.layer_links, lowers or (_no_layer(layout),), upper, work, target)
+
+
+def _no_layer(layout: Layout) -> str:
+    """An image without layers still needs one folder below for overlayfs."""
+    os.makedirs(f"{layout.layer_links}/empty", exist_ok=True)
+    return "empty"
+
+
+def layer_folder(layout: Layout, diff_id: str) -> str:
+    """Return where a layer lies: a folder with `diff` and `recipe` in it."""
+    return f"{layout.layers}/{diff_id.removeprefix('sha256:')}"
+
+
+def blob_path(layout: Layout, digest: str) -> str:
+    """Return where a config or manifest lies, byte for byte."""
+    return f"{layout.blobs}/sha256/{digest.removeprefix('sha256:')}"
+
+
+def read_config(layout: Layout, image: Image) -> dict[str, Any]:
+    """Return an image's whole config document (image-spec config.md)."""
+    with open(blob_path(layout, image.id), "rb") as file:
+        document: dict[str, Any] = json.load(file)
+        return document
+
+
+# -- names -------------------------------------------------------------------------------------------------------------
+def tag(layout: Layout, image_id: str, name: ImageRef) -> str:
+    """Let a name point to an image; return the id it pointed to before, or nothing."""
+    with StoreLock(layout):
+        load_image(layout, image_id)
+        names = read_names(layout)
+        before = names.get(str(name), "")
+        write_names(layout, names | {str(name): image_id})
+    return before
+
+
+def untag(layout: Layout, name: ImageRef) -> None:
+    """Forget a name; the image stays. Nothing happens when there is no such name."""
+    with StoreLock(layout):
+        names = read_names(layout)
+        if names.pop(str(name), None):
+            write_names(layout, names)
+
+
+def write_names(layout: Layout, names: dict[str, str]) -> None:
+    """Replace the table of names. The caller holds the store's lock."""
+    write_file(f"{layout.images}/names.json", json.dumps(names, indent=1, sort_keys=True).encode())
+
+
+# -- records -----------------------------------------------------------------------------------------------------------
+def write_record(layout: Layout, image: Image) -> None:
+    """Write an image's record: from here on it exists. The caller holds the store's lock."""
+    write_file(_record_path(layout, image.id.removeprefix("sha256:")), json.dumps(image.as_dict()).encode())
+
+
+def delete_record(layout: Layout, image_id: str) -> None:
+    """Delete an image's record: from here on it does not exist. The caller holds the store's lock."""
+    os.unlink(_record_path(layout, image_id.removeprefix("sha256:")))
+
+
+def image_from_json(text: str) -> Image:
+    """Read a record that `write_record` has written."""
+    fields = json.loads(text)
+    fields["layers"] = tuple(Layer(**layer) for layer in fields["layers"])
+    config: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields["config"].items()
+    }
+    fields["config"] = ImageConfig(**config)
+    return Image(**fields)
+
+
+def write_file(path: str, data: bytes) -> None:
+    """Write a file of the store whole or not at all; also a machine that crashes finds the old or the new one.
+
+    The caller holds the store's lock, so the temporary name needs not be unique.
+    """
+    temporary = path + TORN
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(fd)
+    os.rename(temporary, path)
+
+
+def _record_path(layout: Layout, digits: str) -> str:
+    return f"{layout.images}/{digits}.json"
+
+
+def _record_names(layout: Layout) -> Iterator[str]:
+    try:
+        names = os.listdir(layout.images)
+    except FileNotFoundError:
+        names = []
+    return (name for name in names if len(name) == 69 and name.endswith(".json"))

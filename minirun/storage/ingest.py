@@ -1,0 +1,202 @@
+"""Work in progress on the store, and how it is cleaned up when it was killed.
+
+Whoever adds to the store or takes away from it first makes a folder of its own under `ingest/` and holds its lock
+(flock(2) on the folder itself: it is gone when the process is gone, however it ended). New layers are unpacked in
+there and only renamed to their final place when all of them are verified. The names of all layers and blobs that the
+work is about stand in it as empty files, `layer-HEX` and `blob-HEX`, written before anything is done. While the lock
+is held these *pins* keep others from removing what they name; when it is free they say what may be left over.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from minirun.storage.images import LINK_LENGTH, TORN, StoreLock, all_images, blob_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from minirun.model.layout import Layout
+
+_PINS = ("layer-", "blob-")
+
+
+class Ingest:
+    """A folder for work in progress; a context manager that removes it, and what it pins and nobody uses, at the end.
+
+    `path` is the folder, on the same file system as the layers.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self.path = ""
+        self._lock = -1
+
+    def __enter__(self) -> Ingest:
+        make_store(self._layout)
+        while True:
+            path = f"{self._layout.ingest}/{os.urandom(8).hex()}"
+            os.mkdir(path, 0o700)
+            lock = _try_lock(path)
+            # Between mkdir and flock somebody's clean-up may have taken the folder for an orphan.
+            if lock >= 0 and os.path.isdir(path):
+                self.path, self._lock = path, lock
+                return self
+            if lock >= 0:
+                os.close(lock)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            _clear(self._layout, self.path)
+        finally:
+            os.close(self._lock)
+
+    def pin_layer(self, diff_id: str) -> None:
+        """Say that this work is about a layer, "sha256:HEX"."""
+        self._pin("layer-", diff_id)
+
+    def pin_blob(self, digest: str) -> None:
+        """Say that this work is about a blob, "sha256:HEX"."""
+        self._pin("blob-", digest)
+
+    def _pin(self, kind: str, digest: str) -> None:
+        path = f"{self.path}/{kind}{digest.removeprefix('sha256:')}"
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def make_store(layout: Layout) -> None:
+    """Make the store's folders where they are missing. Only root may look in: layers hold setuid files and devices."""
+    for path in (layout.ingest, layout.layers, layout.layer_links, f"{layout.blobs}/sha256", layout.images):
+        os.makedirs(path, exist_ok=True)
+        os.chmod(path, 0o700)
+
+
+def collect_garbage(layout: Layout) -> int:
+    """Remove what killed commands have left in the store; return how many of them there were.
+
+    With nothing to do this is one look into two folders.
+    """
+    try:
+        names = os.listdir(layout.ingest)
+        torn = [name for name in os.listdir(layout.images) if name.endswith(TORN)]
+    except FileNotFoundError:
+        return 0
+    found = 0
+    if torn:
+        with StoreLock(layout):
+            for name in torn:
+                _unlink(f"{layout.images}/{name}")
+        found += 1
+    for name in names:
+        path = f"{layout.ingest}/{name}"
+        lock = _try_lock(path)
+        if lock >= 0:
+            try:
+                if os.path.isdir(path):  # somebody else may have cleared it before we got the lock
+                    _clear(layout, path)
+                    found += 1
+            finally:
+                os.close(lock)
+    return found
+
+
+def remove_tree(path: str) -> None:
+    """Remove a folder and all in it, however deep it is.
+
+    A layer may be thousands of folders deep, so there is no recursion: each folder that is found is first renamed to
+    stand beside `path`, and then its turn comes. Raises OSError.
+    """
+    waiting = [path]
+    number = 0
+    while waiting:
+        folder = waiting.pop()
+        with os.scandir(folder) as scan:
+            entries = list(scan)
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                number += 1
+                moved = f"{path}.{number}"
+                os.rename(entry.path, moved)
+                waiting.append(moved)
+            else:
+                os.unlink(entry.path)
+        os.rmdir(folder)
+
+
+def _clear(layout: Layout, path: str) -> None:
+    """End the work of an ingest folder: take out of the store what nobody uses, then remove the folder."""
+    _take_out_unused(layout, path)
+    with os.scandir(path) as scan:
+        entries = sorted(scan, key=lambda entry: entry.is_file(follow_symlinks=False))
+    for entry in entries:  # folders first: as long as anything is left, the pins are there to tell of it
+        if entry.is_dir(follow_symlinks=False):
+            remove_tree(entry.path)
+        else:
+            os.unlink(entry.path)
+    os.rmdir(path)
+
+
+def _take_out_unused(layout: Layout, path: str) -> None:
+    """Move the layers that an ingest folder pins and nobody else uses into it; unlink such blobs."""
+    pins = [name for name in os.listdir(path) if name.startswith(_PINS)]
+    if not pins:
+        return
+    with StoreLock(layout):
+        used = _used(layout) | _pinned_by_others(layout, path)
+        for pin in pins:
+            kind, _, digits = pin.partition("-")
+            if pin in used:
+                continue
+            if kind == "blob":
+                _unlink(blob_path(layout, digits))
+            else:
+                _unlink(f"{layout.layer_links}/{digits[:LINK_LENGTH]}")
+                try:
+                    os.rename(f"{layout.layers}/{digits}", f"{path}/unused-{digits}")
+                except FileNotFoundError:
+                    pass  # it never got that far
+
+
+def _used(layout: Layout) -> set[str]:
+    used: set[str] = set()
+    for image in all_images(layout):
+        used.update("layer-" + layer.diff_id.removeprefix("sha256:") for layer in image.layers)
+        used.update("blob-" + digest.removeprefix("sha256:") for digest in (image.id, image.manifest) if digest)
+    return used
+
+
+def _pinned_by_others(layout: Layout, own: str) -> set[str]:
+    pins: set[str] = set()
+    for name in os.listdir(layout.ingest):
+        path = f"{layout.ingest}/{name}"
+        if path != own:
+            try:
+                pins.update(entry for entry in os.listdir(path) if entry.startswith(_PINS))
+            except FileNotFoundError:
+                pass  # that work has just ended
+    return pins
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def _try_lock(path: str) -> int:
+    """Lock a folder if nobody has; return the descriptor that holds the lock, or -1."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return -1
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return -1
+    return fd

@@ -1,0 +1,187 @@
+"""Images come in and go out, each all or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+
+from minirun.errors import MinirunError
+from minirun.model.image import Image, ImageConfig, ImageRef, Layer
+from minirun.storage.images import (
+    LINK_LENGTH,
+    StoreLock,
+    all_images,
+    blob_path,
+    delete_record,
+    layer_folder,
+    load_image,
+    read_names,
+    write_file,
+    write_names,
+    write_record,
+)
+from minirun.storage.ingest import Ingest, make_store
+from minirun.storage.layers import check_digest
+from minirun.storage.tar import MalformedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from minirun.model.layout import Layout
+
+
+def parse_config(data: bytes) -> dict[str, Any]:
+    """Read an image's config document and check what the rest relies on (image-spec config.md).
+
+    Raises MinirunError (1) when it is not one.
+    """
+    document = parse_json(data, "the image's config")
+    if not isinstance(document, dict) or not isinstance(document.get("rootfs"), dict):
+        raise MalformedError("the image's config has no 'rootfs'")
+    diff_ids = document["rootfs"].get("diff_ids") or []
+    if not isinstance(diff_ids, list) or not all(isinstance(diff_id, str) for diff_id in diff_ids):
+        raise MalformedError("the image's config has broken diff_ids")
+    for diff_id in diff_ids:
+        check_digest(diff_id)
+        if not diff_id.startswith("sha256:"):
+            raise MalformedError(f"the layer {diff_id} is refused: only sha256 names layers here")
+    document["rootfs"]["diff_ids"] = diff_ids
+    image_config(document)
+    return document
+
+
+def parse_json(data: bytes, what: str) -> Any:
+    """Read JSON of an archive. Raises MinirunError (1) naming `what` it should have been."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise MalformedError(f"{what} is not valid JSON") from error
+
+
+def image_config(document: dict[str, Any]) -> ImageConfig:
+    """Return the part of a config that a container starts from. Raises MinirunError (1) when it has a wrong type."""
+    config = document.get("config") or {}
+    try:
+        return ImageConfig(
+            user=_text(config.get("User")),
+            exposed_ports=tuple(config.get("ExposedPorts") or {}),
+            env=_texts(config.get("Env")),
+            entrypoint=_texts(config.get("Entrypoint")),
+            cmd=_texts(config.get("Cmd")),
+            volumes=tuple(config.get("Volumes") or {}),
+            working_dir=_text(config.get("WorkingDir")),
+            labels={_text(key): _text(value) for key, value in (config.get("Labels") or {}).items()},
+            stop_signal=_text(config.get("StopSignal")),
+            shell=_texts(config.get("Shell")),
+            healthcheck=dict(config.get("Healthcheck") or {}),
+        )
+    except (AttributeError, TypeError, ValueError) as error:
+        raise MalformedError(f"the image's config is malformed: {error}") from error
+
+
+def add_image(
+    layout: Layout,
+    ingest: Ingest,
+    config: bytes,
+    layers: list[Layer],
+    names: list[ImageRef],
+    manifest: bytes = b"",
+    unpacked: dict[str, str] | None = None,
+) -> Image:
+    """Put an image into the store, or give an image that is there further names.
+
+    `layers` are in the store already, and pinned, or are among `unpacked` (diff_id -> folder in the ingest folder,
+    which is moved to its place). Everything appears at once, under the store's lock.
+    """
+    document = parse_config(config)
+    image = Image(
+        id=_digest(config),
+        config=image_config(document),
+        layers=tuple(layers),
+        architecture=_text(document.get("architecture")) or "amd64",
+        os=_text(document.get("os")) or "linux",
+        created=_text(document.get("created")),
+        size=sum(layer.unpacked_size for layer in layers),
+        manifest=_digest(manifest) if manifest else "",
+    )
+    ingest.pin_blob(image.id)
+    if manifest:
+        ingest.pin_blob(image.manifest)
+    with StoreLock(layout):
+        for diff_id, folder in (unpacked or {}).items():
+            _place_layer(layout, diff_id, folder)
+        write_file(blob_path(layout, image.id), config)
+        if manifest:
+            write_file(blob_path(layout, image.manifest), manifest)
+        write_record(layout, image)
+        write_names(layout, read_names(layout) | {str(name): image.id for name in names})
+    return image
+
+
+def known_layers(layout: Layout) -> dict[str, Layer]:
+    """Return what is known of each layer in the store, by diff_id."""
+    return {layer.diff_id: layer for image in all_images(layout) for layer in image.layers}
+
+
+def reuse_layer(layout: Layout, ingest: Ingest, diff_id: str) -> Layer | None:
+    """Pin a layer that the store has and return it; None when it has to be unpacked."""
+    ingest.pin_layer(diff_id)
+    with StoreLock(layout):
+        known = known_layers(layout).get(diff_id)
+        return known if known and os.path.isdir(layer_folder(layout, diff_id)) else None
+
+
+def remove_image(layout: Layout, image_id: str) -> list[str]:
+    """Take an image and all its names out of the store; return the diff_ids of the layers that went with it.
+
+    Layers that other images share stay. The caller has made sure that no container uses the image. Raises MinirunError
+    when there is no such image.
+    """
+    make_store(layout)
+    with Ingest(layout) as ingest:
+        image = load_image(layout, image_id)
+        for layer in image.layers:
+            ingest.pin_layer(layer.diff_id)
+        for digest in filter(None, (image.id, image.manifest)):
+            ingest.pin_blob(digest)
+        with StoreLock(layout):
+            names = read_names(layout)
+            write_names(layout, {name: owner for name, owner in names.items() if owner != image_id})
+            delete_record(layout, image_id)
+    gone = [layer.diff_id for layer in image.layers if not os.path.exists(layer_folder(layout, layer.diff_id))]
+    return list(dict.fromkeys(gone))
+
+
+def _place_layer(layout: Layout, diff_id: str, folder: str) -> None:
+    """Move an unpacked layer to its place, unless somebody else has done so in the meantime."""
+    target = layer_folder(layout, diff_id)
+    if os.path.isdir(target):
+        return
+    digits = diff_id.removeprefix("sha256:")
+    link = f"{layout.layer_links}/{digits[:LINK_LENGTH]}"
+    try:
+        os.symlink(f"../{digits}/diff", link)
+    except FileExistsError:
+        if os.readlink(link) != f"../{digits}/diff":
+            raise MinirunError(f"two layers begin with the same digits: {diff_id} and {os.readlink(link)}") from None
+    os.rename(folder, target)
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def _text(value: object) -> str:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{value!r} is not text")
+    return value or ""
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    if value is not None and not isinstance(value, list):
+        raise TypeError(f"{value!r} is not a list")
+    return tuple(_text(item) for item in value or ())
