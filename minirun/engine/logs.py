@@ -63,18 +63,18 @@ def parse_moment(text: str, now_ns: int) -> int:
 def _scaled(amount: str, unit: int) -> int:
     """Multiply a decimal number with an integer, exactly."""
     whole, _, fraction = amount.partition(".")
-    return int(whole or "0") * unit + int(fraction or "0") * unit // 10 ** len(fraction)
+    return int(whole or "0") * unit + int(fraction or "0") * unit // int("1" + "0" * len(fraction))
 
 
 def _from_date(text: str, match: re.Match[str]) -> int:
-    from datetime import datetime, timedelta, timezone
+    from datetime import UTC, datetime, timedelta, timezone
 
-    fields = [int(field or "0") for field in match.groups()[:6]]
+    year, month, day, hour, minute, second = (int(field or "0") for field in match.groups()[:6])
     zone = match[8]
     try:
-        moment = datetime(*fields[:3], *fields[3:])  # noqa: DTZ001 - the zone follows
+        moment = datetime(year, month, day, hour, minute, second)
         if zone == "Z":
-            moment = moment.replace(tzinfo=timezone.utc)  # noqa: UP017
+            moment = moment.replace(tzinfo=UTC)
         elif zone:
             offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[4:6]))
             moment = moment.replace(tzinfo=timezone(-offset if zone[0] == "-" else offset))
