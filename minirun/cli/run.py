@@ -96,7 +96,7 @@ _LISTS = (
     ("--label-file", "Read labels from a file."),
     ("--annotation", "NAME=VALUE, handed to the OCI runtime."),
     ("-a/--attach", "Attach to stdin, stdout or stderr."),
-    ("--log-opt", "Option of the log driver."),
+    ("--log-opt", "Option of the log driver: max-size=10m, max-file=3."),
     ("--network-alias/--net-alias", "Name in a user-defined network."),
 )
 

@@ -96,7 +96,7 @@ def _config(record: ContainerRecord, image: ImageConfig) -> dict[str, Any]:
 
 
 def _environment(image: tuple[str, ...], request: tuple[str, ...]) -> list[str]:
-    variables = {}
+    variables: dict[str, str] = {}
     for entry in (*request, *image):
         name, equals, _ = entry.partition("=")
         variables.setdefault(name, entry if equals else "")

@@ -41,6 +41,7 @@ def parse_volume(text: str, directory: str) -> VolumeMount:
     if is_path:
         host_path = os.path.normpath(os.path.join(directory, source))
         propagation = tuple(mode for mode in modes if mode in PROPAGATION)
+        _not_to_the_host("".join(propagation))
         return VolumeMount("bind", target, host_path, read_only, create_source=True, options=propagation)
     return VolumeMount("volume", target, _volume_name(source, text), read_only, copy_up="nocopy" not in modes)
 
@@ -141,6 +142,7 @@ def _bind_options(values: dict[str, str]) -> tuple[str, ...]:
     propagation = values.get("bind-propagation", "")
     if propagation and propagation not in PROPAGATION:
         raise MinirunError(f"invalid --mount: invalid propagation value: {propagation}")
+    _not_to_the_host(propagation)
     recursive = values.get("bind-recursive", "enabled")
     if recursive not in ("enabled", "disabled"):
         raise MinirunError(f"invalid --mount: bind-recursive={recursive} is not built yet", "use enabled or disabled")
@@ -157,6 +159,14 @@ def _tmpfs_mount_options(values: dict[str, str], *, read_only: bool) -> tuple[st
     if "tmpfs-size" in values:
         options.append(f"size={parse_size(values['tmpfs-size'])}")
     return tuple(options)
+
+
+def _not_to_the_host(propagation: str) -> None:
+    if propagation in ("shared", "rshared"):
+        raise MinirunError(
+            f"mount propagation '{propagation}' is not supported: a container's mounts never reach the host",
+            "use rslave to let the host's new mounts into the container",
+        )
 
 
 def _target(target: str, text: str) -> str:

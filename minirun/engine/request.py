@@ -512,9 +512,18 @@ def _log_driver(name: str | None) -> str:
 
 
 def _log_options(texts: tuple[str, ...]) -> dict[str, str]:
-    for text in texts:
-        raise MinirunError(f"unknown log opt '{text.partition('=')[0]}'", "log options are not built yet")
-    return {}
+    """Check `--log-opt max-size=10m --log-opt max-file=3`: when the log is rotated and how many files are kept."""
+    options = {name: value for name, _, value in (text.partition("=") for text in texts)}
+    for name, value in options.items():
+        if name not in ("max-size", "max-file"):
+            raise MinirunError(f"unknown log opt '{name}'", "use max-size=SIZE and max-file=NUMBER")
+        if name == "max-size" and value != "-1":
+            parse_size(value)
+        if name == "max-file" and not (value.isascii() and value.isdigit() and int(value)):
+            raise MinirunError(f"invalid value for log opt max-file: '{value}'", "use a number from 1")
+    if "max-file" in options and options.get("max-size", "-1") == "-1" and options["max-file"] != "1":
+        raise MinirunError("log opt max-file needs max-size", "without a size the log is never rotated")
+    return options
 
 
 def _refuse_not_built(options: Mapping[str, Any]) -> None:
