@@ -75,6 +75,11 @@ def name_process(name: str) -> None:
     _process = name
 
 
+def forget_steps() -> None:
+    """Leave the steps that this process was forked in, for one that outlives them."""
+    _steps.clear()
+
+
 def emit(
     operation: str,
     arguments: dict[str, str],
