@@ -13,6 +13,7 @@ from minirun.kernel.trace import operation
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
 
 # The namespace types of the runtime specification, with their clone flags and their names in /proc/PID/ns.
 NAMESPACE_FLAGS: dict[str, int] = {
@@ -156,6 +157,12 @@ def exec_file_descriptor(fd: int, arguments: Sequence[str], environment: Sequenc
         fd, b"", ffi.new("char *[]", [*argv, ffi.NULL]), ffi.new("char *[]", [*envp, ffi.NULL]), lib.AT_EMPTY_PATH
     )
     check(result, f"execute {arguments[0]}")
+
+
+@operation(man="execve(2)", arguments=" ".join)
+def execute(program: str, arguments: Sequence[str]) -> NoReturn:
+    """Replace this process by `program`, with this process's environment. Returns only by raising OSError."""
+    os.execv(program, list(arguments))
 
 
 @operation(man="setsid(2)", shell="setsid")

@@ -14,6 +14,7 @@ import sys
 
 from minirun.errors import MinirunError
 from minirun.kernel.files import write
+from minirun.kernel.netlink import bring_up_loopback
 from minirun.kernel.path import make_directories_in_root
 from minirun.kernel.privilege import set_parent_death_signal
 from minirun.kernel.process import (
@@ -69,6 +70,7 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         new_session()
         namespaces.join_in_child(spec)
         namespaces.unshare_cgroup(spec)
+        bring_up_loopback_interface(spec)
         use_own_keyring(plan.container_id)
 
         root = rootfs.open_rootfs(os.path.join(bundle, spec.root_path), spec.rootfs_propagation)
@@ -123,6 +125,15 @@ def give_up(channel: Channel, error: BaseException) -> NoReturn:
         channel.send_failure(error)
     finally:
         os._exit(125)
+
+
+def bring_up_loopback_interface(spec: Spec) -> None:
+    """Bring lo up in a fresh network namespace, where it is down."""
+    if any(namespace.type == "network" and not namespace.path for namespace in spec.namespaces):
+        with step(
+            "bring up the loopback interface", "network", "A fresh network namespace has only lo, and it is down."
+        ):
+            bring_up_loopback()
 
 
 def use_own_keyring(container_id: str) -> None:

@@ -170,10 +170,13 @@ def execute(
     spec: Spec,
     *,
     stdio: tuple[int, int, int] = (0, 1, 2),
+    start_fd: int = -1,
     cache_dir: str = "",
     seccomp: bool = True,
 ) -> Cloned:
     """Run a further process in a running container, under the same seccomp filter unless told otherwise.
+
+    With `start_fd` it waits for a byte from there before its exec.
 
     The caller becomes its parent. Raises MinirunError.
     """
@@ -192,7 +195,7 @@ def execute(
             process=process,
             seccomp=filter_for(cache_dir, spec.seccomp) if spec.seccomp and seccomp else None,
             stdio=stdio,
-            start_fd=-1,
+            start_fd=start_fd,
             init_fd=init_fd,
         )
         return parent.clone_into_container(pidfd, _other_namespaces(found.pid), plan, cgroup_fd)

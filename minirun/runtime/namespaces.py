@@ -40,6 +40,12 @@ def join_before_clone(spec: Spec) -> None:
             _join(namespace.type, namespace.path)
 
 
+def return_from_joined(spec: Spec) -> None:
+    """Let further children of the parent be made in its own PID namespace again."""
+    if any(namespace.path and namespace.type == "pid" for namespace in spec.namespaces):
+        _join("pid", "/proc/self/ns/pid")
+
+
 def join_in_child(spec: Spec) -> None:
     """Enter the other namespaces given by path."""
     for namespace in spec.namespaces:

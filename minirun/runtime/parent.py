@@ -45,7 +45,9 @@ def clone_container(spec: Spec, bundle: str, plan: ChildPlan, cgroup_fd: int) ->
         "namespaces",
         "One clone3 makes the process, all of them, and puts it into its cgroup: nothing of it ever runs outside.",
     ):
-        return _clone(flags, cgroup_fd, lambda channel: child.run_container(spec, bundle, plan, channel))
+        cloned = _clone(flags, cgroup_fd, lambda channel: child.run_container(spec, bundle, plan, channel))
+    namespaces.return_from_joined(spec)
+    return cloned
 
 
 def clone_into_container(pidfd: int, flags: int, plan: ChildPlan, cgroup_fd: int) -> Cloned:

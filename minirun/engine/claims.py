@@ -1,0 +1,97 @@
+"""Who may bring a container up or take it down: the lock of its bundle.
+
+Every container that exists in the kernel, or is about to, has a folder state/bundles/ID with a file monitor.lock.
+Whoever brings the container up holds its lock; the lock then passes by inheritance to the monitor, which holds it
+until all is unmade. flock(2) belongs to the open file: the kernel frees it when the last holder ends, however that
+ends. So a folder whose lock is free is what a killed minirun has left behind.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from minirun.model.layout import Layout
+
+
+class Claim:
+    """The held lock of one container's bundle; a context manager that frees it."""
+
+    def __init__(self, layout: Layout, container_id: str, fd: int) -> None:
+        self._layout = layout
+        self._id = container_id
+        self.fd = fd
+
+    def __enter__(self) -> Claim:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Let go; a monitor that has inherited the lock goes on holding it."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def discard(self) -> None:
+        """Remove the bundle and let go: nothing of the container is in the kernel any more."""
+        shutil.rmtree(self._layout.bundle(self._id), ignore_errors=True)
+        self.release()
+
+
+def take(layout: Layout, container_id: str, wait: bool = True) -> Claim | None:
+    """Make the bundle's folder if there is none and take its lock. With wait=False, None if somebody has it."""
+    bundle = layout.bundle(container_id)
+    while True:
+        os.makedirs(bundle, mode=0o700, exist_ok=True)
+        try:
+            fd = os.open(f"{bundle}/monitor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue  # its last holder has just removed the folder
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if _is_same(fd, f"{bundle}/monitor.lock"):
+                return Claim(layout, container_id, fd)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        os.close(fd)
+
+
+def is_held(layout: Layout, container_id: str) -> bool:
+    """Say whether somebody brings the container up, runs it or takes it down."""
+    try:
+        fd = os.open(f"{layout.bundle(container_id)}/monitor.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+
+
+def claimed_ids(layout: Layout) -> list[str]:
+    """Return the ids of all bundles, held or left behind."""
+    try:
+        return os.listdir(layout.bundles)
+    except FileNotFoundError:
+        return []
+
+
+def _is_same(fd: int, path: str) -> bool:
+    """Say whether `path` still is the file behind `fd`: between open and flock its folder may have been removed."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,625 @@
+"""Docker's meaning of a container: create, run, start, stop, kill, remove, wait, execute, and what they look like.
+
+`run` is the main job, and reads as what it is: a record, a network endpoint, a container that waits, wires, go.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from minirun.engine import attach as attaching
+from minirun.engine import claims, garbage, launch, records, volumes
+from minirun.engine.launch import Surroundings
+from minirun.engine.records import all_records, find
+from minirun.engine.spec import arguments
+from minirun.errors import MinirunError
+from minirun.kernel.trace import step
+from minirun.model.container import ContainerRecord, VolumeMount
+from minirun.model.record import Record
+from minirun.network import dns, endpoints, ports
+from minirun.runtime import lifecycle
+from minirun.runtime import state as runtime_state
+from minirun.storage import images
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from minirun.engine.claims import Claim
+    from minirun.engine.launch import Launched
+    from minirun.model.container import ExitStatus, RunRequest
+    from minirun.model.image import Image
+    from minirun.model.layout import Layout
+    from minirun.model.network import PortMapping
+
+__all__ = [
+    "Attachment",
+    "ExecRequest",
+    "Status",
+    "all_records",
+    "attach",
+    "create",
+    "execute",
+    "find",
+    "kill",
+    "pause",
+    "remove",
+    "rename",
+    "run",
+    "start",
+    "status",
+    "stop",
+    "unpause",
+    "wait",
+]
+
+_STOP_TIMEOUT = 10
+
+
+class Attachment(Record):
+    """How a foreground command stands between the user and the container.
+
+    `streams` holds those of "stdin", "stdout" and "stderr" that are the user's; `detach_keys` is the user's text, ""
+    for the default.
+    """
+
+    streams: frozenset[str]
+    sig_proxy: bool = True
+    detach_keys: str = ""
+
+
+class Status(Record):
+    """A container now: `state` is "created", "running", "paused" or "exited"; `pid` is 0 unless it runs."""
+
+    state: str
+    pid: int = 0
+    exit: ExitStatus | None = None
+
+
+class ExecRequest(Record):
+    """What `exec` is told; empty fields mean: as the container's first process has it."""
+
+    command: tuple[str, ...]
+    environment: tuple[str, ...] = ()
+    working_dir: str = ""
+    user: str = ""
+    tty: bool = False
+    open_stdin: bool = False
+    detach: bool = False
+    privileged: bool = False
+
+
+# -- making -----------------------------------------------------------------------------------------------------------
+
+
+def create(layout: Layout, request: RunRequest) -> ContainerRecord:
+    """Make a container without starting it. Raises MinirunError with nothing left."""
+    garbage.collect(layout)
+    record, claim = _create(layout, request)
+    claim.discard()
+    return record
+
+
+def run(
+    layout: Layout,
+    request: RunRequest,
+    attachment: Attachment | None,
+    created: Callable[[ContainerRecord], None],
+) -> int:
+    """Make and start a container; with an attachment wait for its end and return its exit code, else 0.
+
+    `created` is called with the record before the start. Raises MinirunError; with --rm nothing is left then.
+    """
+    if request.network == "bridge":
+        endpoints.warm_up(layout)
+    garbage.collect(layout)
+    record, claim = _create(layout, request)
+    with claim:
+        try:
+            created(record)
+        except BaseException:
+            garbage.remove_container(layout, record.id, anonymous_volumes=True)
+            claim.discard()
+            raise
+        return _start(layout, record, claim, attachment)
+
+
+def _create(layout: Layout, request: RunRequest) -> tuple[ContainerRecord, Claim]:
+    """Write the record, under the claim that makes a half-made container recognisable."""
+    image = _find_image(layout, request.image)
+    container_id = records.new_id()
+    command = arguments(request, image.config)
+    # What it refers to must exist before anything is made.
+    _joined(layout, request)
+    mounts = _all_mounts(layout, request, image)
+    claim = claims.take(layout, container_id)
+    if claim is None:
+        raise MinirunError("the container's lock is taken")
+    try:
+        os.makedirs(layout.container(container_id), mode=0o710)
+        name = records.claim_name(layout, request.name, container_id)
+        anonymous: list[str] = []
+        named = tuple(_with_name(mount, anonymous) for mount in mounts)
+        record = ContainerRecord(
+            id=container_id,
+            name=name,
+            image=request.image,
+            image_id=image.id,
+            command=command,
+            created_at=time.time(),
+            request=request.replace(mounts=named),
+            anonymous_volumes=tuple(anonymous),
+        )
+        records.save(layout, record)
+    except BaseException:
+        records.remove(layout, container_id)
+        claim.discard()
+        raise
+    return record, claim
+
+
+def _find_image(layout: Layout, name: str) -> Image:
+    try:
+        return images.find(layout, name)
+    except MinirunError as error:
+        if not error.message.startswith("No such image"):
+            raise
+        wanted = error.message.removeprefix("No such image: ")
+        raise MinirunError(
+            f"Unable to find image '{wanted}' locally", "Add it with 'minirun load' or 'minirun import'."
+        ) from None
+
+
+def _all_mounts(layout: Layout, request: RunRequest, image: Image) -> tuple[VolumeMount, ...]:
+    """Return the request's mounts, those of --volumes-from, and an anonymous volume for each VOLUME of the image."""
+    mounts = list(request.mounts)
+    taken = {mount.target for mount in mounts}
+    for text in request.volumes_from:
+        name, _, mode = text.partition(":")
+        for mount in find(layout, name).request.mounts:
+            if mount.target not in taken and mount.kind != "tmpfs":
+                taken.add(mount.target)
+                mounts.append(mount.replace(read_only=True) if mode == "ro" else mount)
+    for target in image.config.volumes:
+        if os.path.normpath(target) not in taken:
+            mounts.append(VolumeMount("volume", os.path.normpath(target)))
+    return tuple(mounts)
+
+
+def _with_name(mount: VolumeMount, anonymous: list[str]) -> VolumeMount:
+    """Give an anonymous volume the random name it lives under."""
+    if mount.kind != "volume" or mount.source:
+        return mount
+    anonymous.append(records.new_id())
+    return mount.replace(source=anonymous[-1])
+
+
+# -- starting ---------------------------------------------------------------------------------------------------------
+
+
+def start(layout: Layout, record: ContainerRecord, attachment: Attachment | None = None) -> int:
+    """Start a container that does not run; with an attachment wait for its end and return its exit code, else 0."""
+    garbage.collect(layout)
+    if record.request.network == "bridge":
+        endpoints.warm_up(layout)
+    claim = claims.take(layout, record.id, wait=False)
+    if claim is None:
+        if attachment:
+            raise MinirunError("You cannot start and attach a container that is running", "Use 'attach'.", 1)
+        return 0
+    with claim:
+        return _start(layout, records.load(layout, record.id), claim, attachment)
+
+
+def _start(layout: Layout, record: ContainerRecord, claim: Claim, attachment: Attachment | None) -> int:
+    sockets: tuple[socket.socket, ...] = ()
+    launched: Launched | None = None
+    try:
+        endpoint = None
+        if record.request.network == "bridge":
+            with step(
+                "take an address and the host's ports", "network", "Nothing is wired yet, but nobody can take them."
+            ):
+                prepared = endpoints.prepare(layout, record.id, _published(layout, record))
+                endpoint, sockets = prepared.endpoint, prepared.sockets
+        previous_exit = records.exit_status(layout, record.id)
+        record = record.replace(endpoint=endpoint, started_at=time.time())
+        records.save(layout, record)
+        if previous_exit:
+            os.unlink(f"{layout.container(record.id)}/exit.json")
+        launched = launch.launch(layout, record, _surroundings(layout, record, claim, sockets))
+        claim.release()
+        if endpoint:
+            endpoints.attach(layout, record.id, endpoint, launched.pid)
+        if attachment:
+            streams = attachment.streams
+            attaching.subscribe(
+                launched.control,
+                stdin="stdin" in streams and record.request.open_stdin,
+                stdout="stdout" in streams,
+                stderr="stderr" in streams,
+            )
+        lifecycle.start(layout.runtime, record.id)
+        attaching.say_started(launched.control)
+    except BaseException:
+        _give_up(layout, record, claim, launched)
+        raise
+    finally:
+        for held in sockets:
+            held.close()
+    if attachment is None:
+        attaching.say_detached(launched.control)
+        launched.control.close()
+        return 0
+    return _follow(layout, record, launched.control, attachment)
+
+
+def _give_up(layout: Layout, record: ContainerRecord, claim: Claim, launched: Launched | None) -> None:
+    """Unmake a start that failed: the container is as if it had never been started."""
+    if launched:
+        # The monitor has the lock. It hears that this command hangs up before the start, kills, and cleans up.
+        launched.control.close()
+        taken = claims.take(layout, record.id)
+        if taken is None:
+            return
+        claim = taken
+    try:
+        records.save(layout, record.replace(started_at=0.0))
+    except OSError:
+        pass  # removed by the monitor's clean-up, with --rm
+    garbage.unmake(layout, record.id, claim)
+
+
+def _follow(layout: Layout, record: ContainerRecord, control: socket.socket, attachment: Attachment) -> int:
+    """Stay in the foreground until the container's end, then unmake it and return its exit code."""
+    ended = attaching.attach(
+        control,
+        stdin="stdin" in attachment.streams and record.request.open_stdin,
+        tty=record.request.tty,
+        detach_keys=_detach_keys(attachment.detach_keys),
+        send_signal=_signal_sender(layout, record) if attachment.sig_proxy else None,
+    )
+    if isinstance(ended, attaching.Detached):
+        attaching.say_detached(control)
+        return 0
+    garbage.unmake(layout, record.id)
+    attaching.say_cleaned(control)
+    return ended.code
+
+
+def _detach_keys(text: str) -> bytes:
+    return attaching.parse_detach_keys(text) if text else attaching.DETACH_KEYS
+
+
+def _signal_sender(layout: Layout, record: ContainerRecord) -> Callable[[int], None]:
+    def send(number: int) -> None:
+        try:
+            lifecycle.kill(layout.runtime, record.id, number)
+        except MinirunError:
+            pass  # it has just ended; its exit record is on the way
+
+    return send
+
+
+def _published(layout: Layout, record: ContainerRecord) -> tuple[PortMapping, ...]:
+    request = record.request
+    if not request.publish_all:
+        return request.ports
+    exposed = images.load_image(layout, record.image_id).config.exposed_ports
+    return ports.with_exposed(request.ports, (*exposed, *request.expose))
+
+
+def _surroundings(
+    layout: Layout, record: ContainerRecord, claim: Claim, sockets: tuple[socket.socket, ...]
+) -> Surroundings:
+    """Prepare on the host what the builder needs: volumes, the three files of /etc, namespaces to join."""
+    mounts, fresh = _host_mounts(layout, record)
+    return Surroundings(
+        image=images.load_image(layout, record.image_id),
+        files=_write_files(layout, record),
+        mounts=mounts,
+        fresh_volumes=fresh,
+        joined=_joined(layout, record.request),
+        console_size=attaching.terminal_size() or (0, 0) if record.request.tty else (0, 0),
+        hold=(claim.fd, *(held.fileno() for held in sockets)),
+    )
+
+
+def _host_mounts(layout: Layout, record: ContainerRecord) -> tuple[tuple[VolumeMount, ...], tuple[VolumeMount, ...]]:
+    """Return all mounts with paths of the host as sources, and those volumes that may have to be filled."""
+    mounts, fresh = [], []
+    for mount in record.request.mounts:
+        if mount.kind == "volume":
+            placed = mount.replace(kind="bind", source=volumes.ensure(layout, mount.source))
+            if mount.copy_up:
+                fresh.append(placed)
+        elif mount.kind == "bind":
+            _ensure_source(mount)
+            placed = mount
+        else:
+            placed = mount
+        mounts.append(placed)
+    return tuple(mounts), tuple(fresh)
+
+
+def _ensure_source(mount: VolumeMount) -> None:
+    if os.path.exists(mount.source):
+        return
+    if not mount.create_source:
+        raise MinirunError(
+            f'invalid mount config for type "bind": bind source path does not exist: {mount.source}',
+            "Make it first, or use -v, which makes a missing folder.",
+        )
+    try:
+        os.makedirs(mount.source, exist_ok=True)
+    except OSError as error:
+        raise MinirunError(f"cannot make the folder {mount.source} to mount: {error.strerror}") from error
+
+
+def _write_files(layout: Layout, record: ContainerRecord) -> str:
+    """Write resolv.conf, hosts and hostname, which the container gets as bind mounts; return their folder."""
+    request, folder = record.request, layout.container(record.id)
+    if request.network.startswith("container:"):
+        return layout.container(find(layout, request.network.removeprefix("container:")).id)
+    hostname = launch.hostname_of(record)
+    if request.network == "host" and not request.extra_hosts:
+        hosts = _host_text("/etc/hosts")
+    else:
+        address, gateway = (record.endpoint.address, record.endpoint.gateway) if record.endpoint else ("", "")
+        hosts = dns.hosts_file(hostname, request.domainname, address, request.extra_hosts, gateway)
+    if request.network == "host" and not (request.dns or request.dns_search or request.dns_options):
+        resolv = _host_text("/etc/resolv.conf")
+    else:
+        resolv = dns.resolv_conf(dns.host_resolv_conf(), request.dns, request.dns_search, request.dns_options)
+    for name, text in (("hosts", hosts), ("resolv.conf", resolv), ("hostname", f"{hostname}\n")):
+        # In place: a container that shares this one's network has these very files mounted.
+        with open(f"{folder}/{name}", "w", encoding="utf-8") as file:
+            file.write(text)
+    return folder
+
+
+def _host_text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+def _joined(layout: Layout, request: RunRequest) -> dict[str, str]:
+    """Return the namespaces of other containers to join: type to path. Raises MinirunError if one does not run."""
+    modes = {"network": request.network, "pid": request.pid_mode, "ipc": request.ipc_mode}
+    files = {"network": "net", "pid": "pid", "ipc": "ipc"}
+    joined = {}
+    for kind, mode in modes.items():
+        if mode.startswith("container:"):
+            name = mode.removeprefix("container:")
+            try:
+                pid = status(layout, find(layout, name)).pid
+            except MinirunError as error:
+                raise MinirunError(error.message, error.hint) from None
+            if not pid:
+                raise MinirunError(f"cannot join the {kind} namespace of container {name}: it is not running")
+            joined[kind] = f"/proc/{pid}/ns/{files[kind]}"
+    return joined
+
+
+# -- looking ----------------------------------------------------------------------------------------------------------
+
+
+def status(layout: Layout, record: ContainerRecord) -> Status:
+    """Return what the kernel and the monitor say of a container now."""
+    ended = records.exit_status(layout, record.id)
+    if not ended and claims.is_held(layout, record.id):
+        try:
+            running = runtime_state.load(layout.runtime, record.id)
+            now = runtime_state.status(layout.runtime, running)
+        except MinirunError:
+            now = "created"
+        if now in ("running", "paused"):
+            return Status(now, running.pid)
+    return Status("exited" if ended else "created", exit=ended)
+
+
+def wait(layout: Layout, record: ContainerRecord) -> int:
+    """Wait until the container does not run and return its exit code."""
+    connection = attaching.connect(layout, record.id)
+    if connection:
+        with connection:
+            attaching.subscribe(connection)
+            ended = attaching.wait_exit(connection)
+            if ended:
+                return ended.code
+    last = records.exit_status(layout, record.id)
+    return last.code if last else 0
+
+
+# -- ending -----------------------------------------------------------------------------------------------------------
+
+
+def stop(layout: Layout, record: ContainerRecord, timeout: int | None = None) -> None:
+    """Ask the container to end with its stop signal, and kill it after `timeout` seconds (-1: never)."""
+    if timeout is None:
+        timeout = _STOP_TIMEOUT if record.request.stop_timeout is None else record.request.stop_timeout
+    number = signal_number(record.request.stop_signal or _image_stop_signal(layout, record) or "TERM")
+    connection = attaching.connect(layout, record.id)
+    if connection is None:
+        return
+    with connection:
+        attaching.subscribe(connection)
+        _signal(layout, record, number)
+        try:
+            attaching.wait_exit(connection, timeout if timeout >= 0 else None)
+        except TimeoutError:
+            _signal(layout, record, signal.SIGKILL)
+            attaching.wait_exit(connection)
+        attaching.wait_gone(connection)
+    _wait_until_free(layout, record.id)
+
+
+def _signal(layout: Layout, record: ContainerRecord, number: int) -> None:
+    try:
+        lifecycle.kill(layout.runtime, record.id, number)
+        if status(layout, record).state == "paused":
+            lifecycle.resume(layout.runtime, record.id)
+    except MinirunError:
+        pass  # it has ended in the meantime
+
+
+def _image_stop_signal(layout: Layout, record: ContainerRecord) -> str:
+    try:
+        return images.load_image(layout, record.image_id).config.stop_signal
+    except MinirunError:
+        return ""
+
+
+def signal_number(text: str) -> int:
+    """Return the number of "9", "KILL" or "SIGKILL". Raises MinirunError (exit code 1)."""
+    if text.isdigit() and 0 < int(text) <= signal.SIGRTMAX:
+        return int(text)
+    name = text.upper().removeprefix("SIG")
+    if name.startswith("RTMIN+") and name[6:].isdigit():
+        return int(signal.SIGRTMIN) + int(name[6:])
+    if name.startswith("RTMAX-") and name[6:].isdigit():
+        return int(signal.SIGRTMAX) - int(name[6:])
+    number = getattr(signal, f"SIG{name}", None)
+    if not isinstance(number, signal.Signals):
+        raise MinirunError(f"Invalid signal: {text}", "Use a name such as TERM or a number; 'kill -l' lists them.", 1)
+    return int(number)
+
+
+def kill(layout: Layout, record: ContainerRecord, signal_name: str = "KILL") -> None:
+    """Send a signal to the container's first process. Raises MinirunError if it does not run."""
+    number = signal_number(signal_name)
+    now = status(layout, record)
+    if now.state not in ("running", "paused"):
+        raise MinirunError(f"Cannot kill container: {record.name}: Container {record.id} is not running", "", 1)
+    lifecycle.kill(layout.runtime, record.id, number)
+    if number == signal.SIGKILL:
+        wait(layout, record)
+
+
+def remove(layout: Layout, record: ContainerRecord, *, force: bool = False, anonymous_volumes: bool = False) -> None:
+    """Remove a container; with `force` one that runs, too. Raises MinirunError (exit code 1) if it runs."""
+    now = status(layout, record)
+    if now.state in ("running", "paused"):
+        if not force:
+            raise MinirunError(
+                f"You cannot remove a {now.state} container {record.id}",
+                "Stop the container before attempting removal or force remove.",
+                1,
+            )
+        connection = attaching.connect(layout, record.id)
+        _signal(layout, record, signal.SIGKILL)
+        if connection:
+            with connection:
+                attaching.subscribe(connection)
+                attaching.wait_gone(connection)
+    claim = claims.take(layout, record.id)
+    if claim:
+        with claim:
+            garbage.unmake(layout, record.id)
+            garbage.remove_container(layout, record.id, anonymous_volumes)
+            claim.discard()
+
+
+def _wait_until_free(layout: Layout, container_id: str) -> None:
+    """Wait until the monitor has let go of the lock: then everything is unmade."""
+    deadline = time.monotonic() + 10
+    while claims.is_held(layout, container_id) and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def pause(layout: Layout, record: ContainerRecord) -> None:
+    """Freeze every process of the container."""
+    lifecycle.pause(layout.runtime, _running(layout, record).id)
+
+
+def unpause(layout: Layout, record: ContainerRecord) -> None:
+    """Let a paused container go on."""
+    if status(layout, record).state != "paused":
+        raise MinirunError(f"Container {record.id} is not paused", "", 1)
+    lifecycle.resume(layout.runtime, record.id)
+
+
+def rename(layout: Layout, record: ContainerRecord, name: str) -> None:
+    """Give the container another name. Raises MinirunError (exit code 1) when it is taken."""
+    try:
+        records.claim_name(layout, name, record.id)
+    except MinirunError as error:
+        raise MinirunError(error.message, error.hint, 1) from None
+    records.save(layout, records.load(layout, record.id).replace(name=name))
+    os.unlink(f"{layout.names}/{record.name}")
+
+
+# -- joining ----------------------------------------------------------------------------------------------------------
+
+
+def attach(layout: Layout, record: ContainerRecord, attachment: Attachment) -> int:
+    """Attach to a running container until its end; return its exit code, 0 after detaching."""
+    _running(layout, record)
+    connection = attaching.connect(layout, record.id)
+    if connection is None:
+        raise MinirunError("You cannot attach to a stopped container, start it first", "", 1)
+    streams = attachment.streams
+    with connection:
+        stdin = "stdin" in streams and record.request.open_stdin
+        attaching.subscribe(connection, stdin=stdin, stdout="stdout" in streams, stderr="stderr" in streams)
+        ended = attaching.attach(
+            connection,
+            stdin=stdin,
+            tty=record.request.tty,
+            detach_keys=_detach_keys(attachment.detach_keys),
+            send_signal=_signal_sender(layout, record) if attachment.sig_proxy else None,
+        )
+    return 0 if isinstance(ended, attaching.Detached) else ended.code
+
+
+def _running(layout: Layout, record: ContainerRecord) -> ContainerRecord:
+    now = status(layout, record).state
+    if now == "paused":
+        raise MinirunError(
+            f"Container {record.name} is paused, unpause the container first", "'minirun unpause' lets it go on.", 1
+        )
+    if now != "running":
+        raise MinirunError(f"Container {record.id} is not running", "'minirun start' starts it.", 1)
+    return record
+
+
+def execute(layout: Layout, record: ContainerRecord, request: ExecRequest, attachment: Attachment | None) -> int:
+    """Run a further command in a running container; with an attachment return its exit code, else 0."""
+    from minirun.engine import exec_process
+
+    _running(layout, record)
+    spec = lifecycle.load_spec(layout.bundle(record.id))
+    pid = runtime_state.load(layout.runtime, record.id).pid
+    process = exec_process.of_request(request, spec, pid, attaching.terminal_size() if request.tty else None)
+    exit_file = f"{layout.bundle(record.id)}/exec-{records.new_id()[:12]}.json"
+    launched = launch.launch_exec(layout, record, process, spec, exit_file, request)
+    control = launched.control
+    if attachment is None:
+        launch.start_exec(launched)
+        attaching.say_detached(control)
+        control.close()
+        return 0
+    streams = attachment.streams
+    attaching.subscribe(control, stdin=request.open_stdin, stdout="stdout" in streams, stderr="stderr" in streams)
+    launch.start_exec(launched)
+    ended = attaching.attach(
+        control,
+        stdin=request.open_stdin,
+        tty=request.tty,
+        detach_keys=_detach_keys(attachment.detach_keys),
+        send_signal=None,
+    )
+    if isinstance(ended, attaching.Detached):
+        return 0
+    attaching.say_cleaned(control)
+    try:
+        os.unlink(exit_file)
+    except FileNotFoundError:
+        pass  # the container ended with it and its bundle is gone
+    return ended.code

@@ -1,0 +1,96 @@
+"""Unmaking: what a container has in the kernel and on disk, after its end or after minirun was killed.
+
+`unmake` is the one way down, for every way in which a container can end: its foreground command calls it, or its
+monitor starts this module's `main`, or, when both were killed, the next command finds it by `collect`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from minirun.engine import claims, records, volumes
+from minirun.errors import MinirunError
+from minirun.kernel.trace import step
+from minirun.model.container import ExitStatus
+from minirun.model.layout import Layout
+from minirun.network import endpoints
+from minirun.runtime import lifecycle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirun.engine.claims import Claim
+
+
+def unmake(layout: Layout, container_id: str, claim: Claim | None = None) -> None:
+    """Take down everything that was made to run a container, and with --rm the container itself.
+
+    `claim` is given by who holds the lock itself; the monitor's clean-up runs under the monitor's lock. Raises
+    MinirunError.
+    """
+    try:
+        record = records.load(layout, container_id)
+    except MinirunError:
+        record = None  # killed before the record was written, or after it was removed
+    with step("unmake what was made for the container", "cleanup"):
+        lifecycle.delete(layout.runtime, container_id, force=True)
+        if record and record.endpoint:
+            endpoints.detach(layout, container_id, record.endpoint)
+        else:
+            endpoints.release(layout, container_id)
+    if record is None:
+        records.remove(layout, container_id)
+    elif record.request.auto_remove:
+        remove_container(layout, container_id, anonymous_volumes=True)
+    if claim:
+        claim.discard()
+    else:
+        claims.Claim(layout, container_id, -1).discard()
+
+
+def remove_container(layout: Layout, container_id: str, anonymous_volumes: bool) -> None:
+    """Forget a container that is not in the kernel any more, with its anonymous volumes if wanted."""
+    try:
+        names = records.load(layout, container_id).anonymous_volumes if anonymous_volumes else ()
+    except MinirunError:
+        names = ()
+    records.remove(layout, container_id)
+    for name in names:
+        volumes.remove(layout, name)
+
+
+def collect(layout: Layout) -> None:
+    """Unmake what killed commands have left behind. Costs next to nothing when there is nothing."""
+    for container_id in claims.claimed_ids(layout):
+        if claims.is_held(layout, container_id):
+            continue
+        claim = claims.take(layout, container_id, wait=False)
+        if claim is None:
+            continue
+        if os.listdir(layout.bundle(container_id)) != ["monitor.lock"]:
+            _record_lost_exit(layout, container_id)
+        unmake(layout, container_id, claim)
+    endpoints.collect_garbage(layout, lambda: claims.claimed_ids(layout))
+
+
+def _record_lost_exit(layout: Layout, container_id: str) -> None:
+    """Say of a container whose monitor was killed that nobody knows how it ended."""
+    if records.exit_status(layout, container_id) is None and os.path.isdir(layout.container(container_id)):
+        status = ExitStatus(137, 9, finished_at=time.time(), error="its monitor was killed")
+        records.save_exit_status(layout, container_id, status)
+
+
+def cleanup_command(layout: Layout, container_id: str) -> list[str]:
+    """Return the command with which a monitor starts `main`: this very Python, with this very module path."""
+    program = f"import sys; sys.path[:] = {sys.path!r}; from minirun.engine.garbage import main; main()"
+    return [sys.executable, "-I", "-S", "-c", program, layout.root, layout.state, container_id]
+
+
+def main() -> None:
+    """The monitor's clean-up: unmake one container."""
+    root, state, container_id = sys.argv[1:]
+    try:
+        unmake(Layout(root, state), container_id)
+    except MinirunError as error:
+        sys.exit(f"minirun: {error}")
