@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     _Instruction = tuple[int, int, int, int]  # struct sock_filter: code, jump if true, jump if false, constant
 
-# System calls that the libseccomp of Debian 12 (2.5.4, Linux 5.17) does not know yet, up to Linux 6.18. Since Linux 5.0
-# a new system call has the same number everywhere (Documentation/process/adding-syscalls.rst).
+# System calls that libseccomp may not know yet, up to Linux 6.18: 2.5.4 knows those of Linux 5.17. Where it does know
+# one, its word counts. Since Linux 5.0 a new system call has the same number on every architecture.
 NEW_SYSCALLS = {
     "cachestat": 451,
     "fchmodat2": 452,
