@@ -87,23 +87,23 @@ def subscribe(
 ) -> None:
     """Tell the monitor what this client wants besides the exit status. On the control socket: before the start."""
     wanted = {"i": stdin, "o": stdout, "e": stderr, "l": log}
-    sock.sendall(b"A" + "".join(letter for letter, wants in wanted.items() if wants).encode())
+    _tell(sock, b"A" + "".join(letter for letter, wants in wanted.items() if wants).encode())
 
 
 def say_started(sock: socket.socket) -> None:
     """Tell the monitor, on the control socket, that the container was started: from now on it runs without us."""
-    sock.sendall(b"S")
+    _tell(sock, b"S")
 
 
 def say_detached(sock: socket.socket) -> None:
     """Tell the monitor, on the control socket, to clean up by itself."""
-    sock.sendall(b"D")
+    _tell(sock, b"D")
 
 
 def say_cleaned(sock: socket.socket) -> None:
     """Tell the monitor, on the control socket, that all is unmade; it ends at once."""
     try:
-        sock.sendall(b"K")
+        _tell(sock, b"K")
     except (BrokenPipeError, ConnectionResetError):
         pass  # it has lost patience and done it itself
 
@@ -132,6 +132,7 @@ def wait_news(sock: socket.socket, timeout: float | None = None) -> bool:
 
     `subscribe` must have been called with `log`. What has grown before the call is told by it, too.
     """
+    sock.setblocking(False)
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     poll.poll(None if timeout is None else timeout * 1000)
@@ -141,17 +142,23 @@ def wait_news(sock: socket.socket, timeout: float | None = None) -> bool:
     return True
 
 
-def _receive(sock: socket.socket, flags: int = 0) -> bytes:
+def _tell(sock: socket.socket, message: bytes) -> None:
+    sock.setblocking(True)
+    sock.send(message)
+
+
+def _receive(sock: socket.socket) -> bytes:
     while True:
         try:
-            return sock.recv(1 + _OUTPUT_SIZE, flags)
+            return sock.recv(1 + _OUTPUT_SIZE)
         except ConnectionResetError:
             pass  # it closed without reading our last message; what it sent before is still there
 
 
 def _receive_now(sock: socket.socket) -> bytes | None:
+    """Receive from a non-blocking socket; None when nothing has come."""
     try:
-        return _receive(sock, socket.MSG_DONTWAIT)
+        return _receive(sock)
     except BlockingIOError:
         return None
 
@@ -178,6 +185,7 @@ def attach(
     this process (SystemExit) and not the container. Raises MinirunError when the monitor dies, BrokenPipeError when
     nobody reads our output any more.
     """
+    sock.setblocking(False)
     streams = _Streams(sock, stdin, detach_keys if tty and stdin else b"")
     with ExitStack() as undo:
         if tty:
@@ -200,7 +208,7 @@ def terminal_size() -> tuple[int, int] | None:
 def ask_redraw(sock: socket.socket) -> None:
     """Make a program that fills the screen draw it anew, by a change of size that `attach` takes back."""
     if size := terminal_size():
-        sock.sendall(_size_message(size[0] + 1, size[1]))
+        _tell(sock, _size_message(size[0] + 1, size[1]))
 
 
 def _size_message(rows: int, columns: int) -> bytes:
@@ -236,7 +244,7 @@ class _Streams:
         """Tell the container's terminal the size of the user's. A signal handler may call this at any point."""
         try:
             if size := terminal_size():
-                self._sock.send(_size_message(*size), socket.MSG_DONTWAIT)
+                self._sock.send(_size_message(*size))
             self._size_unsent = False
         except BlockingIOError:
             self._size_unsent = True
@@ -288,7 +296,7 @@ class _Streams:
     def _flush(self) -> None:
         while self._unsent:
             try:
-                self._sock.send(self._unsent[0], socket.MSG_DONTWAIT)
+                self._sock.send(self._unsent[0])
             except BlockingIOError:
                 return
             except (BrokenPipeError, ConnectionResetError):
