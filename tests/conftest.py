@@ -46,12 +46,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--lab-vm", action="store_true", help="run what needs cgroup v2 in the lab VM")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what this machine cannot run; `scripts/test` sees to it that the lab VM does."""
+    """Leave out what this machine cannot run (--collect-only shows it); `scripts/test` has the lab VM run it."""
     for item in items:
         if item.path.is_relative_to(CHECKOUT / "tests" / "lab"):
             item.add_marker(pytest.mark.needs_cgroup2)
-    if host_has_cgroup2():
+    if host_has_cgroup2() or config.option.collectonly:
         return
     elsewhere = [item for item in items if item.get_closest_marker("needs_cgroup2")]
     config.hook.pytest_deselected(items=elsewhere)
@@ -68,29 +69,24 @@ def host_has_cgroup2() -> bool:
     return False
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtestloop(session: pytest.Session) -> Generator[None, None, None]:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     """With --lab-vm: start the lab VM, run the tests of this machine, then add the VM's reports to them.
 
     The VM is to this session what a worker is to pytest-xdist: its reports are counted, shown and fail the run as if
     the tests had run here.
     """
-    if not session.config.getoption("lab_vm") or hasattr(session.config, "workerinput"):
-        yield
-        return
-    arguments = [a for a in session.config.invocation_params.args if a != "--lab-vm"]
+    config = session.config
+    if not config.getoption("lab_vm") or hasattr(config, "workerinput") or host_has_cgroup2():
+        return (yield)
+    arguments = [str(a) for a in config.invocation_params.args if a != "--lab-vm"] + ["-n0", "-m", "needs_cgroup2"]
+    # -P: not the checkout's package, which has no compiled parts, but the installed one.
+    inside = f'{REPORTS_VARIABLE}=3 exec {sys.executable} -P -m pytest "$@" 3>&1 1>&2'
+    command = [str(CHECKOUT / "scripts/labvm"), "run", "--timeout", "900", "sh", "-c", inside, "pytest", *arguments]
     with tempfile.TemporaryFile("w+") as reports, tempfile.TemporaryFile("w+") as log:
-        command = [
-            str(CHECKOUT / "scripts/labvm"),
-            "run",
-            "--timeout",
-            "900",
-            "scripts/test-here",
-            *map(str, arguments),
-        ]
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=reports, stderr=log) as lab:
             try:
-                yield
+                result = yield
                 code = lab.wait()
             finally:
                 lab.terminate()
@@ -98,10 +94,11 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, None, None]:
         log.seek(0)
         lines = reports.readlines()
         for line in lines:
-            report = session.config.hook.pytest_report_from_serializable(config=session.config, data=json.loads(line))
-            session.config.hook.pytest_runtest_logreport(report=report)
+            report = config.hook.pytest_report_from_serializable(config=config, data=json.loads(line))
+            config.hook.pytest_runtest_logreport(report=report)
         if not lines or code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-            session.config.hook.pytest_runtest_logreport(report=lab_failure(code, log.read()))
+            config.hook.pytest_runtest_logreport(report=lab_failure(code, log.read()))
+    return result
 
 
 def lab_failure(code: int, log: str) -> pytest.TestReport:
@@ -119,10 +116,9 @@ def lab_failure(code: int, log: str) -> pytest.TestReport:
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """In the lab VM: hand each report to the machine outside, one JSON object a line."""
-    if path := os.environ.get(REPORTS_VARIABLE):
+    if descriptor := os.environ.get(REPORTS_VARIABLE):
         data = lab_config.hook.pytest_report_to_serializable(config=lab_config, report=report)
-        with open(path, "a") as reports:
-            reports.write(json.dumps(data) + "\n")
+        os.write(int(descriptor), json.dumps(data).encode() + b"\n")
 
 
 def pytest_configure(config: pytest.Config) -> None:
