@@ -112,6 +112,12 @@ def _load_image(layout: Layout, ingest: Ingest, source: Source, found: _Found, p
     )
 
 
+def host_architecture() -> str:
+    """Return this host's architecture as images name it: "amd64", "arm64"."""
+    machine = os.uname().machine
+    return _ARCHITECTURES.get(machine, machine)
+
+
 # -- what is in the archive --------------------------------------------------------------------------------------------
 def _find_images(source: Source) -> Iterator[_Found]:
     if source.has("manifest.json"):
@@ -205,8 +211,7 @@ def _follow(source: Source, descriptor: dict[str, Any]) -> bytes:
 
 def _choose(descriptors: list[dict[str, Any]]) -> dict[str, Any]:
     """Choose the manifest for this host (image-spec image-index.md, "platform")."""
-    machine = os.uname().machine
-    architecture = _ARCHITECTURES.get(machine, machine)
+    architecture = host_architecture()
     offered = []
     for descriptor in descriptors:
         platform = descriptor.get("platform")
