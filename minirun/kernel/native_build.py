@@ -41,6 +41,8 @@ DECLARATIONS = """
     int minirun_move_mount(int from_fd, const char *from, int to_fd, const char *to, unsigned int flags);
     int minirun_mount_setattr(int dirfd, const char *path, unsigned int flags, uint64_t set, uint64_t clear,
                               uint64_t propagation, int userns_fd);
+    int minirun_load_device_program(const void *instructions, unsigned int count, char *log, unsigned int log_size);
+    int minirun_attach_device_program(int cgroup_fd, int program_fd);
     int minirun_fsopen(const char *fstype);
     int minirun_fsconfig(int context, const char *name, const char *value);
     int minirun_fsmount(int context, unsigned int attributes);
@@ -73,6 +75,7 @@ SOURCE = r"""
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <linux/bpf.h>
 #include <linux/ioprio.h>
 #include <linux/keyctl.h>
 #include <linux/magic.h>
@@ -128,6 +131,22 @@ static int minirun_mount_setattr(int dirfd, const char *path, unsigned int flags
     struct mount_attr attributes = { .attr_set = set, .attr_clr = clear, .propagation = propagation,
                                      .userns_fd = userns_fd >= 0 ? (uint64_t)userns_fd : 0 };
     return result(syscall(SYS_mount_setattr, dirfd, path, flags, &attributes, sizeof attributes));
+}
+
+static int minirun_load_device_program(const void *instructions, unsigned int count, char *log, unsigned int log_size)
+{
+    union bpf_attr attributes = { .prog_type = BPF_PROG_TYPE_CGROUP_DEVICE, .insns = (uint64_t)(uintptr_t)instructions,
+                                  .insn_cnt = count, .license = (uint64_t)(uintptr_t) "Apache-2.0",
+                                  .log_level = log_size ? 1 : 0, .log_buf = log_size ? (uint64_t)(uintptr_t)log : 0,
+                                  .log_size = log_size };
+    return result(syscall(SYS_bpf, BPF_PROG_LOAD, &attributes, sizeof attributes));
+}
+
+static int minirun_attach_device_program(int cgroup_fd, int program_fd)
+{
+    union bpf_attr attributes = { .target_fd = (uint32_t)cgroup_fd, .attach_bpf_fd = (uint32_t)program_fd,
+                                  .attach_type = BPF_CGROUP_DEVICE, .attach_flags = BPF_F_ALLOW_MULTI };
+    return result(syscall(SYS_bpf, BPF_PROG_ATTACH, &attributes, sizeof attributes));
 }
 
 static int minirun_fsopen(const char *fstype) { return result(fsopen(fstype, FSOPEN_CLOEXEC)); }

@@ -17,6 +17,7 @@ from minirun.errors import MinirunError
 from minirun.kernel.files import make_directory, read, remove_directory, write
 from minirun.kernel.trace import step
 from minirun.model.record import Record
+from minirun.runtime import device_rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,10 +77,12 @@ def create(hierarchy: Hierarchy, folder: str, resources: dict[str, Any]) -> int:
     try:
         _refuse_frozen(folder)
         apply(folder, settings)
+        cgroup_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        device_rules.restrict(cgroup_fd, resources.get("devices") or [])
     except BaseException:
         remove(folder)
         raise
-    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    return cgroup_fd
 
 
 def _make_all(folder: str, parts: list[str], controllers: set[str]) -> None:
