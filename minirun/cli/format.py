@@ -111,7 +111,7 @@ def render(template: str, value: object) -> str:
     return Template(template).render(value)
 
 
-def print_rows(template: str, rows: Sequence[dict[str, object]], headers: dict[str, str]) -> str:
+def print_rows(template: str, rows: Sequence[dict[str, object]], headers: dict[str, object]) -> str:
     """Return `rows` as `--format` asks: "table TEMPLATE" with `headers` by field, "json", or a line per row."""
     if template == "json":
         template = "{{json .}}"

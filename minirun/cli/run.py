@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from minirun.model.container import RunRequest
+    from minirun.model.container import ContainerRecord, RunRequest
 
 # (flags, help) of the options both commands share. Options end at the image's name: what follows is the container's.
 _SWITCHES = (
@@ -132,17 +132,13 @@ def run(image: str, command: tuple[str, ...], **options: Any) -> int:
     layout = host_layout()
     from minirun.engine import containers
 
-    record = containers.create(layout, request)
-    _write_cidfile(options["cidfile"], record.id)
+    def tell(record: ContainerRecord) -> None:
+        _write_cidfile(options["cidfile"], record.id)
+
     if request.detach:
-        containers.start(layout, record)
-        click.echo(record.id)
-        return 0
-    return containers.start(
-        layout,
-        record,
-        attach=containers.Attachment(streams, sig_proxy=options["sig_proxy"], detach_keys=options["detach_keys"]),
-    )
+        return containers.run(layout, request, None, tell)
+    attachment = containers.Attachment(streams, options["sig_proxy"], options["detach_keys"])
+    return containers.run(layout, request, attachment, tell)
 
 
 @click.command(cls=Command, context_settings={"allow_interspersed_args": False})

@@ -1,0 +1,366 @@
+"""The commands that handle containers: each finds them, calls the engine, and prints what Docker prints."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import click
+
+from minirun.cli.command import Command
+from minirun.cli.context import for_each, host_layout
+from minirun.errors import MinirunError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from minirun.cli.processes import Sample
+    from minirun.model.container import ContainerRecord
+    from minirun.model.layout import Layout
+
+_NAMES = click.argument("names", nargs=-1, required=True, metavar="CONTAINER...")
+_NAME = click.argument("name", metavar="CONTAINER")
+_DETACH_KEYS = click.option("--detach-keys", default="", help="Keys that detach (default ctrl-p,ctrl-q).")
+_SIG_PROXY = click.option("--sig-proxy", is_flag=True, default=True, help="Forward signals (default true).")
+
+
+def _each(names: tuple[str, ...], act: Callable[[Layout, ContainerRecord], object]) -> None:
+    """Do `act` with each container and print its name as it was given."""
+    from minirun.engine import containers
+
+    layout = host_layout()
+
+    def find_and_act(name: str) -> None:
+        act(layout, containers.find(layout, name))
+        click.echo(name)
+
+    for_each(names, find_and_act)
+
+
+# -- life ------------------------------------------------------------------------------------------------------------
+
+
+@click.command(cls=Command)
+@click.option("-a", "--attach", is_flag=True, help="Attach standard output and error, and wait for the end.")
+@click.option("-i", "--interactive", is_flag=True, help="Attach standard input.")
+@_SIG_PROXY
+@_DETACH_KEYS
+@_NAMES
+def start(names: tuple[str, ...], attach: bool, interactive: bool, sig_proxy: bool, detach_keys: str) -> int:
+    """Start one or more stopped containers."""
+    from minirun.engine import containers
+
+    if not attach and not interactive:
+        _each(names, containers.start)
+        return 0
+    layout = host_layout()
+    if len(names) > 1:
+        raise MinirunError("you cannot start and attach multiple containers at once")
+    record = containers.find(layout, names[0])
+    _check_terminal(record, reads=interactive)
+    streams = frozenset({"stdout", "stderr", *(["stdin"] if interactive else [])})
+    return containers.start(layout, record, containers.Attachment(streams, sig_proxy, detach_keys))
+
+
+@click.command(cls=Command)
+@click.option("--no-stdin", is_flag=True, help="Do not attach standard input.")
+@_SIG_PROXY
+@_DETACH_KEYS
+@_NAME
+def attach(name: str, no_stdin: bool, sig_proxy: bool, detach_keys: str) -> int:
+    """Attach your standard streams to a running container."""
+    from minirun.engine import containers
+
+    layout = host_layout()
+    record = containers.find(layout, name)
+    _check_terminal(record, reads=not no_stdin)
+    streams = frozenset({"stdout", "stderr", *([] if no_stdin else ["stdin"])})
+    return containers.attach(layout, record, containers.Attachment(streams, sig_proxy, detach_keys))
+
+
+def _check_terminal(record: ContainerRecord, *, reads: bool) -> None:
+    if reads and record.request.tty and record.request.open_stdin and not os.isatty(0):
+        raise MinirunError("the input device is not a TTY", "run it from a terminal")
+
+
+@click.command(cls=Command)
+@click.option("-t", "--timeout", "--time", type=int, help="Seconds to wait before killing; -1: for ever.")
+@_NAMES
+def stop(names: tuple[str, ...], timeout: int | None) -> None:
+    """Stop one or more running containers: ask first, then kill."""
+    from minirun.engine import containers
+
+    _each(names, lambda layout, record: containers.stop(layout, record, timeout))
+
+
+@click.command(cls=Command)
+@click.option("-t", "--timeout", "--time", type=int, help="Seconds to wait before killing; -1: for ever.")
+@_NAMES
+def restart(names: tuple[str, ...], timeout: int | None) -> None:
+    """Stop one or more containers and start them again."""
+    from minirun.engine import containers
+
+    def again(layout: Layout, record: ContainerRecord) -> None:
+        containers.stop(layout, record, timeout)
+        containers.start(layout, record)
+
+    _each(names, again)
+
+
+@click.command(cls=Command)
+@click.option("-s", "--signal", default="KILL", help="Signal to send (default KILL).")
+@_NAMES
+def kill(names: tuple[str, ...], signal: str) -> None:
+    """Send a signal to one or more running containers."""
+    from minirun.engine import containers
+
+    _each(names, lambda layout, record: containers.kill(layout, record, signal))
+
+
+@click.command(cls=Command)
+@_NAMES
+def pause(names: tuple[str, ...]) -> None:
+    """Freeze all processes of one or more containers."""
+    from minirun.engine import containers
+
+    _each(names, containers.pause)
+
+
+@click.command(cls=Command)
+@_NAMES
+def unpause(names: tuple[str, ...]) -> None:
+    """Let the processes of one or more paused containers go on."""
+    from minirun.engine import containers
+
+    _each(names, containers.unpause)
+
+
+@click.command(cls=Command)
+@click.option("-f", "--force", is_flag=True, help="Kill what runs.")
+@click.option("-v", "--volumes", is_flag=True, help="Remove its anonymous volumes, too.")
+@_NAMES
+def rm(names: tuple[str, ...], force: bool, volumes: bool) -> None:
+    """Remove one or more containers."""
+    from minirun.engine import containers
+
+    layout = host_layout()
+
+    def act(name: str) -> None:
+        try:
+            record = containers.find(layout, name)
+        except MinirunError as error:
+            if not force:
+                raise
+            click.echo(f"minirun: {error.message}", err=True)  # gone is what was wanted
+            return
+        containers.remove(layout, record, force=force, anonymous_volumes=volumes)
+        click.echo(name)
+
+    for_each(names, act)
+
+
+@click.command(cls=Command)
+@_NAME
+@click.argument("new_name")
+def rename(name: str, new_name: str) -> None:
+    """Rename a container."""
+    from minirun.engine import containers
+    from minirun.engine.request import check_name
+
+    layout = host_layout()
+    containers.rename(layout, containers.find(layout, name), check_name(new_name))
+
+
+@click.command(cls=Command)
+@_NAMES
+def wait(names: tuple[str, ...]) -> None:
+    """Wait until containers end and print their exit codes."""
+    from minirun.engine import containers
+
+    layout = host_layout()
+    for_each(names, lambda name: click.echo(containers.wait(layout, containers.find(layout, name))))
+
+
+@click.command("exec", cls=Command, context_settings={"allow_interspersed_args": False})
+@click.option("-d", "--detach", is_flag=True, help="Run in the background.")
+@click.option("-i", "--interactive", is_flag=True, help="Keep standard input open.")
+@click.option("-t", "--tty", is_flag=True, help="Allocate a terminal.")
+@click.option("--privileged", is_flag=True, help="Give the command all capabilities.")
+@click.option("-e", "--env", multiple=True, help="NAME=VALUE, or NAME to take minirun's own value.")
+@click.option("--env-file", multiple=True, help="Read environment variables from a file.")
+@click.option("-w", "--workdir", default="", help="Work directory.")
+@click.option("-u", "--user", default="", help="User, as NAME|UID[:GROUP|GID].")
+@_DETACH_KEYS
+@_NAME
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_(name: str, command: tuple[str, ...], **options: Any) -> int:
+    """Run a further COMMAND in a running container."""
+    from minirun.engine import containers
+    from minirun.engine.environment import from_flags
+
+    layout = host_layout()
+    record = containers.find(layout, name)
+    request = containers.ExecRequest(
+        command=command,
+        environment=from_flags(options["env_file"], options["env"]),
+        working_dir=options["workdir"],
+        user=options["user"],
+        tty=options["tty"],
+        open_stdin=options["interactive"],
+        detach=options["detach"],
+        privileged=options["privileged"],
+    )
+    if request.detach:
+        return containers.execute(layout, record, request, None)
+    if request.tty and request.open_stdin and not os.isatty(0):
+        raise MinirunError("the input device is not a TTY", "leave out --tty, or run it from a terminal")
+    streams = frozenset({"stdout", "stderr", *(["stdin"] if request.open_stdin else [])})
+    attachment = containers.Attachment(streams, detach_keys=options["detach_keys"])
+    return containers.execute(layout, record, request, attachment)
+
+
+# -- looking ---------------------------------------------------------------------------------------------------------
+
+
+@click.command(cls=Command)
+@click.option("-a", "--all", "everything", is_flag=True, help="Show those that do not run, too.")
+@click.option("-q", "--quiet", is_flag=True, help="Show ids only.")
+@click.option("-n", "--last", type=int, default=-1, help="Show the last N made.")
+@click.option("-l", "--latest", is_flag=True, help="Show the last one made.")
+@click.option("--no-trunc", is_flag=True, help="Do not cut ids and commands.")
+@click.option("-s", "--size", is_flag=True, help="Show the size of what they have written.")
+@click.option("--format", "template", default="", help="'table TEMPLATE', TEMPLATE (of Go) or json.")
+@click.option("-f", "--filter", "filters", multiple=True, help="NAME=VALUE; name, status, label, ancestor, ...")
+def ps(
+    everything: bool,
+    quiet: bool,
+    last: int,
+    latest: bool,
+    no_trunc: bool,
+    size: bool,
+    template: str,
+    filters: tuple[str, ...],
+) -> None:
+    """List containers."""
+    from minirun.cli import listing
+    from minirun.cli.format import print_rows
+
+    layout = host_layout()
+    wanted = listing.Filters.parse(layout, filters)
+    limit = 1 if latest else last
+    every = everything or limit > 0 or wanted.asks_for_state
+    rows = []
+    for record, now in listing.containers(layout):
+        if (every or now.state in ("running", "paused")) and wanted.match(record, now):
+            rows.append(listing.row(layout, record, now, truncate=not no_trunc, size=size))
+    rows = rows[:limit] if limit > 0 else rows
+    if quiet and not template:
+        template = "{{.ID}}"
+    default = listing.TABLE_WITH_SIZE if size else listing.TABLE
+    text = print_rows(template or default, rows, listing.HEADERS)
+    if text or not quiet:
+        click.echo(text, nl=bool(text))
+
+
+@click.command(cls=Command)
+@click.option("-f", "--format", "template", default="", help="A Go template, or json.")
+@click.option("--type", "kind", type=click.Choice(["container", "image"]), help="Look for this kind only.")
+@click.option("-s", "--size", is_flag=True, hidden=True)
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+def inspect(names: tuple[str, ...], template: str, kind: str | None, size: bool) -> None:  # noqa: ARG001 - Docker's flag
+    """Print all that is known about containers or images, as JSON."""
+    from minirun.cli import listing
+
+    layout = host_layout()
+    listing.print_documents(names, template, lambda name: _document(layout, name, kind))
+
+
+def _document(layout: Layout, name: str, kind: str | None) -> dict[str, Any]:
+    from minirun.cli.listing import image_config
+    from minirun.engine import containers, images, inspect
+    from minirun.storage.images import find as find_image
+
+    if kind != "image":
+        try:
+            record = containers.find(layout, name)
+        except MinirunError:
+            if kind == "container":
+                raise
+        else:
+            status = containers.status(layout, record)
+            return inspect.container_document(layout, record, status, image_config(layout, record))
+    try:
+        return images.document(layout, find_image(layout, name))
+    except MinirunError as error:
+        raise error if kind else MinirunError(f"No such object: {name}", exit_code=1) from error
+
+
+@click.command(cls=Command)
+@_NAME
+@click.argument("private", required=False, metavar="[PORT[/PROTOCOL]]")
+def port(name: str, private: str | None) -> None:
+    """Show where a container's ports are published."""
+    from minirun.cli.listing import address
+    from minirun.engine import containers
+
+    layout = host_layout()
+    record = containers.find(layout, name)
+    runs = containers.status(layout, record).state in ("running", "paused")
+    published = record.endpoint.ports if record.endpoint and runs else ()
+    if private is None:
+        for mapping in published:
+            click.echo(f"{mapping.container_port}/{mapping.protocol} -> {address(mapping)}")
+        return
+    wanted = private.lower() if "/" in private else f"{private}/tcp"
+    found = [mapping for mapping in published if f"{mapping.container_port}/{mapping.protocol}" == wanted]
+    if not found:
+        raise MinirunError(f"no public port '{wanted}' published for {name}")
+    for mapping in found:
+        click.echo(address(mapping))
+
+
+@click.command(cls=Command, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@_NAME
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[PS OPTIONS]")
+def top(name: str, options: tuple[str, ...]) -> None:
+    """Show the processes of a container, with the host's process numbers."""
+    from minirun.cli import processes
+    from minirun.engine import containers, usage
+
+    layout = host_layout()
+    record = containers.find(layout, name)
+    if containers.status(layout, record).state not in ("running", "paused"):
+        raise MinirunError(f"Container {record.id} is not running", "'minirun start' starts it")
+    click.echo(processes.table_of(usage.processes(record), processes.columns_of(options)))
+
+
+@click.command(cls=Command)
+@click.option("-a", "--all", "everything", is_flag=True, help="Show those that do not run, too.")
+@click.option("--no-stream", is_flag=True, help="Show the first result and end.")
+@click.option("--no-trunc", is_flag=True, help="Do not cut ids.")
+@click.option("--format", "template", default="", help="'table TEMPLATE', TEMPLATE (of Go) or json.")
+@click.argument("names", nargs=-1, metavar="[CONTAINER...]")
+def stats(names: tuple[str, ...], everything: bool, no_stream: bool, no_trunc: bool, template: str) -> None:
+    """Show what containers use, again and again until Ctrl-C."""
+    from minirun.cli import processes
+    from minirun.cli.format import print_rows
+    from minirun.engine import containers
+
+    layout = host_layout()
+    on_terminal = os.isatty(1)
+    before: dict[str, Sample] = {}
+    while True:
+        records = [containers.find(layout, name) for name in names] if names else containers.all_records(layout)
+        now = {record: containers.status(layout, record) for record in records}
+        shown = [r for r in records if names or everything or now[r].state in ("running", "paused")]
+        samples = {record.id: processes.sample(record, now[record]) for record in shown}
+        if before or not samples:
+            rows = [processes.usage_row(r, before.get(r.id), samples[r.id], truncate=not no_trunc) for r in shown]
+            text = print_rows(template or processes.STATS_TABLE, rows, processes.STATS_HEADERS)
+            click.echo(f"\x1b[2J\x1b[H{text}" if on_terminal and not no_stream else text)
+            if no_stream:
+                return
+        before = samples
+        time.sleep(1)
