@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import json
 import os
-import pty
 import select
 import signal
 import socket
@@ -18,164 +17,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import minirun as package
 from minirun.engine import attach
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-MONITOR = Path(package.__file__).parent / "native/bin/monitor"
+    from monitored import Monitored
+
 LINE = 16 << 10  # the longest piece of a line in the log
-
-
-class Monitored:
-    """A child under a monitor. `control` is the starter's socket, as `run` has it."""
-
-    def __init__(
-        self,
-        folder: Path,
-        *command: str,
-        tty: bool = False,
-        stdin: bool = True,
-        log: bool = True,
-        options: tuple[str, ...] = (),
-        cleanup: bool = True,
-        subscribe: str | None = "oe",
-    ) -> None:
-        self.folder = folder
-        self.exit_file, self.log, self.cleaned = folder / "exit.json", folder / "log", folder / "cleaned"
-        self.child = 0
-        self._clients: list[socket.socket] = []
-        self.listener = attach.listen(str(folder))
-        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.control.settimeout(20)
-        arguments = ["--id", "x" * 64, "--exit-file", str(self.exit_file), *options]
-        arguments += ["--listen", str(self.listener.fileno()), "--control", str(theirs.fileno())]
-        if log:
-            arguments += ["--log", str(self.log)]
-        if tty:
-            master, slave = pty.openpty()
-            arguments += ["--pty", str(master)]
-            childs, monitors = [slave, slave, slave], [master]
-        else:
-            pipes = [os.pipe(), os.pipe(), os.pipe()]
-            childs = [pipes[0][0], pipes[1][1], pipes[2][1]]
-            monitors = [pipes[0][1], pipes[1][0], pipes[2][0]]
-            names = ["--stdin", "--stdout", "--stderr"]
-            for name, fd in list(zip(names, monitors, strict=True))[0 if stdin else 1 :]:
-                arguments += [name, str(fd)]
-        if cleanup:
-            arguments += ["--cleanup", "sh", "-c", f"sleep 0.05; echo x >> {self.cleaned}"]
-
-        told, tell = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                self._become_monitor(
-                    arguments, command, childs, [*monitors, theirs.fileno(), self.listener.fileno()], tell
-                )
-            finally:
-                os._exit(99)
-        os.close(tell)
-        self.child = int(os.read(told, 16))
-        os.close(told)
-        theirs.close()
-        self.listener.close()
-        for fd in {*childs, *monitors}:
-            os.close(fd)
-        if subscribe is not None:
-            self.control.sendall(b"A" + subscribe.encode())
-            attach.say_started(self.control)
-
-    def _become_monitor(
-        self, arguments: list[str], command: tuple[str, ...], childs: list[int], inherited: list[int], tell: int
-    ) -> None:
-        child = os.fork()
-        if child == 0:
-            os.setsid()
-            for number, fd in enumerate(childs):
-                os.dup2(fd, number)
-            if os.isatty(0):
-                os.close(os.open(os.ttyname(0), os.O_RDWR))  # a session leader's first terminal controls it
-            os.execvp(command[0], command)
-        os.write(tell, str(child).encode())
-        os.setsid()
-        for fd in inherited:
-            os.set_inheritable(fd, True)
-        os.execv(MONITOR, ["monitor", "--pid", str(child), *arguments])
-
-    def connect(self, wants: str) -> socket.socket:
-        """Connect another client."""
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        sock.connect(str(self.folder / "attach.sock"))
-        sock.settimeout(20)
-        sock.sendall(b"A" + wants.encode())
-        self._clients.append(sock)
-        return sock
-
-    def wait(self, timeout: float = 20) -> int:
-        """Wait until the monitor has ended."""
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.pid = 0
-                return os.waitstatus_to_exitcode(status)
-            time.sleep(0.005)
-        pytest.fail("the monitor did not end")
-
-    def exit_record(self) -> dict[str, Any]:
-        record: dict[str, Any] = json.loads(self.exit_file.read_text())
-        return record
-
-    def entries(self, number: int = 0) -> list[dict[str, str]]:
-        """Return what the log holds, each line checked to be Docker's json-file format."""
-        path = self.log if number == 0 else self.log.with_name(f"log.{number}")
-        lines = path.read_bytes().splitlines()
-        entries = [json.loads(line) for line in lines]
-        for entry in entries:
-            assert list(entry) == ["log", "stream", "time"]
-        return entries
-
-    def memory(self) -> int:
-        """Return the monitor's resident set in KiB."""
-        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1])
-        raise AssertionError("no VmRSS")
-
-    def cpu_ticks(self) -> int:
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return int(fields[11]) + int(fields[12])
-
-    def close(self) -> None:
-        for sock in (self.control, *self._clients):
-            sock.close()
-        for pid in (self.child, self.pid):
-            if pid:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-        if self.pid:
-            os.waitpid(self.pid, 0)
-        self.pid = self.child = 0
-
-
-@pytest.fixture
-def monitored(tmp_path: Path) -> Iterator[Callable[..., Monitored]]:
-    """Return a function that starts a command under a monitor."""
-    started: list[Monitored] = []
-
-    def start(*command: str, **options: Any) -> Monitored:
-        folder = tmp_path / str(len(started))
-        folder.mkdir()
-        started.append(Monitored(folder, *command, **options))
-        return started[-1]
-
-    yield start
-    for monitor in started:
-        monitor.close()
 
 
 def collect(sock: socket.socket, *, until_exit: bool = True) -> tuple[bytes, bytes, dict[str, Any] | None]:

@@ -1,0 +1,28 @@
+"""Fixtures of the tests that start containers, or parts of them, without the engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from monitored import Monitored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def monitored(tmp_path: Path) -> Iterator[Callable[..., Monitored]]:
+    """Return a function that starts a command under a monitor."""
+    started: list[Monitored] = []
+
+    def start(*command: str, **options: Any) -> Monitored:
+        folder = tmp_path / str(len(started))
+        folder.mkdir()
+        started.append(Monitored(folder, *command, **options))
+        return started[-1]
+
+    yield start
+    for monitor in started:
+        monitor.close()
