@@ -426,9 +426,14 @@ def default_profile(capabilities: frozenset[str], architecture: str) -> dict[str
             *(_allow(["personality"], _argument(0, "SCMP_CMP_EQ", value)) for value in PERSONALITIES),
             _allow(["socket"], _argument(0, "SCMP_CMP_LT", AF_ALG)),
             *(_allow(["socket"], _argument(0, "SCMP_CMP_EQ", family)) for family in ADDRESS_FAMILIES_ABOVE_ALG),
-            *(_refuse(group.names, EPERM) for group in _refused(capabilities)),
+            *(_refuse(group.names, EPERM) for group in refused_groups(capabilities)),
         ],
     }
+
+
+def refused_groups(capabilities: frozenset[str]) -> list[Group]:
+    """Return the groups that a container with these capabilities is refused: for the filter, and for who asks why."""
+    return [*(group for group in WITH_CAPABILITY if not capabilities.intersection(group.capabilities)), *REFUSED]
 
 
 def _clone(capabilities: frozenset[str], architecture: str) -> list[dict[str, Any]]:
@@ -440,11 +445,6 @@ def _clone(capabilities: frozenset[str], architecture: str) -> list[dict[str, An
         # Its flags are behind a pointer. glibc falls back to clone when it hears that there is no clone3.
         _refuse(["clone3"], ENOSYS),
     ]
-
-
-def _refused(capabilities: frozenset[str]) -> list[Group]:
-    """Return the groups that answer EPERM to a container with these capabilities."""
-    return [*(group for group in WITH_CAPABILITY if not capabilities.intersection(group.capabilities)), *REFUSED]
 
 
 def _is_for(group: Group, architecture: str) -> bool:

@@ -265,11 +265,11 @@ def test_any_json_is_compiled_or_refused_with_a_sentence(document: dict[str, obj
 
 def test_a_program_too_long_for_the_kernel_is_refused() -> None:
     rules = [
-        allow(name, args=[compare(index, "SCMP_CMP_EQ", number << 32 | index) for index in range(6)])
+        allow(name, args=[compare(index, "SCMP_CMP_EQ", number << 32 | index) for index in range(3)])
         for name, number in NUMBERS.items()
     ]
     with pytest.raises(MinirunError, match=r"a program of \d+: the kernel takes 4096 instructions"):
-        compile_filter(profile(*rules))
+        compile_filter(profile(*rules, architectures=[]))
 
 
 # ---- the cache ------------------------------------------------------------------------------------------------------

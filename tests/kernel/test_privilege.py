@@ -1,0 +1,55 @@
+"""What prctl(2) was asked for, as the kernel shows it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from minirun.kernel.privilege import set_child_subreaper, set_no_new_privileges, set_parent_death_signal
+
+
+def status_field(name: str) -> str:
+    with open("/proc/self/status", encoding="utf-8") as status:
+        return next(line.split()[1] for line in status if line.startswith(f"{name}:"))
+
+
+def test_no_new_privileges_is_inherited_and_stays() -> None:
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        before = status_field("NoNewPrivs")
+        set_no_new_privileges()
+        grandchild = os.fork()
+        if grandchild == 0:
+            os.write(writing, (before + status_field("NoNewPrivs")).encode())
+            os._exit(0)
+        os.waitpid(grandchild, 0)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        assert pipe.read() == b"01"
+    assert status_field("NoNewPrivs") == "0"
+
+
+def test_a_child_dies_with_its_parent_and_a_subreaper_hears_of_it() -> None:
+    """Below one subreaper: a parent forks a child that asks for SIGUSR1 at its parent's death, and ends."""
+    subreaper = os.fork()
+    if subreaper == 0:
+        set_child_subreaper()
+        ready_reading, ready_writing = os.pipe()
+        parent = os.fork()
+        if parent == 0:
+            if os.fork() == 0:
+                set_parent_death_signal(signal.SIGUSR1)
+                os.write(ready_writing, b"x")
+                time.sleep(60)
+            else:
+                os.read(ready_reading, 1)
+            os._exit(0)
+        os.waitpid(parent, 0)
+        _, status = os.waitpid(-1, 0)  # the orphan is this process's child now
+        os._exit(os.WTERMSIG(status) if os.WIFSIGNALED(status) else 255)
+    _, status = os.waitpid(subreaper, 0)
+    assert os.waitstatus_to_exitcode(status) == signal.SIGUSR1
