@@ -117,7 +117,7 @@ def load_messages() -> ModuleType:
 
 
 @operation(man="ip-link(8)", shell="ip link add {name} address {mac} type bridge && ip link set {name} up")
-def add_bridge(route: RouteSocket, name: str, mac: str, alias: str) -> None:
+def add_bridge(route: RouteSocket, name: str, mac: str) -> None:
     """Make a bridge, up, with a fixed MAC address.
 
     A bridge without one of its own takes the lowest of its ports', which changes when containers come and go and
@@ -131,7 +131,6 @@ def add_bridge(route: RouteSocket, name: str, mac: str, alias: str) -> None:
         ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]}),
     ]
     route.request(RTM_NEWLINK, link, NLM_F_CREATE | NLM_F_EXCL, f"bridge {name}")
-    set_alias(route, name, alias)
 
 
 @operation(

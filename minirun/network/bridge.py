@@ -140,7 +140,7 @@ def ensure_bridge(layout: Layout, route: netlink.RouteSocket) -> int:
         f"make the bridge {BRIDGE}", topic="bridge", why="It is the switch that all containers are plugged into."
     ):
         if not index:
-            netlink.add_bridge(route, BRIDGE, addresses.mac_of(network.gateway), "minirun")
+            netlink.add_bridge(route, BRIDGE, addresses.mac_of(network.gateway))
             index = netlink.interface_index(BRIDGE)
         try:
             netlink.add_address(route, BRIDGE, index, network.gateway, prefix, broadcast_of(network))

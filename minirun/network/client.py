@@ -1,12 +1,12 @@
 """Speaking to the network helper, and starting it when it does not run.
 
-    client                                   helper
-      | connect, one packet: request, fds      |
-      |--------------------------------------->|
-      |      {"event": ...}  while it is traced |
-      |<---------------------------------------|
-      |      {"done": true} or {"error": [...]} |
-      |<---------------------------------------|
+    client                                      helper
+      | connect; one packet: the request, fds     |
+      |------------------------------------------>|
+      | one packet for each trace event, if any   |
+      |<------------------------------------------|
+      | {}, or {"failed": [message, hint, code]}  |
+      |<------------------------------------------|
 
 A socket of type SOCK_SEQPACKET (unix(7)) keeps packets apart, and its end of file says that the helper has died.
 """
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 # The helper may wait for iptables' lock and for other containers' requests before this one.
 ANSWER_SECONDS = 60.0
 CONNECT_SECONDS = 10.0
+# One is not enough: a dying process's files are closed one after the other, so for a moment the socket of a killed
+# helper still takes the connection that its loss has caused.
+ATTEMPTS = 5
 
 
 class HelperLostError(Exception):
@@ -43,17 +46,18 @@ def warm_up(layout: Layout) -> None:
 
 
 def ask(layout: Layout, request: dict[str, Any], fds: Sequence[int] = ()) -> None:
-    """Have the helper do something, once more by a new one if it dies over it. Raises its error as MinirunError."""
-    try:
-        _converse(layout, request, fds)
-    except HelperLostError:
+    """Have the helper do something, again by a new one if it dies over it. Raises its error as MinirunError."""
+    for attempt in range(ATTEMPTS):
         try:
-            _converse(layout, request | {"again": True}, fds)
+            _converse(layout, request | {"again": attempt > 0}, fds)
         except HelperLostError:
-            raise MinirunError(
-                "the network helper ended twice without an answer",
-                "See the kernel's log (dmesg) for a crash or an out-of-memory kill.",
-            ) from None
+            time.sleep(0.001 * attempt)
+        else:
+            return
+    raise MinirunError(
+        f"the network helper ended {ATTEMPTS} times without an answer",
+        "See the kernel's log (dmesg) for a crash or an out-of-memory kill.",
+    )
 
 
 def tell(layout: Layout, request: dict[str, Any]) -> None:
@@ -75,12 +79,12 @@ def _converse(layout: Layout, request: dict[str, Any], fds: Sequence[int]) -> No
                 if not packet:
                     raise HelperLostError
                 answer = json.loads(packet)
-                if "done" in answer:
+                if "operation" in answer:
+                    trace.relay(trace.event_from_json(packet))
+                elif "failed" in answer:
+                    raise MinirunError(*answer["failed"])
+                else:
                     return
-                if "error" in answer:
-                    message, hint, exit_code = answer["error"]
-                    raise MinirunError(message, hint, exit_code)
-                trace.relay(trace.event_from_json(packet))
         except TimeoutError:
             raise MinirunError(
                 f"the network helper did not answer within {ANSWER_SECONDS:.0f} seconds",

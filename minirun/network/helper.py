@@ -90,6 +90,7 @@ def _detach_and_serve(layout: Layout, listener: socket.socket, lock: int) -> Non
     # What Python would collect later might close a file descriptor by a number that is another file's by then.
     gc.freeze()
     trace.set_tracer(None)
+    trace.forget_steps()
     trace.name_process("network helper")
     signal.set_wakeup_fd(-1)
     for each in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
@@ -175,11 +176,11 @@ class Helper:
             if request.get("trace"):
                 trace.set_tracer(trace.forward_to(channel))
             self._perform(request, fds)
-            answer: dict[str, Any] = {"done": True}
+            answer: dict[str, Any] = {}
         except MinirunError as error:
-            answer = {"error": [error.message, error.hint, error.exit_code]}
+            answer = {"failed": [error.message, error.hint, error.exit_code]}
         except Exception as error:  # noqa: BLE001 - whatever one request does wrong, the next ones must be served
-            answer = {"error": [f"the network helper failed: {type(error).__name__}: {error}", "", 125]}
+            answer = {"failed": [f"the network helper failed: {type(error).__name__}: {error}", "", 125]}
         finally:
             trace.set_tracer(None)
             for fd in fds:

@@ -213,13 +213,19 @@ def program_on(mapping: PortMapping) -> str:
         return ""
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            links = [os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
-            if inodes.intersection(links):
+            if any(_link(f"/proc/{pid}/fd/{number}") in inodes for number in os.listdir(f"/proc/{pid}/fd")):
                 with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
                     return f"{file.read().strip()} (process {pid})"
         except OSError:
             continue  # it has just ended
     return ""
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""  # closed just now
 
 
 def _inodes_on(mapping: PortMapping) -> Iterator[str]:

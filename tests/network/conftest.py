@@ -1,0 +1,197 @@
+"""What the network's tests stand on: containers that are no more than a process in a network namespace of its own."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from minirun.model.layout import Layout
+from minirun.network import endpoints
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
+    from minirun.model.network import Endpoint, PortMapping
+    from tests.conftest import Host
+
+# Answers every TCP connection and every UDP datagram on a port with its own name and the caller's address.
+SERVER = """
+import socket, sys, threading
+name, address, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+tcp = socket.create_server((address, port))
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.bind((address, port))
+def answer_datagrams():
+    while True:
+        _, caller = udp.recvfrom(100)
+        udp.sendto(f"{name} {caller[0]}".encode(), caller)
+threading.Thread(target=answer_datagrams, daemon=True).start()
+print("ready", flush=True)
+while True:
+    connection, caller = tcp.accept()
+    connection.sendall(f"{name} {caller[0]}".encode())
+    connection.close()
+"""
+
+# Prints what the server said, or "refused", or "silence".
+CLIENT = """
+import socket, sys
+protocol, address, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+try:
+    if protocol == "tcp":
+        with socket.create_connection((address, port), timeout=0.5) as connection:
+            print(connection.recv(100).decode())
+    else:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
+            connection.settimeout(0.5)
+            connection.connect((address, port))
+            connection.send(b"hello")
+            print(connection.recv(100).decode())
+except TimeoutError:
+    print("silence")
+except OSError as error:
+    print("refused" if isinstance(error, ConnectionRefusedError) else error.strerror)
+"""
+
+
+class Place:
+    """Somewhere to run programs: `prefix` is the command line that gets there."""
+
+    def __init__(self, *prefix: str) -> None:
+        self.prefix = prefix
+        self.started: list[subprocess.Popen[str]] = []
+
+    def run(self, *command: str) -> str:
+        done = subprocess.run([*self.prefix, *command], check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    def serve(self, name: str, port: int, address: str = "0.0.0.0") -> None:
+        command = [*self.prefix, sys.executable, "-ISc", SERVER, name, address, str(port)]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.started.append(server)
+        assert server.stdout is not None
+        assert server.stdout.readline() == "ready\n"
+
+    def call(self, address: str, port: int, protocol: str = "tcp") -> str:
+        return self.run(sys.executable, "-ISc", CLIENT, protocol, address, str(port))
+
+    def close(self) -> None:
+        for process in self.started:
+            process.kill()
+            process.communicate()
+        self.started = []
+
+
+class Box(Place):
+    """A process in a network namespace of its own: all of a container that a network needs to see."""
+
+    endpoint: Endpoint
+    sockets: tuple[socket.socket, ...] = ()
+
+    def __init__(self) -> None:
+        self.id = secrets.token_hex(32)
+        self.process = subprocess.Popen(["unshare", "--net", "sleep", "1000"])
+        self.pid = self.process.pid
+        ours = os.readlink("/proc/self/ns/net")
+        while os.readlink(f"/proc/{self.pid}/ns/net") == ours:
+            time.sleep(0.001)
+        super().__init__("nsenter", f"--net=/proc/{self.pid}/ns/net")
+        self.run("ip", "link", "set", "lo", "up")
+
+    def kill(self) -> None:
+        """End everything in the box, as a container's end does, and let go of its ports as the monitor does."""
+        self.close()
+        self.process.kill()
+        self.process.wait()
+        for held in self.sockets:
+            held.close()
+
+
+class Network:
+    """minirun's network on a state folder of the test's own."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.boxes: list[Box] = []
+
+    def box(self, *ports: PortMapping) -> Box:
+        """Return a new container that is connected and publishes `ports`."""
+        box = self.unconnected_box()
+        self.prepare(box, *ports)
+        endpoints.attach(self.layout, box.id, box.endpoint, box.pid)
+        return box
+
+    def unconnected_box(self) -> Box:
+        self.boxes.append(Box())
+        return self.boxes[-1]
+
+    def prepare(self, box: Box, *ports: PortMapping) -> Endpoint:
+        prepared = endpoints.prepare(self.layout, box.id, ports)
+        box.endpoint, box.sockets = prepared.endpoint, prepared.sockets
+        return prepared.endpoint
+
+    def leases(self) -> dict[str, str]:
+        folder = Path(self.layout.network, "bridge/leases")
+        return {entry.name: os.readlink(entry) for entry in folder.iterdir()}
+
+    def notes(self) -> list[str]:
+        return os.listdir(Path(self.layout.network, "bridge/published"))
+
+    def rules(self, box: Box) -> list[str]:
+        saved = subprocess.run(["iptables-save"], check=True, capture_output=True, text=True).stdout
+        return [line for line in saved.splitlines() if box.id in line]
+
+    def close(self) -> None:
+        for box in self.boxes:
+            box.kill()
+        endpoints.remove_all(self.layout)
+
+
+@pytest.fixture
+def network(host: Host, tmp_path: Path) -> Iterator[Network]:  # noqa: ARG001 - it is that host's network
+    """Return minirun's network; afterwards the host has none."""
+    network = Network(Layout(str(tmp_path / "root"), str(tmp_path / "state")))
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def here(host: Host) -> Iterator[Place]:  # noqa: ARG001
+    """Return the host as a place to run programs."""
+    place = Place()
+    yield place
+    place.close()
+
+
+@pytest.fixture
+def outside(host: Host) -> Iterator[Place]:
+    """Return the internet as a place to run programs."""
+    place = Place(*host.in_internet())
+    yield place
+    place.close()
+
+
+@pytest.fixture
+def forward_policy_drop(host: Host) -> Iterator[None]:  # noqa: ARG001
+    """Let the host forward nothing that no rule accepts, as a running Docker does."""
+    subprocess.run(["iptables", "-P", "FORWARD", "DROP"], check=True)
+    yield
+    subprocess.run(["iptables", "-P", "FORWARD", "ACCEPT"], check=True)
+
+
+@pytest.fixture(params=["0", "1"], ids=["bridge-nf-off", "bridge-nf-on"])
+def bridge_netfilter(host: Host, request: pytest.FixtureRequest) -> Iterator[None]:  # noqa: ARG001
+    """Show bridged packets to iptables or not: Kubernetes and some distributions turn it on, others off."""
+    setting = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+    before = setting.read_text()
+    setting.write_text(request.param)
+    yield
+    setting.write_text(before)
