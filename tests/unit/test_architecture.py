@@ -114,7 +114,7 @@ def test_only_kernel_touches_the_kernel(module: str) -> None:
 def opens_for_writing(node: ast.Call) -> bool:
     """Say whether the mode or the flags of an `open` call ask for writing."""
     asked = " ".join(ast.unparse(argument) for argument in [*node.args[1:], *(k.value for k in node.keywords)])
-    return bool(re.search(r"""["'][rbt]*[wax+]|O_WRONLY|O_RDWR""", asked))
+    return bool(re.search(r"""["'][rbt]*[wax+][rbt+]*["']|O_WRONLY|O_RDWR""", asked))
 
 
 def test_click_stays_in_the_command_line() -> None:
