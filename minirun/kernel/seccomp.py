@@ -155,7 +155,7 @@ def compile_rules(default_action: int, architectures: tuple[int, ...], rules: tu
     reaches every architecture that has its system call; names that nobody knows, and rules that answer what the
     default answers, are left out. Raises OSError with the rule's system call or the architecture in `filename`.
     """
-    tokens = (native_architecture(), *(token for token in architectures if token != native_architecture()))
+    tokens = tuple(dict.fromkeys((native_architecture(), *architectures)))
     program = _prologue(default_action, tokens, rules) + _search(default_action, tokens, rules)
     length = len(program) // 8
     if length > lib.BPF_MAXINSNS:

@@ -183,6 +183,12 @@ def test_only_listed_architectures_may_call() -> None:
     assert run(program, X32 | NUMBERS["getpid"]) == 0
 
 
+def test_an_architecture_may_be_listed_twice() -> None:
+    once, twice = (["SCMP_ARCH_X86", "SCMP_ARCH_X86_64"] * times for times in (1, 2))
+    programs = {compile_filter(profile(allow("getpid"), architectures=names)).program for names in (once, twice)}
+    assert len(programs) == 1
+
+
 def test_without_architectures_the_native_one_is_filtered() -> None:
     program = compile_filter(profile(allow("getpid"), architectures=[])).program
     assert run(program, NUMBERS["getpid"]) == ALLOW
