@@ -21,7 +21,7 @@ from minirun.kernel.mount import PROPAGATION, mount, set_propagation
 from minirun.kernel.path import read_file_in_root
 from minirun.kernel.privilege import available_capabilities
 from minirun.kernel.process import NAMESPACE_FLAGS, execute, new_session, unshare
-from minirun.kernel.trace import name_process, step
+from minirun.kernel.trace import forget_steps, name_process, step
 from minirun.model.record import Record
 from minirun.runtime import cgroup, handshake, lifecycle
 from minirun.storage import images
@@ -171,6 +171,7 @@ def _build(
 ) -> NoReturn:
     """The builder's life: mount, write the bundle, create, become the monitor."""
     name_process("builder")
+    forget_steps()
     new_session()
     bundle = layout.bundle(record.id)
     snapshot = images.snapshot(layout, prepared.image, layout.container(record.id), f"{bundle}/rootfs")
@@ -264,6 +265,7 @@ def _build_exec(
     control: socket.socket,
 ) -> NoReturn:
     name_process("builder")
+    forget_steps()
     new_session()
     streams = _Streams(tty=request.tty, stdin=request.open_stdin)
     cloned = lifecycle.execute(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,19 +55,9 @@ class Story:
         about = f"{_time(event.duration_ns)}  {event.man}".rstrip()
         yield f"{indent}{event.operation}({arguments}) = {colour}{outcome}{_RESET}  {_DIM}{about}{_RESET}"
         if event.shell:
-            first, *more = shell_line(event).split("\n")
+            first, *more = event.shell.split("\n")
             yield f"{indent}{_DIM}$ {_printable(first)}{_RESET}"
             yield from (f"{indent}{_DIM}  {_printable(line)}{_RESET}" for line in more)
-
-
-def shell_line(event: Event) -> str:
-    """Return the shell line that asks the kernel for the same, its arguments quoted."""
-
-    def quoted(match: re.Match[str]) -> str:
-        name = match.group(1)
-        return shlex.quote(event.arguments[name]) if name in event.arguments else match.group(0)
-
-    return re.sub(r"\{(\w+)\}", quoted, event.shell)
 
 
 def _time(nanoseconds: int) -> str:

@@ -9,6 +9,10 @@ from minirun.kernel.process import check
 from minirun.kernel.trace import operation
 from minirun.model.record import Record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 # Options of mount(8) with the flag each sets (or, for the second table, clears), as runtime-spec config.md lists them.
 SETS_FLAG: dict[str, int] = {
     "ro": lib.MS_RDONLY,
@@ -110,7 +114,32 @@ class Place(Record):
         return self.path
 
 
-@operation(man="mount(2)", shell="mount -t {fstype} -o {options} {source} {target}", flags=flag_names)
+def _shell_options(flags: int, options: str = "") -> str:
+    """Write flags and a file system's own options as mount(8) takes them: " -o nosuid,nodev,mode=755", or nothing."""
+    words = [
+        word for word, flag in SETS_FLAG.items() if flags & flag == flag and word not in ("bind", "rbind", "remount")
+    ]
+    words += [options] if options else []
+    return f" -o {','.join(words)}" if words else ""
+
+
+def _mount_line(values: dict[str, Any]) -> str:
+    words = _shell_options(values["flags"], values["options"])
+    return f"mount -t {values['fstype']}{words} {values['source']} {values['target']}"
+
+
+def _remount_line(values: dict[str, Any]) -> str:
+    bind_word = "bind," if values["flags"] & lib.MS_BIND else ""
+    words = _shell_options(values["flags"], values["options"]).removeprefix(" -o ")
+    return f"mount -o remount,{bind_word}{words} {values['target']}"
+
+
+def _propagation_line(values: dict[str, Any]) -> str:
+    words = (word for word, flags in PROPAGATION.items() if flags == values["flags"])
+    return f"mount --make-{next(words, '')} {values['target']}"
+
+
+@operation(man="mount(2)", shell=_mount_line, flags=flag_names)
 def mount(source: str, target: str | Place, fstype: str, flags: int = 0, options: str = "") -> None:
     """Mount a file system of type `fstype` on `target`. Raises OSError that tells source and target."""
     path = f"/proc/self/fd/{target.fd}" if isinstance(target, Place) else target
@@ -119,21 +148,25 @@ def mount(source: str, target: str | Place, fstype: str, flags: int = 0, options
     check(result, f"mount {fstype} on {target}{details}")
 
 
-@operation(man="mount(2)", shell="mount -o bind {source} {target}", flags=flag_names)
+@operation(
+    man="mount(2)",
+    shell=lambda v: f"mount --{'rbind' if v['flags'] & lib.MS_REC else 'bind'} {v['source']} {v['target']}",
+    flags=flag_names,
+)
 def bind(source: str, target: str, flags: int = 0) -> None:
     """Make the tree at `source` visible at `target`, too; flags may add MS_REC. Raises OSError."""
     result = lib.minirun_mount(os.fsencode(source), os.fsencode(target), b"", lib.MS_BIND | flags, b"")
     check(result, f"bind {source} to {target}")
 
 
-@operation(man="mount(2)", shell="mount -o remount,{options} {target}", flags=flag_names)
+@operation(man="mount(2)", shell=_remount_line, flags=flag_names)
 def remount(target: str, flags: int, options: str = "") -> None:
     """Change the flags of the mount at `target`: of this mount only with MS_BIND among them. Raises OSError."""
     result = lib.minirun_mount(b"", os.fsencode(target), b"", lib.MS_REMOUNT | flags, os.fsencode(options))
     check(result, f"remount {target} with {flag_names(flags)}")
 
 
-@operation(man="mount(2)", shell="mount --make-{flags} {target}", flags=flag_names)
+@operation(man="mount(2)", shell=_propagation_line, flags=flag_names)
 def set_propagation(target: str, flags: int) -> None:
     """Say which mounts are passed on to and from the peers of `target` (mount_namespaces(7)). Raises OSError."""
     check(lib.minirun_mount(b"", os.fsencode(target), b"", flags, b""), f"propagation of {target}")

@@ -24,7 +24,9 @@ def set_no_new_privileges() -> None:
 
 
 @operation(
-    man="PR_SET_PDEATHSIG(2const)", shell="setpriv --pdeathsig {number} ...", number=lambda n: signal.Signals(n).name
+    man="PR_SET_PDEATHSIG(2const)",
+    shell="setpriv --pdeathsig {number} ...",
+    number=lambda number: signal.Signals(number).name if number else "clear",
 )
 def set_parent_death_signal(number: int) -> None:
     """Have the kernel send signal `number` to this process when the thread that forked it ends; 0 switches it off.
@@ -45,7 +47,11 @@ def set_child_subreaper() -> None:
     prctl.set_child_subreaper(1)
 
 
-@operation(man="capabilities(7)", shell="grep -E 'Cap(Prm|Bnd)' /proc/self/status")
+@operation(
+    man="capabilities(7)",
+    shell="grep -E 'Cap(Prm|Bnd)' /proc/self/status",
+    returns=lambda found: f"{len(found)} of them",
+)
 def available_capabilities() -> frozenset[str]:
     """Return the capabilities that this process can pass on: those both permitted to it and in its bounding set.
 

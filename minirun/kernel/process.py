@@ -5,10 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import resource
+import signal
 import sys
+from time import monotonic_ns
 
 from minirun.kernel._native import ffi, lib
-from minirun.kernel.trace import operation
+from minirun.kernel.trace import emit, operation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ NAMESPACE_FLAGS: dict[str, int] = {
     "cgroup": lib.CLONE_NEWCGROUP,
     "time": lib.CLONE_NEWTIME,
 }
+UNSHARE_WORDS = {name: {"network": "net"}.get(name, name) for name in NAMESPACE_FLAGS}
 NAMESPACE_FILES = {name: name for name in NAMESPACE_FLAGS} | {"mount": "mnt", "network": "net"}
 
 
@@ -46,7 +49,6 @@ def check(result: int, subject: str) -> int:
     return result
 
 
-@operation(man="clone3(2)", flags=flag_names)
 def clone3(flags: int, cgroup_fd: int = -1) -> tuple[int, int]:
     """Fork into new namespaces and, with `cgroup_fd`, straight into a cgroup (CLONE_INTO_CGROUP).
 
@@ -54,12 +56,22 @@ def clone3(flags: int, cgroup_fd: int = -1) -> tuple[int, int]:
     CLONE_VM clone3 is a fork. The caller must be single-threaded. The pidfd is close-on-exec. Raises OSError.
     """
     pidfd = ffi.new("int *", -1)
-    sys.stdout.flush()
-    pid = check(lib.minirun_clone3(flags, cgroup_fd, 17, pidfd), f"clone3({flag_names(flags)})")
-    return (pid, pidfd[0]) if pid else (0, -1)
+    started = monotonic_ns()
+    pid = check(lib.minirun_clone3(flags, cgroup_fd, signal.SIGCHLD, pidfd), f"clone3({flag_names(flags)})")
+    if pid == 0:
+        return 0, -1
+    # Not by @operation, whose wrapper would tell it in the child, too.
+    arguments = {"flags": flag_names(flags | lib.CLONE_PIDFD), "cgroup_fd": str(cgroup_fd)}
+    words = " ".join(f"--{UNSHARE_WORDS[name]}" for name, flag in NAMESPACE_FLAGS.items() if flags & flag)
+    emit("clone3", arguments, str(pid), man="clone3(2)", shell=f"unshare --fork {words} ...", started_ns=started)
+    return pid, pidfd[0]
 
 
-@operation(man="unshare(2)", shell="unshare {flags}", flags=flag_names)
+@operation(
+    man="unshare(2)",
+    shell=lambda v: "unshare" + "".join(f" --{UNSHARE_WORDS[n]}" for n, f in NAMESPACE_FLAGS.items() if v["flags"] & f),
+    flags=flag_names,
+)
 def unshare(flags: int) -> None:
     """Move this process into new namespaces (for PID and time: its children). Raises OSError."""
     check(lib.minirun_unshare(flags), f"unshare({flag_names(flags)})")
@@ -80,8 +92,6 @@ def pidfd_open(pid: int) -> int:
 @operation(man="pidfd_send_signal(2)", shell="kill -{number} $pid")
 def pidfd_send_signal(pidfd: int, number: int) -> None:
     """Send a signal to the process behind `pidfd`. Raises ProcessLookupError when it has ended."""
-    import signal
-
     signal.pidfd_send_signal(pidfd, number)
 
 

@@ -144,6 +144,7 @@ def architecture_token(name: str) -> int:
 
 @operation(
     man="seccomp_export_bpf(3)",
+    returns=lambda program: f"{len(program) // 8} instructions",
     default_action=hex,
     architectures=lambda tokens: ", ".join(map(hex, tokens)),
     rules=lambda rules: f"{len(rules)} rules",

@@ -60,6 +60,8 @@ _steps: list[tuple[str, str, str]] = []
 
 def set_tracer(tracer: Callable[[Event], None] | None) -> None:
     """Send every further operation of this process, and of those it forks, to `tracer`; None ends it."""
+    import shlex  # noqa: F401 - in a container nothing can be imported any more (see kernel.process.close_imports)
+
     global _tracer
     _tracer = tracer
 
@@ -110,12 +112,17 @@ def emit(
         _tracer(event)
 
 
-def operation(man: str, shell: str = "", **show: Callable[[Any], str]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def operation(
+    man: str,
+    shell: str | Callable[[dict[str, Any]], str] = "",
+    returns: Callable[[Any], str] = str,
+    **show: Callable[[Any], str],
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Mark a function as something asked of the kernel.
 
-    `man` names the manual page, "mount(2)"; `shell` is the equivalent shell line with {parameter} places, or empty
-    where there is none. `show` gives, by parameter name, a function that turns the argument into text (flag names,
-    for example); other arguments are shown by `str`.
+    `man` names the manual page, "mount(2)". `shell` is the equivalent shell line with {parameter} places, a function
+    that makes it of the arguments, or empty where there is none. `show` gives, by parameter name, a function that
+    turns the argument into text (flag names, for example), `returns` one for the result; others are shown by `str`.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -130,15 +137,16 @@ def operation(man: str, shell: str = "", **show: Callable[[Any], str]) -> Callab
                 return function(*args, **kwargs)
             values = defaults | dict(zip(names, args, strict=False)) | kwargs
             texts = {n: show[n](values[n]) if n in show else str(values[n]) for n in names if n in values}
+            line = _shell_line(shell, texts) if isinstance(shell, str) else shell(values)
             started = monotonic_ns()
             try:
                 result = function(*args, **kwargs)
             except OSError as error:
                 name = errno.errorcode.get(error.errno or 0, "error")
-                emit(function.__name__, texts, "", name, man=man, shell=shell, started_ns=started)
+                emit(function.__name__, texts, "", name, man=man, shell=line, started_ns=started)
                 raise
-            text = "" if result is None else str(result)
-            emit(function.__name__, texts, text, man=man, shell=shell, started_ns=started)
+            text = "" if result is None else returns(result)
+            emit(function.__name__, texts, text, man=man, shell=line, started_ns=started)
             return result
 
         traced.__name__ = function.__name__
@@ -146,6 +154,15 @@ def operation(man: str, shell: str = "", **show: Callable[[Any], str]) -> Callab
         return traced
 
     return decorate
+
+
+def _shell_line(template: str, arguments: dict[str, str]) -> str:
+    """Fill a shell line's places with the arguments, quoted."""
+    from shlex import quote
+
+    for name, text in arguments.items():
+        template = template.replace(f"{{{name}}}", quote(text)) if f"{{{name}}}" in template else template
+    return template
 
 
 class step:  # noqa: N801 - reads as a statement: with step("..."):

@@ -26,7 +26,7 @@ from minirun.kernel.process import (
     set_hostname,
     set_resource_limit,
 )
-from minirun.kernel.trace import name_process, step, trace_descriptor
+from minirun.kernel.trace import forget_steps, name_process, step, trace_descriptor
 from minirun.model.record import Record
 from minirun.runtime import console, devices, namespaces, rootfs
 from minirun.runtime.credentials import pack_plan, plan_descriptor
@@ -63,6 +63,7 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
     """Build the container around this process and become its command."""
     try:
         name_process("container")
+        forget_steps()
         set_parent_death_signal(signal.SIGKILL)
         wait_for_parent(channel)
         close_imports()
@@ -97,6 +98,7 @@ def run_in_container(pidfd: int, flags: int, plan: ChildPlan, channel: Channel) 
     """Join a running container and become a further command in it (`exec`)."""
     try:
         name_process("exec")
+        forget_steps()
         set_parent_death_signal(signal.SIGKILL)
         wait_for_parent(channel)
         close_imports()
