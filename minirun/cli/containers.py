@@ -353,9 +353,9 @@ def stats(names: tuple[str, ...], everything: bool, no_stream: bool, no_trunc: b
     before: dict[str, Sample] = {}
     while True:
         records = [containers.find(layout, name) for name in names] if names else containers.all_records(layout)
-        now = {record: containers.status(layout, record) for record in records}
-        shown = [r for r in records if names or everything or now[r].state in ("running", "paused")]
-        samples = {record.id: processes.sample(record, now[record]) for record in shown}
+        now = {record.id: containers.status(layout, record) for record in records}
+        shown = [r for r in records if names or everything or now[r.id].state in ("running", "paused")]
+        samples = {record.id: processes.sample(record, now[record.id]) for record in shown}
         if before or not samples:
             rows = [processes.usage_row(r, before.get(r.id), samples[r.id], truncate=not no_trunc) for r in shown]
             text = print_rows(template or processes.STATS_TABLE, rows, processes.STATS_HEADERS)

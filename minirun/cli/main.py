@@ -60,6 +60,7 @@ SECTIONS = {
     },
 }
 COMMANDS = {name: place for section in SECTIONS.values() for name, place in section.items()}
+_HIDDEN = {"__complete": "system:complete"}
 
 
 class Minirun(Group):
@@ -69,7 +70,7 @@ class Minirun(Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        place = COMMANDS.get(cmd_name)
+        place = COMMANDS.get(cmd_name) or _HIDDEN.get(cmd_name)
         if place is None:
             return None
         from importlib import import_module

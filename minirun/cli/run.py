@@ -132,13 +132,18 @@ def run(image: str, command: tuple[str, ...], **options: Any) -> int:
     layout = host_layout()
     from minirun.engine import containers
 
-    def tell(record: ContainerRecord) -> None:
+    made: list[str] = []
+
+    def note(record: ContainerRecord) -> None:
+        made.append(record.id)
         _write_cidfile(options["cidfile"], record.id)
 
     if request.detach:
-        return containers.run(layout, request, None, tell)
+        containers.run(layout, request, None, note)
+        click.echo(made[0])
+        return 0
     attachment = containers.Attachment(streams, options["sig_proxy"], options["detach_keys"])
-    return containers.run(layout, request, attachment, tell)
+    return containers.run(layout, request, attachment, note)
 
 
 @click.command(cls=Command, context_settings={"allow_interspersed_args": False})

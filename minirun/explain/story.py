@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _BOLD, _DIM, _RED, _GREEN, _CYAN, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[36m", "\x1b[0m"
 _COLOURS = re.compile("\x1b\\[[0-9;]*m")
 _LONGEST_ARGUMENT = 160
+_LONG_ID = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
 
 class Story:
@@ -43,7 +44,7 @@ class Story:
         for level, (title, topic, why) in enumerate(event.steps[depth:], depth):
             indent = "  " * level
             about = f"  {_DIM}[{topic}]{_RESET}" if topic else ""
-            yield f"{indent}{_BOLD}* {_printable(title)}{_RESET}{about}"
+            yield f"{indent}{_BOLD}* {_shorten(title)}{_RESET}{about}"
             if why:
                 yield f"{indent}  {_DIM}{_printable(why)}{_RESET}"
         self._announced[event.pid] = event.steps
@@ -69,7 +70,7 @@ def _time(nanoseconds: int) -> str:
 
 
 def _shorten(text: str) -> str:
-    text = _printable(text)
+    text = _LONG_ID.sub(r"\1...", _printable(text))
     return text if len(text) <= _LONGEST_ARGUMENT else f"{text[:_LONGEST_ARGUMENT]}... ({len(text)} characters)"
 
 

@@ -1,0 +1,206 @@
+"""`version`, `info` and `completion`: about minirun itself and the machine it runs on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+
+import click
+
+from minirun import __version__
+from minirun.cli.command import Command
+from minirun.cli.context import layout
+from minirun.errors import MinirunError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_TEMPLATE = click.option("-f", "--format", "template", default="", help="A Go template, or json.")
+_V1_NAMES = {"cpu": "cpu", "cpuset": "cpuset", "io": "blkio", "memory": "memory", "pids": "pids"}
+"""The controllers that limit containers, by their name in cgroup v2."""
+
+
+@click.command(cls=Command)
+@_TEMPLATE
+def version(template: str) -> None:
+    """Show the versions of minirun and of what it stands on."""
+    facts: dict[str, Any] = {
+        "Version": __version__,
+        "OCIVersion": _oci_version(),
+        "PythonVersion": platform.python_version(),
+        "KernelVersion": os.uname().release,
+        "Os": "linux",
+        "Arch": os.uname().machine,
+    }
+    if template:
+        _print_formatted(template, facts)
+        return
+    click.echo("minirun")
+    for name, value in facts.items():
+        click.echo(f" {name + ':':<17}{value}")
+
+
+def _oci_version() -> str:
+    from minirun.engine.spec import OCI_VERSION
+
+    return OCI_VERSION
+
+
+@click.command(cls=Command)
+@_TEMPLATE
+def info(template: str) -> None:
+    """Show what this machine offers: kernel, cgroups, storage, security, and what there is."""
+    facts = _facts()
+    if template:
+        _print_formatted(template, facts)
+        return
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            click.echo(f"{name}:")
+            for inner, text in value.items():
+                click.echo(f"  {inner}: {text}")
+        else:
+            shown = " ".join(value) or "none" if isinstance(value, list) else value
+            click.echo(f"{name}: {shown}")
+
+
+def _print_formatted(template: str, facts: dict[str, Any]) -> None:
+    from minirun.cli.format import render
+
+    click.echo(render("{{json .}}" if template == "json" else template, facts))
+
+
+def _facts() -> dict[str, Any]:
+    from minirun.kernel.privilege import available_capabilities
+
+    place = layout()
+    return {
+        "ServerVersion": __version__,
+        "KernelVersion": os.uname().release,
+        "OperatingSystem": _operating_system(),
+        "Architecture": os.uname().machine,
+        "NCPU": len(os.sched_getaffinity(0)),
+        "MemTotal": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        "Name": os.uname().nodename,
+        "PythonVersion": platform.python_version(),
+        "RootDir": place.root,
+        "StateDir": place.state,
+        "Driver": "overlayfs",
+        "BackingFilesystem": _file_system_of(place.root),
+        "LoggingDriver": "json-file",
+        **_containers(),
+        **_cgroups(),
+        "SecurityOptions": ["seccomp"] if os.path.exists("/proc/sys/kernel/seccomp") else [],
+        "MissingCapabilities": _missing_capabilities(available_capabilities()),
+    }
+
+
+def _containers() -> dict[str, Any]:
+    """Count containers and images; only root may look into the store."""
+    if os.geteuid() != 0:
+        return {}
+    from minirun.cli.listing import containers
+    from minirun.storage.images import all_images
+
+    states = [status.state for _, status in containers(layout())]
+    return {
+        "Containers": len(states),
+        "ContainersRunning": states.count("running"),
+        "ContainersPaused": states.count("paused"),
+        "ContainersStopped": len(states) - states.count("running") - states.count("paused"),
+        "Images": len(all_images(layout())),
+    }
+
+
+def _cgroups() -> dict[str, Any]:
+    """Say which controllers can limit a container, and where the others are bound."""
+    from minirun.runtime.cgroup import find_hierarchy
+
+    try:
+        hierarchy = find_hierarchy()
+    except MinirunError as error:
+        return {"CgroupVersion": "1", "CgroupProblem": error.message}
+    bound = hierarchy.bound_to_v1
+    missing = {
+        name: f"bound to the v1 hierarchy at {bound[v1_name]}" if v1_name in bound else "not in this kernel"
+        for name, v1_name in _V1_NAMES.items()
+        if name not in hierarchy.controllers
+    }
+    return {
+        "CgroupVersion": "2",
+        "CgroupMountPoint": hierarchy.mount_point,
+        "CgroupControllers": [name for name in _V1_NAMES if name in hierarchy.controllers],
+        **({"CgroupControllersMissing": missing} if missing else {}),
+    }
+
+
+def _missing_capabilities(available: frozenset[str]) -> list[str]:
+    """Return what root itself lacks here and therefore no container can have, even with --privileged."""
+    from minirun.model.capabilities import NAMES
+
+    return [name for name in NAMES if name not in available] if os.geteuid() == 0 else []
+
+
+def _operating_system() -> str:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
+    except OSError:
+        return "Linux"
+
+
+def _file_system_of(path: str) -> str:
+    """Return the type of the file system that holds `path` or its nearest parent, from /proc/self/mountinfo."""
+    from minirun.kernel.files import read
+
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    device = os.stat(path).st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    for line in read("/proc/self/mountinfo").splitlines():
+        fields, _, rest = line.partition(" - ")
+        if fields.split()[2] == number:
+            return rest.split()[0]
+    return "unknown"
+
+
+# -- completion ------------------------------------------------------------------------------------------------------
+
+
+@click.command(cls=Command)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script for a SHELL: source <(minirun completion bash)."""
+    click.echo(_SCRIPTS[shell])
+
+
+@click.command("__complete", cls=Command, hidden=True, context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def complete(words: tuple[str, ...]) -> None:
+    """Print what the last of WORDS may become, one per line: what the completion scripts call."""
+    from minirun.cli.completing import candidates
+
+    for candidate in candidates(layout(), words):
+        sys.stdout.write(f"{candidate}\n")
+
+
+_SCRIPTS = {
+    "bash": """\
+_minirun() {
+    local IFS=$'\\n'
+    local current=${COMP_WORDS[COMP_CWORD]}
+    COMPREPLY=($(compgen -W "$(minirun __complete -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)" -- "$current"))
+}
+complete -o default -F _minirun minirun""",
+    "zsh": """\
+#compdef minirun
+_minirun() {
+    local -a found
+    found=("${(@f)$(minirun __complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+    compadd -a found || _files
+}
+compdef _minirun minirun""",
+    "fish": """\
+complete -c minirun -f -a '(minirun __complete -- (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'""",
+}
