@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
+
+from minirun.storage.ingest import remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ class Claim:
 
     def discard(self) -> None:
         """Remove the bundle and let go: nothing of the container is in the kernel any more."""
-        shutil.rmtree(self._layout.bundle(self._id), ignore_errors=True)
+        bundle = self._layout.bundle(self._id)
+        if os.path.isdir(bundle):
+            remove_tree(bundle)
         self.release()
 
 

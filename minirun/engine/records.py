@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 
 from minirun.errors import MinirunError
 from minirun.model.container import ContainerRecord, ExitStatus
+from minirun.storage.ingest import remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,4 +157,5 @@ def remove(layout: Layout, container_id: str) -> None:
     except FileNotFoundError:
         pass
     release_names(layout, container_id)
-    shutil.rmtree(folder, ignore_errors=True)
+    if os.path.isdir(folder):
+        remove_tree(folder)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 
 from minirun.kernel.files import make_device
 from minirun.kernel.path import open_in_root
 from minirun.kernel.trace import step
+from minirun.storage.ingest import remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ def ensure(layout: Layout, name: str) -> str:
 
 def remove(layout: Layout, name: str) -> None:
     """Remove a volume and what is in it; not an error if it is gone."""
-    shutil.rmtree(f"{layout.volumes}/{name}", ignore_errors=True)
+    folder = f"{layout.volumes}/{name}"
+    if os.path.isdir(folder):
+        remove_tree(folder)
 
 
 def copy_up(root: int, target: str, folder: str) -> None:

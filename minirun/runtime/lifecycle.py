@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 
 from minirun.errors import MinirunError
@@ -91,7 +90,7 @@ def create(
     except BaseException:
         cgroup.kill_all(cgroup_folder)
         cgroup.remove(cgroup_folder)
-        shutil.rmtree(folder, ignore_errors=True)
+        state.remove(root, container_id)
         raise
     finally:
         for fd in opened:
@@ -149,7 +148,7 @@ def delete(root: str, container_id: str, force: bool = False) -> None:
         cgroup.kill_all(found.cgroup)
     if found.cgroup:
         cgroup.remove(found.cgroup)
-    shutil.rmtree(state.folder(root, container_id), ignore_errors=True)
+    state.remove(root, container_id)
 
 
 def _remove_unfinished(root: str, container_id: str, force: bool) -> None:
@@ -160,7 +159,7 @@ def _remove_unfinished(root: str, container_id: str, force: bool) -> None:
         raise MinirunError(f"container '{container_id}' does not exist", "", 1)
     hierarchy = cgroup.find_hierarchy()
     cgroup.remove(cgroup.folder_of(hierarchy, "", container_id))
-    shutil.rmtree(folder, ignore_errors=True)
+    state.remove(root, container_id)
 
 
 def execute(

@@ -50,6 +50,17 @@ def save(root: str, state: ContainerState) -> None:
     os.rename(f"{path}.new", path)
 
 
+def remove(root: str, container_id: str) -> None:
+    """Forget a container's state; not an error if there is none."""
+    path = folder(root, container_id)
+    try:
+        for name in os.listdir(path):
+            os.unlink(f"{path}/{name}")
+        os.rmdir(path)
+    except FileNotFoundError:
+        pass
+
+
 def load(root: str, container_id: str) -> ContainerState:
     """Read a container's state. Raises MinirunError (exit code 1) if there is none."""
     try:
