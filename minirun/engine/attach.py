@@ -277,9 +277,9 @@ class _Streams:
         except BlockingIOError:
             return False
         except OSError as error:
-            if error.errno not in (errno.EIO, errno.EBADF):
+            if error.errno != errno.EIO:
                 raise
-            data = b""  # the terminal has hung up, or there is no standard input
+            data = b""  # the terminal has hung up
         if not data:
             self._reading = False
             self._send(b"c")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,7 +10,6 @@ from monitored import Monitored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -17,10 +17,10 @@ def monitored(tmp_path: Path) -> Iterator[Callable[..., Monitored]]:
     """Return a function that starts a command under a monitor."""
     started: list[Monitored] = []
 
-    def start(*command: str, **options: Any) -> Monitored:
-        folder = tmp_path / str(len(started))
-        folder.mkdir()
-        started.append(Monitored(folder, *command, **options))
+    def start(*command: str, folder: str | None = None, **options: Any) -> Monitored:
+        place = Path(folder) if folder else tmp_path / str(len(started))
+        place.mkdir(exist_ok=True)
+        started.append(Monitored(place, *command, **options))
         return started[-1]
 
     yield start

@@ -135,6 +135,13 @@ class Monitored:
                 return int(line.split()[1])
         raise AssertionError("no VmRSS")
 
+    def is_running(self) -> bool:
+        """Say whether the child lives."""
+        try:
+            return Path(f"/proc/{self.child}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        except FileNotFoundError:
+            return False
+
     def cpu_ticks(self) -> int:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return int(fields[11]) + int(fields[12])

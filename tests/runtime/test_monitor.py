@@ -58,13 +58,6 @@ def wait_for(condition: Callable[[], object], timeout: float = 10) -> None:
         time.sleep(0.005)
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
-
-
 # -- the exit --------------------------------------------------------------------------------------------------------
 
 
@@ -137,7 +130,7 @@ def test_a_bad_option_kills_the_container_and_is_told_in_the_exit_file(monitored
     assert monitor.wait() == 1
     assert monitor.exit_record()["code"] == 137
     assert monitor.exit_record()["error"] == "monitor: unknown option --nonsense"
-    assert not is_alive(monitor.child)
+    assert not monitor.is_running()
     assert monitor.cleaned.exists()
 
 
@@ -148,7 +141,7 @@ def test_the_starters_death_before_the_start_kills_and_cleans_up(monitored: Call
     monitor = monitored("sleep", "60", subscribe=None)
     monitor.control.close()
     assert monitor.wait() == 0
-    assert not is_alive(monitor.child)
+    assert not monitor.is_running()
     assert monitor.cleaned.read_text() == "x\n"
     assert "starter" in monitor.exit_record()["error"]
 
@@ -160,7 +153,7 @@ def test_the_starters_death_is_seen_behind_unread_input(monitored: Callable[...,
         monitor.control.sendall(b"i" + bytes(LINE))
     monitor.control.close()
     assert monitor.wait() == 0
-    assert not is_alive(monitor.child)
+    assert not monitor.is_running()
 
 
 def test_a_starter_that_cleans_up_is_left_to_it(monitored: Callable[..., Monitored]) -> None:
@@ -201,7 +194,7 @@ def test_a_killed_client_leaves_the_container_running(monitored: Callable[..., M
     os.waitpid(client, 0)
     after = monitor.connect("o")
     assert after.recv(40000)[:3] == b"oy\n"
-    assert is_alive(monitor.child)
+    assert monitor.is_running()
     after.close()
     os.kill(monitor.child, signal.SIGKILL)
     assert monitor.wait() == 0
