@@ -1,0 +1,88 @@
+"""Decompression of streams: every format, every cut, and bombs."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minirun.errors import MinirunError
+from minirun.storage import compression
+from minirun.storage.compression import compression_of, decompressed
+from minirun.storage.tar import CutOffError, MalformedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Compress = Callable[[bytes], bytes]
+
+FORMATS: dict[str, Compress] = {
+    "gzip": gzip.compress,
+    "zstd": zstandard.ZstdCompressor(write_checksum=True).compress,
+    "xz": lzma.compress,
+    "bzip2": bz2.compress,
+}
+
+
+def inflate(data: bytes, size: int = 1 << 16) -> bytes:
+    return b"".join(decompressed(iter([data[at : at + size] for at in range(0, len(data), size)]), "/tmp"))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@given(data=st.binary(min_size=1, max_size=5000), size=st.integers(1, 3000))
+def test_round_trip_in_pieces_of_any_size(name: str, data: bytes, size: int) -> None:
+    assert inflate(FORMATS[name](data), size) == data
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_streams_in_a_row_are_one(name: str) -> None:
+    data = os.urandom(1 << 20) + bytes(3 << 20)
+    packed = FORMATS[name](data)
+    assert compression_of(packed) == name
+    assert inflate(packed + packed) == data + data
+    assert inflate(packed + bytes(700)) == data
+
+
+@given(st.binary(max_size=2000), st.integers(1, 100))
+def test_what_is_not_compressed_passes(data: bytes, size: int) -> None:
+    if not compression_of(data[:6]):
+        assert inflate(data, size) == data
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_cut_is_an_error(name: str) -> None:
+    packed = FORMATS[name](os.urandom(500))
+    for length in range(6, len(packed)):
+        with pytest.raises(CutOffError):
+            inflate(packed[:length])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_damaged_stream_is_an_error(name: str) -> None:
+    packed = bytearray(FORMATS[name](os.urandom(5000)))
+    packed[10:200] = bytes(190)
+    with pytest.raises((MalformedError, CutOffError)):
+        inflate(bytes(packed))
+
+
+@pytest.mark.parametrize("name", ["gzip", "zstd", "xz"])
+def test_a_bomb_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compression, "RATIO_FROM", 8 << 20)
+    written = 0
+    with pytest.raises(MinirunError, match="refused"):  # noqa: PT012 - how much came out matters
+        for piece in decompressed(iter([FORMATS[name](bytes(300 << 20))]), "/tmp"):
+            written += len(piece)
+    assert written < 150 << 20
+
+
+def test_more_than_the_disk_has_free_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compression, "_free_bytes", lambda folder: 1 << 20)  # noqa: ARG005
+    with pytest.raises(MinirunError, match="free"):
+        inflate(gzip.compress(os.urandom(2 << 20)))
