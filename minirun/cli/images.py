@@ -110,8 +110,8 @@ def images(
     """List the images in the store, the newest first."""
     lines = engine.list_images(host_layout(), repository, filters)
     if quiet and not template:
-        for image_id in dict.fromkeys(_id(line.image.id, no_trunc) for line in lines):
-            click.echo(image_id)
+        for line in lines:
+            click.echo(_id(line.image.id, no_trunc))
         return
     digest_column = "{{.Digest}}\t" if digests else ""
     default = (

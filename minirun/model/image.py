@@ -53,7 +53,7 @@ class ImageRef(Record):
             if not re.fullmatch(_TAG, tag):
                 raise _bad_reference(text)
         registry, repository = _split_registry(name)
-        if re.fullmatch(r"[0-9a-f]{64}", name):
+        if len(name) == 64 and not name.strip("0123456789abcdef"):
             raise MinirunError(
                 f"invalid reference format: '{text}' is an image id, and a name cannot look like one",
             )
@@ -61,7 +61,7 @@ class ImageRef(Record):
             raise MinirunError(f"invalid reference format: repository name ({repository}) must be lowercase")
         if not re.fullmatch(f"{_COMPONENT}(?:/{_COMPONENT})*", repository):
             raise _bad_reference(text)
-        if not re.fullmatch(_REGISTRY + _PORT, registry):
+        if registry != DEFAULT_REGISTRY and not re.fullmatch(_REGISTRY + _PORT, registry):
             raise _bad_reference(text)
         if len(f"{registry}/{repository}") > NAME_LENGTH_MAX:
             raise MinirunError(f"invalid reference format: the name has more than {NAME_LENGTH_MAX} characters")
