@@ -591,8 +591,25 @@ static void accept_clients(void)
     struct client *client;
     int fd;
 
-    while ((client = free_client()) && (fd = accept4(listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
+    while (listener.fd >= 0 && (client = free_client())) {
+        fd = accept4(listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0)
+            return;
         client->source.fd = fd;
+    }
+}
+
+/* Takes in those who have connected and asked for output by now. Called between reading output and passing it on, so
+ * that who has asked before the container wrote gets what it wrote, however late the monitor was woken. */
+static void greet(void)
+{
+    accept_clients();
+    for (struct client *client = clients; client < clients + CLIENTS; client++)
+        if (client->source.fd >= 0 && !client->attached) {
+            client->source.ready = EPOLLIN;
+            serve(client);
+            client->source.ready = 0;
+        }
 }
 
 /* ---- the container's streams ------------------------------------------------------------------------------------ */
@@ -636,6 +653,7 @@ static void relay(struct output *output)
         log_output(output, chunk.message + 1, (size_t)count);
         announce_log();
     }
+    greet();
     chunk.message[0] = output->type;
     chunk.length = (size_t)count;
     for (struct client *client = clients; client < clients + CLIENTS; client++)
@@ -882,7 +900,6 @@ static bool take(struct source *source)
     return ready;
 }
 
-/* Clients come before outputs: who asked for output before the container wrote any gets it from the first byte. */
 __attribute__((noreturn)) static void run(void)
 {
     for (;;) {

@@ -131,10 +131,10 @@ def _size_is(monitor: Monitored, person: Person, size: bytes) -> bool:
 
 
 def test_ctrl_c_is_the_containers(monitored: Callable[..., Monitored], at_terminal: Callable[..., Person]) -> None:
-    script = "trap 'echo got it; exit 6' INT; echo ready; while :; do sleep 0.05; done"
+    script = "trap 'echo got it; exit 6' INT; trap : USR2; while :; do sleep 0.05; done"
     monitor = monitored("bash", "-c", script, tty=True, subscribe="")
     person = at_terminal(command(monitor, "stdin,tty"))
-    wait_for(person.is_raw)
+    wait_for(lambda: person.is_raw() and signal.SIGUSR2 in caught_signals(monitor.child))
     person.type(b"\x03")
     person.expect(b"got it")
     assert person.process.wait(10) == 6
@@ -224,11 +224,11 @@ def test_a_reader_that_goes_ends_the_client_and_not_the_container(monitored: Cal
 
 @pytest.mark.parametrize("name", ["TERM", "INT", "HUP", "QUIT", "USR1", "TSTP"])
 def test_signals_are_forwarded(monitored: Callable[..., Monitored], name: str) -> None:
-    script = f"trap 'echo got {name}; exit 9' {name}; echo ready; while :; do sleep 0.02; done"
+    script = f"trap 'echo got {name}; exit 9' {name}; trap : USR2; while :; do sleep 0.02; done"
     monitor = monitored("bash", "-c", script, subscribe="")
     with subprocess.Popen(command(monitor, "proxy"), stdout=subprocess.PIPE) as client:
-        wait_for(lambda: signal.SIGUSR2 in caught_signals(client.pid))  # Python itself never does
-        wait_for(lambda: signal.Signals[f"SIG{name}"] in caught_signals(monitor.child))
+        for pid in (client.pid, monitor.child):
+            wait_for(lambda pid=pid: signal.SIGUSR2 in caught_signals(pid))  # type: ignore[misc]
         client.send_signal(signal.Signals[f"SIG{name}"])
         assert client.wait(10) == 9
         assert client.stdout is not None
@@ -236,6 +236,7 @@ def test_signals_are_forwarded(monitored: Callable[..., Monitored], name: str) -
 
 
 def caught_signals(pid: int) -> set[int]:
+    """Return the signals that a process handles. Python by itself handles SIGINT, but not SIGUSR2."""
     with open(f"/proc/{pid}/status") as file:
         mask = next(int(line.split()[1], 16) for line in file if line.startswith("SigCgt:"))
     return {number for number in range(1, 65) if mask >> (number - 1) & 1}

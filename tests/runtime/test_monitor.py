@@ -341,7 +341,7 @@ def test_a_slow_client_stops_the_container_and_loses_nothing(
 
 
 def test_a_slow_client_holds_up_the_exit_record_of_nobody_else(monitored: Callable[..., Monitored]) -> None:
-    monitor = monitored("sh", "-c", "head -c 280000 /dev/zero", log=False)
+    monitor = monitored("sh", "-c", "head -c 4000000 /dev/zero", log=False)
     waiting = monitor.connect("")
     time.sleep(0.3)
     os.kill(monitor.child, signal.SIGKILL)
