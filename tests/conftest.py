@@ -24,11 +24,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import image_archives
 import pytest
 
 import minirun as package
 
 if TYPE_CHECKING:
+    import tarfile
     from collections.abc import Callable, Generator, Iterator, Sequence
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -377,6 +379,38 @@ def busybox_image(host: Host, executables: Path, busybox_rootfs: Path) -> str:  
     minirun = [executables / "minirun"]
     subprocess.run([*minirun, "import", "--change", 'CMD ["sh"]', busybox_rootfs, "busybox"], check=True, timeout=60)
     return "busybox"
+
+
+@pytest.fixture
+def make_image(minirun: Minirun, busybox_image: str, busybox_rootfs: Path) -> Callable[..., str]:  # noqa: ARG001
+    """Return a function that makes an image of busybox, of further layers and of settings, and returns its name.
+
+    `make_image("hostile", [entry("etc/passwd", kind=tarfile.SYMTYPE, linkname="/x")], Cmd=["id"])`: each layer is a
+    list of `image_archives.entry`, the settings are those of an image's config.
+    """
+
+    def make(name: str, *layers: list[tuple[tarfile.TarInfo, bytes]], **settings: Any) -> str:
+        tars = [busybox_rootfs.read_bytes(), *(image_archives.tar(*layer) for layer in layers)]
+        minirun("load", input=image_archives.files(image_archives.docker_archive(tars, name, **settings)))
+        return name
+
+    return make
+
+
+@pytest.fixture
+def shell(minirun: Minirun, busybox_image: str) -> Callable[..., str]:
+    """Return a function that runs a shell script in a fresh container and returns what it wrote to standard output.
+
+    `shell("-e", "A=1", "echo $A")`: the last argument is the script, the others are options of `run`. Unless they say
+    otherwise, there is no network, which is quickest.
+    """
+
+    def run(*arguments: str | Path, image: str = busybox_image) -> str:
+        *options, script = map(str, arguments)
+        network = [] if any(option.startswith("--network") for option in options) else ["--network=none"]
+        return minirun("run", "--rm", *network, *options, image, "sh", "-c", script).stdout
+
+    return run
 
 
 # -- terminals -------------------------------------------------------------------------------------------------------
