@@ -89,7 +89,8 @@ def _open_folder(name: str, parent: int) -> int:
 def _copy_file(name: str, source: int, target: int, status: os.stat_result) -> None:
     reading = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
     writing = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=target)
-    while os.copy_file_range(reading, writing, 1 << 30):
+    # Not copy_file_range(2): the volume and the overlay are on different file systems, between which it fails.
+    while os.sendfile(writing, reading, None, 1 << 30):
         pass
     _copy_attributes(reading, writing, status)
     os.close(reading)
