@@ -173,13 +173,21 @@ def _find_image(layout: Layout, name: str) -> Image:
         ) from None
 
 
+def _find_other(layout: Layout, name: str) -> ContainerRecord:
+    """Return a container that an option names. Raises MinirunError, with exit code 125 as for any wrong option."""
+    try:
+        return find(layout, name)
+    except MinirunError as error:
+        raise MinirunError(error.message, error.hint) from None
+
+
 def _all_mounts(layout: Layout, request: RunRequest, image: Image) -> tuple[VolumeMount, ...]:
     """Return the request's mounts, those of --volumes-from, and an anonymous volume for each VOLUME of the image."""
     mounts = list(request.mounts)
     taken = {mount.target for mount in mounts}
     for text in request.volumes_from:
         name, _, mode = text.partition(":")
-        for mount in find(layout, name).request.mounts:
+        for mount in _find_other(layout, name).request.mounts:
             if mount.target not in taken and mount.kind != "tmpfs":
                 taken.add(mount.target)
                 mounts.append(mount.replace(read_only=True) if mode == "ro" else mount)
@@ -397,10 +405,7 @@ def _joined(layout: Layout, request: RunRequest) -> dict[str, str]:
     for kind, mode in modes.items():
         if mode.startswith("container:"):
             name = mode.removeprefix("container:")
-            try:
-                pid = status(layout, find(layout, name)).pid
-            except MinirunError as error:
-                raise MinirunError(error.message, error.hint) from None
+            pid = status(layout, _find_other(layout, name)).pid
             if not pid:
                 raise MinirunError(f"cannot join the {kind} namespace of container {name}: it is not running")
             joined[kind] = f"/proc/{pid}/ns/{files[kind]}"
