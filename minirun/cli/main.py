@@ -154,7 +154,11 @@ def _usage_error(error: click.UsageError) -> MinirunError:
         return FlagError(f"unknown flag: {error.option_name}", f"did you mean {close[0]}? {hint}" if close else hint)
     if isinstance(error, click.MissingParameter):
         if isinstance(error.param, click.Argument):
-            return MinirunError(f"'{path}' requires {error.param.human_readable_name}", hint, exit_code=1)
+            needed = (
+                sum(isinstance(p, click.Argument) and p.required for p in error.ctx.command.params) if error.ctx else 1
+            )
+            arguments = "1 argument" if needed == 1 else f"{needed} arguments"
+            return MinirunError(f"'{path}' requires at least {arguments}", hint, exit_code=1)
         return FlagError(error.format_message(), hint)
     if isinstance(error, click.BadParameter):
         flag = error.param_hint or (error.param.opts[-1] if error.param else "")
@@ -162,7 +166,8 @@ def _usage_error(error: click.UsageError) -> MinirunError:
         return FlagError(f"invalid value for {where}: {error.message}", hint)
     if isinstance(error, click.BadOptionUsage):
         return FlagError(error.format_message(), hint)
-    return MinirunError(error.format_message(), hint, exit_code=1)
+    message = error.format_message()
+    return MinirunError(f"{message[:1].lower()}{message[1:]}", hint, exit_code=1)
 
 
 def _print_traceback() -> None:
