@@ -13,7 +13,7 @@ import json
 import os
 
 from minirun.errors import MinirunError
-from minirun.kernel import files, firewall, netlink
+from minirun.kernel import conntrack, files, firewall, netlink
 from minirun.kernel.process import NAMESPACE_FLAGS, setns
 from minirun.kernel.trace import step
 from minirun.model.layout import Layout
@@ -229,6 +229,9 @@ def publish(layout: Layout, container_id: str, endpoint: Endpoint) -> None:
                 raise
             install_rules(network)
             firewall.restore(batch)
+        for port in endpoint.ports:
+            if port.protocol == "udp":
+                conntrack.forget_udp_flows(port.host_port)
     # Whoever cleans up after a killed minirun gives the lease back first and then looks for rules. If that happens just
     # now, either it finds these rules or this finds the lease gone.
     if addresses.holder(leases_folder(layout), endpoint.address) != container_id:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Collection
 
-__all__ = ["Prepared", "attach", "collect_garbage", "detach", "prepare", "remove_all", "warm_up"]
+__all__ = ["Prepared", "attach", "collect_garbage", "detach", "prepare", "release", "remove_all", "warm_up"]
 
 
 class Prepared(Record):
@@ -65,7 +65,8 @@ def prepare(layout: Layout, container_id: str, published: tuple[PortMapping, ...
 def attach(layout: Layout, container_id: str, endpoint: Endpoint, pid: int) -> None:
     """Wire the network namespace of process `pid` as `endpoint` says: veth, address, route, published ports.
 
-    The process brings up its own loopback interface (`kernel.netlink.bring_up_loopback`). Raises MinirunError.
+    The process brings up its own loopback interface (`kernel.netlink.bring_up_loopback`). Raises MinirunError; what was
+    made by then is taken back by `detach`.
     """
     with step("connect the container to its network", topic="network"):
         namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -107,11 +108,11 @@ def collect_garbage(layout: Layout, live_ids: Callable[[], Collection[str]]) -> 
 
 
 def release(layout: Layout, container_id: str) -> None:
-    """Take back what `prepare` took, for a container that was never attached and whose address is not known."""
+    """Take back whatever a container has, when its endpoint is not on record: as `detach`, found by its id."""
     for address, holder in addresses.leases(bridge.leases_folder(layout)).items():
         if holder == container_id:
-            addresses.release(bridge.leases_folder(layout), address, container_id)
-    _forget_ports(layout, container_id)
+            _take_back_address(layout, address, container_id)
+    _take_back_ports(layout, container_id)
 
 
 def remove_all(layout: Layout) -> None:
@@ -148,15 +149,13 @@ def _record_ports(layout: Layout, container_id: str, published: tuple[PortMappin
 
 
 def _take_back_ports(layout: Layout, container_id: str) -> None:
-    if os.path.exists(f"{bridge.published_folder(layout)}/{container_id}"):
+    """Remove a container's rules and then the note that leads to them. Without a note there are none."""
+    path = f"{bridge.published_folder(layout)}/{container_id}"
+    if os.path.exists(path):
         bridge.unpublish(container_id)
-        _forget_ports(layout, container_id)
-
-
-def _forget_ports(layout: Layout, container_id: str) -> None:
-    for suffix in ("", ".new"):
+    for leftover in (path, f"{path}.new"):
         try:
-            os.unlink(f"{bridge.published_folder(layout)}/{container_id}{suffix}")
+            os.unlink(leftover)
         except FileNotFoundError:
             pass
 

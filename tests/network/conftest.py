@@ -52,6 +52,7 @@ try:
     else:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
             connection.settimeout(0.5)
+            connection.bind(("", int(sys.argv[4])))
             connection.connect((address, port))
             connection.send(b"hello")
             print(connection.recv(100).decode())
@@ -80,8 +81,8 @@ class Place:
         assert server.stdout is not None
         assert server.stdout.readline() == "ready\n"
 
-    def call(self, address: str, port: int, protocol: str = "tcp") -> str:
-        return self.run(sys.executable, "-ISc", CLIENT, protocol, address, str(port))
+    def call(self, address: str, port: int, protocol: str = "tcp", source_port: int = 0) -> str:
+        return self.run(sys.executable, "-ISc", CLIENT, protocol, address, str(port), str(source_port))
 
     def close(self) -> None:
         for process in self.started:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from minirun.model.network import PortMapping
+from minirun.network import endpoints
 
 if TYPE_CHECKING:
     from tests.conftest import Host
@@ -96,6 +97,18 @@ def test_a_container_cannot_reach_the_hosts_loopback(network: Network) -> None:
         subprocess.run(["iptables", "-t", "raw", "-F", "MINIRUN-RAW"], check=True)
         box.call("127.0.0.1", 7070, "udp")
         assert service.recv(100) == b"hello", "the attack itself must work"
+
+
+def test_a_udp_client_that_never_pauses_reaches_the_new_container(network: Network, host: Host, outside: Place) -> None:
+    """The kernel remembers where a flow went before; UDP flows do not end when a container does."""
+    network.box()  # from here on connections are tracked
+    outside.call(host.address, 8080, "udp", source_port=5000)  # and this one is known to lead to no container
+    for name in ("first", "second"):
+        box = network.box(PortMapping(80, 8080, protocol="udp"))
+        box.serve(name, 80)
+        assert outside.call(host.address, 8080, "udp", source_port=5000) == f"{name} 203.0.113.1"
+        box.kill()
+        endpoints.detach(network.layout, box.id, box.endpoint)
 
 
 def test_it_works_behind_the_chains_of_a_docker_that_starts_later(network: Network, host: Host, here: Place) -> None:
