@@ -50,8 +50,12 @@ def parse_mount(text: str) -> VolumeMount:
     """Read `--mount type=bind,source=/a,target=/b,readonly`. Raises MinirunError."""
     import csv
 
+    try:
+        fields = next(csv.reader([text]), [])
+    except csv.Error as error:
+        raise MinirunError(f"invalid --mount: {error}") from error
     values: dict[str, str] = {}
-    for field in next(csv.reader([text]), []):
+    for field in fields:
         key, equals, value = field.partition("=")
         name = _MOUNT_KEYS.get(key.strip().lower())
         if name is None:

@@ -1,0 +1,384 @@
+"""`docker run`'s options: what they become, and what is refused, in Docker's words where it has some."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minirun.cli.run import run
+from minirun.engine.environment import parse_lines
+from minirun.engine.mount_flags import parse_mount, parse_tmpfs, parse_volume
+from minirun.engine.request import from_options, warnings
+from minirun.engine.sizes import parse_duration, parse_signal, parse_size
+from minirun.errors import MinirunError
+from minirun.model.container import RunRequest, Ulimit, VolumeMount
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def options_of(*args: str) -> dict[str, Any]:
+    options = dict(run.make_context("run", list(args)).params)
+    del options["explain"], options["debug"]
+    return options
+
+
+def request_of(*args: str) -> RunRequest:
+    options = options_of(*args)
+    return from_options(options.pop("image"), options.pop("command"), options)
+
+
+def test_nothing_asked_for_is_the_default_request() -> None:
+    assert request_of("image") == RunRequest(image="image")
+
+
+def test_options_end_at_the_image() -> None:
+    request = request_of("-i", "image", "-t", "--rm", "--", "x")
+    assert request.command == ("-t", "--rm", "--", "x")
+    assert (request.open_stdin, request.tty, request.auto_remove) == (True, False, False)
+
+
+@pytest.mark.parametrize(
+    ("args", "field", "value"),
+    [
+        (["-itd"], "tty", True),
+        (["--init=true"], "init", True),
+        (["--rm=false"], "auto_remove", False),
+        (["--entrypoint", ""], "entrypoint", ()),
+        (["--entrypoint", "/bin/x"], "entrypoint", ("/bin/x",)),
+        (["-e", "A=b=c", "-eB="], "environment", ("A=b=c", "B=")),
+        (["-l", "a", "-l", "b=c=d"], "labels", {"a": "", "b": "c=d"}),
+        (["--annotation", "a=b"], "annotations", {"a": "b"}),
+        (["-h", "my-host.example"], "hostname", "my-host.example"),
+        (["--network", "default"], "network", "bridge"),
+        (["--net=container:other"], "network", "container:other"),
+        (["--expose", "80", "--expose", "90-91/udp"], "expose", ("80/tcp", "90/udp", "91/udp")),
+        (["--add-host", "a:10.0.0.1", "--add-host=b=host-gateway"], "extra_hosts", ("a:10.0.0.1", "b:host-gateway")),
+        (["--add-host", "six:[::1]"], "extra_hosts", ("six:::1",)),
+        (["--dns", "1.1.1.1"], "dns", ("1.1.1.1",)),
+        (["--shm-size", "1m"], "shm_size", 1 << 20),
+        (
+            ["--ulimit", "nofile=1:2", "--ulimit", "core=-1"],
+            "ulimits",
+            (Ulimit("nofile", 1, 2), Ulimit("core", -1, -1)),
+        ),
+        (["--device", "/dev/null"], "devices", ("/dev/null:/dev/null:rwm",)),
+        (["--device", "/dev/null:/dev/x:r"], "devices", ("/dev/null:/dev/x:r",)),
+        (["--device", "/dev/null:rw"], "devices", ("/dev/null:/dev/null:rw",)),
+        (["--device-cgroup-rule", "c 1:* rwm"], "device_cgroup_rules", ("c 1:* rwm",)),
+        (["--sysctl", "net.ipv4.ip_forward=1"], "sysctls", {"net.ipv4.ip_forward": "1"}),
+        (["--security-opt", "no-new-privileges"], "no_new_privileges", True),
+        (["--security-opt", "no-new-privileges:false"], "no_new_privileges", False),
+        (["--security-opt=seccomp=unconfined"], "seccomp", "unconfined"),
+        (["--security-opt=systempaths=unconfined"], "unmask_paths", True),
+        (["--security-opt=label=disable", "--security-opt=apparmor=unconfined"], "seccomp", ""),
+        (["--pid=container:x"], "pid_mode", "container:x"),
+        (["--ipc=shareable"], "ipc_mode", "shareable"),
+        (["--cgroupns=host"], "cgroupns_mode", "host"),
+        (["--stop-signal", "SIGRTMIN+3"], "stop_signal", "SIGRTMIN+3"),
+        (["--stop-timeout", "3"], "stop_timeout", 3),
+        (["--restart", "no"], "auto_remove", False),
+        (["--log-opt", "max-size=1m", "--log-opt", "max-file=2"], "log_opts", {"max-size": "1m", "max-file": "2"}),
+        (["--platform", "linux"], "image", "image"),
+        (["--runtime", "minirun", "--userns", "host", "-q", "--no-healthcheck"], "image", "image"),
+    ],
+)
+def test_what_an_option_becomes(args: list[str], field: str, value: object) -> None:
+    assert getattr(request_of(*args, "image"), field) == value
+
+
+@pytest.mark.parametrize(
+    ("args", "field", "value"),
+    [
+        (["-m", "64m"], "memory", 64 << 20),
+        (["-m", "64m"], "memory_swap", 128 << 20),
+        (["-m", "64m", "--memory-swap", "64m"], "memory_swap", 64 << 20),
+        (["-m", "64m", "--memory-swap", "-1"], "memory_swap", -1),
+        (["-m", "0"], "memory", None),
+        (["--cpus", "0.5"], "nano_cpus", 500_000_000),
+        (["--cpus", ".1"], "nano_cpus", 100_000_000),
+        (["--cpus", "0"], "nano_cpus", None),
+        (["-c", "512"], "cpu_shares", 512),
+        (["--cpuset-cpus", "0-1,3"], "cpuset_cpus", "0-1,3"),
+        (["--pids-limit", "-1"], "pids_limit", -1),
+        (["--cpu-period", "50000", "--cpu-quota", "25000"], "cpu_quota", 25000),
+    ],
+)
+def test_what_a_limit_becomes(args: list[str], field: str, value: object) -> None:
+    assert getattr(request_of(*args, "image").resources, field) == value
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["-m", "1m"], "Minimum memory limit allowed is 6MB"),
+        (["-m", "x"], "invalid size: 'x'"),
+        (["-m", "-5"], "invalid size: '-5'"),
+        (["--memory-swap", "1g"], "always set the Memory limit"),
+        (["-m", "1g", "--memory-swap", "100m"], "memoryswap limit should be larger"),
+        (["-m", "10m", "--memory-reservation", "20m"], "can not be less than memory reservation"),
+        (["--cpus", "100000"], "range of CPUs is from 0.01 to"),
+        (["--cpus", "x"], "failed to parse x"),
+        (["--cpus", "1", "--cpu-period", "5000"], "Nano CPUs and CPU Period cannot both be set"),
+        (["--cpu-period", "5"], "CPU cfs period can not be less than 1ms"),
+        (["--cpuset-cpus", "3-1"], "invalid value 3-1 for --cpuset-cpus"),
+        (["--oom-score-adj", "1001"], "range for oom score adj"),
+        (["--ulimit", "nofile"], "invalid ulimit argument: nofile"),
+        (["--ulimit", "foo=1"], "invalid ulimit type: foo"),
+        (["--ulimit", "nofile=2:1"], "soft limit must be less than or equal to hard limit: 2 > 1"),
+        (["--ulimit", "nofile=x"], "invalid ulimit value"),
+        (["--name", "-x"], "invalid container name"),
+        (["--name", "x"], "invalid container name"),
+        (["-h", "a..b"], "invalid hostname format"),
+        (["-h", "a" * 64], "invalid hostname format"),
+        (["-h", "a", "--network", "container:x"], "conflicting options: hostname and the network mode"),
+        (["-h", "a", "--uts", "host"], "conflicting options: hostname and the UTS mode"),
+        (["-w", "rel"], "it needs to be an absolute path"),
+        (["-e", "=x"], "invalid environment variable: =x"),
+        (["-l", "=x"], "invalid label '=x': empty name"),
+        (["--network", "nothing"], "network nothing not found"),
+        (["--network", "container:"], "invalid container format"),
+        (["--network", "container:x", "-p", "80:80"], "port publishing and the container type network mode"),
+        (["--ip", "10.0.0.1"], "user-defined networks only"),
+        (["--dns", "x"], "IP address of --dns is not correctly formatted: x"),
+        (["--add-host", "x"], "bad format for add-host"),
+        (["--expose", "x"], "invalid range format for --expose: x"),
+        (["--expose", "70000"], "invalid range format for --expose"),
+        (["--device", "null"], "invalid device specification: null"),
+        (["--device", "/dev/null:/x:zz"], "invalid device specification"),
+        (["--sysctl", "kernel.panic=1"], "sysctl 'kernel.panic=1' is not allowed"),
+        (["--sysctl", "net.ipv4/../../kernel.panic=1"], "is not allowed"),
+        (["--sysctl", "net.x=1", "--network", "host"], "host's network namespace"),
+        (["--security-opt", "foo"], "invalid --security-opt: 'foo'"),
+        (["--security-opt", "seccomp=/nonexistent"], "opening seccomp profile (/nonexistent) failed"),
+        (["--security-opt", "apparmor=docker-default"], "AppArmor profiles are not built yet"),
+        (["--pid", "foo"], "--pid: invalid mode: foo"),
+        (["--uts", "container:x"], "--uts: invalid mode"),
+        (["--stop-signal", "FOO"], "invalid signal: FOO"),
+        (["--restart", "always", "--rm"], "cannot specify both --restart and --rm"),
+        (["--restart", "always"], "--restart always is not supported yet"),
+        (["--restart", "foo"], "invalid restart policy 'foo'"),
+        (["--health-cmd", "true"], "--health-cmd is not supported yet"),
+        (["--userns", "private"], "user namespaces are not supported yet"),
+        (["--platform", "linux/s390x"], "cannot run here"),
+        (["--log-driver", "syslog"], "no log driver named 'syslog'"),
+        (["--log-opt", "foo=1"], "unknown log opt 'foo'"),
+        (["-v", "vol:/x", "--tmpfs", "/x"], "duplicate mount point: /x"),
+        (["--env-file", "/nonexistent"], "cannot read /nonexistent: No such file or directory"),
+    ],
+)
+def test_what_is_refused(args: list[str], message: str) -> None:
+    with pytest.raises(MinirunError) as caught:
+        request_of(*args, "image")
+    assert message in caught.value.message
+    assert caught.value.exit_code == 125
+
+
+def test_options_without_effect_are_told() -> None:
+    options = options_of("--memory-swappiness", "5", "--oom-kill-disable", "--network", "host", "-p", "80:80", "image")
+    assert [sentence.split()[0] for sentence in warnings(options)] == [
+        "--oom-kill-disable",
+        "--memory-swappiness",
+        "published",
+    ]
+    assert warnings(options_of("image")) == []
+
+
+def test_a_bare_variable_is_inherited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HERE", "value")
+    monkeypatch.delenv("GONE", raising=False)
+    file = tmp_path / "env"
+    file.write_text('﻿# comment\n  A=1\nHERE\nGONE\nQUOTED="x y"\r\n\n')
+    request = request_of("--env-file", str(file), "-e", "HERE", "-e", "GONE", "image")
+    assert request.environment == ("A=1", "HERE=value", 'QUOTED="x y"', "HERE=value", "GONE")
+
+
+def test_a_seccomp_profile_is_read_and_must_be_one(tmp_path: Path) -> None:
+    profile = tmp_path / "profile.json"
+    profile.write_text('{"defaultAction": "SCMP_ACT_ALLOW"}')
+    assert request_of("--security-opt", f"seccomp={profile}", "image").seccomp == profile.read_text()
+    for text in ("{", "[]", "{}"):
+        profile.write_text(text)
+        with pytest.raises(MinirunError, match="decoding seccomp profile"):
+            request_of("--security-opt", f"seccomp={profile}", "image")
+
+
+@given(st.lists(st.text().filter(lambda text: "\n" not in text)))
+def test_env_files_give_assignments_with_proper_names_or_an_error(lines: list[str]) -> None:
+    try:
+        entries = parse_lines(lines, "file", lambda _: None)
+    except MinirunError:
+        return
+    for entry in entries:
+        name, equals, _ = entry.partition("=")
+        assert equals
+        assert name
+        assert not any(character.isspace() for character in name)
+
+
+@given(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]*", fullmatch=True), st.text().filter(lambda text: "\n" not in text))
+def test_an_assignment_survives_an_env_file(name: str, value: str) -> None:
+    expected = f"{name}={value}".removesuffix("\r")
+    assert parse_lines([f"{name}={value}"], "file", lambda _: None) == [expected]
+
+
+# -- sizes, durations, signals ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("512", 512),
+        ("1k", 1024),
+        ("1KB", 1024),
+        ("1 KiB", 1024),
+        ("1.5g", 3 << 29),
+        ("2T", 2 << 40),
+        ("7b", 7),
+    ],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@given(st.text())
+def test_a_size_is_a_number_or_an_error(text: str) -> None:
+    try:
+        size = parse_size(text)
+    except MinirunError:
+        return
+    assert size >= 0
+    assert text.strip()[0].isdigit()
+
+
+@given(st.integers(min_value=0, max_value=2**62), st.sampled_from("kmgt"))
+def test_whole_sizes_are_exact(number: int, unit: str) -> None:
+    assert parse_size(f"{number}{unit}") == number << (10 * ("kmgt".index(unit) + 1))
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("0", 0), ("1m30s", 90), ("1.5h", 5400), ("100ms", 0.1), (".5s", 0.5)])
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "5", "s", "1x", "1s ", "-1s"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(MinirunError, match="invalid duration"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(("text", "number"), [("TERM", 15), ("sigkill", 9), ("1", 1), ("RTMIN+3", 37), ("RTMAX-1", 63)])
+def test_signals(text: str, number: int) -> None:
+    assert parse_signal(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "0", "65", "FOO", "RTMIN+99", "²"])
+def test_what_is_no_signal(text: str) -> None:
+    with pytest.raises(MinirunError, match="invalid signal"):
+        parse_signal(text)
+
+
+# -- mounts ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "mount"),
+    [
+        ("/data", VolumeMount("volume", "/data")),
+        ("name:/data", VolumeMount("volume", "/data", "name")),
+        ("name:/data:ro,nocopy", VolumeMount("volume", "/data", "name", read_only=True, copy_up=False)),
+        ("/a/../b:/x/./y/", VolumeMount("bind", "/x/y", "/b", create_source=True)),
+        ("./rel:/x:z", VolumeMount("bind", "/x", "/work/rel", create_source=True)),
+        ("..:/x", VolumeMount("bind", "/x", "/", create_source=True)),
+        ("/a:/x:ro,rslave", VolumeMount("bind", "/x", "/a", read_only=True, create_source=True, options=("rslave",))),
+    ],
+)
+def test_volumes(text: str, mount: VolumeMount) -> None:
+    assert parse_volume(text, "/work") == mount
+
+
+@pytest.mark.parametrize(
+    "text",
+    (
+        " a:b a:/ / rel :/x a::/x a:/x:foo ab:/x:ro,rw ab:/x:rslave /a:/x:nocopy x/y:/z n:/x /a:/x:rshared a:/b:c:d ~:/x"
+    ).split(" "),
+)
+def test_wrong_volumes(text: str) -> None:
+    with pytest.raises(MinirunError) as caught:
+        parse_volume(text, "/work")
+    assert caught.value.exit_code == 125
+
+
+@given(st.text())
+def test_any_volume_is_a_mount_below_the_root_or_an_error(text: str) -> None:
+    try:
+        mount = parse_volume(text, "/work")
+    except MinirunError:
+        return
+    assert mount.target.startswith("/")
+    assert mount.target == os.path.normpath(mount.target) != "/"
+    assert mount.kind == "volume" or mount.source.startswith("/")
+
+
+@pytest.mark.parametrize(
+    ("text", "mount"),
+    [
+        ("dst=/x", VolumeMount("volume", "/x")),
+        ("type=volume,src=name,target=/x,volume-nocopy,ro", VolumeMount("volume", "/x", "name", True, copy_up=False)),
+        ("type=bind,source=/a,destination=/x,readonly=true", VolumeMount("bind", "/x", "/a", True)),
+        ("type=bind,source=/a,target=/x,readonly=false", VolumeMount("bind", "/x", "/a")),
+        ('type=bind,"source=/a,b",target=/x', VolumeMount("bind", "/x", "/a,b")),
+        ("type=bind,src=/a,dst=/x,bind-recursive=disabled", VolumeMount("bind", "/x", "/a", options=("bind",))),
+        ("type=bind,src=/a,dst=/x,bind-propagation=rslave", VolumeMount("bind", "/x", "/a", options=("rslave",))),
+        (
+            "type=tmpfs,dst=/x,tmpfs-size=1m,tmpfs-mode=700",
+            VolumeMount("tmpfs", "/x", options=("mode=700", "size=1048576")),
+        ),
+    ],
+)
+def test_mounts(text: str, mount: VolumeMount) -> None:
+    assert parse_mount(text) == mount
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "target is required"),
+        ("type=bind,src=/a", "target is required"),
+        ("type=bind,dst=/x", "a bind mount needs a source"),
+        ("type=foo,dst=/x", "mount type 'foo'"),
+        ("foo=bar,dst=/x", "unexpected key 'foo' in 'foo=bar'"),
+        ("type,dst=/x", "must be a key=value pair"),
+        ("type=tmpfs,src=/a,dst=/x", "a tmpfs mount has no source"),
+        ("type=bind,src=/a,dst=/x,volume-nocopy", "cannot mix 'volume-nocopy' with mount type 'bind'"),
+        ("type=bind,src=/a,dst=/x,ro=maybe", "invalid value for readonly: maybe"),
+        ("type=volume,src=a/b,dst=/x", "is no volume name"),
+        ("dst=x", "must be absolute"),
+        ("dst=/", "can't be '/'"),
+    ],
+)
+def test_wrong_mounts(text: str, message: str) -> None:
+    with pytest.raises(MinirunError) as caught:
+        parse_mount(text)
+    assert message in caught.value.message
+
+
+@given(st.text())
+def test_any_mount_text_is_a_mount_or_an_error(text: str) -> None:
+    try:
+        parse_mount(text)
+    except MinirunError:
+        pass
+
+
+def test_tmpfs() -> None:
+    assert parse_tmpfs("/x") == VolumeMount("tmpfs", "/x")
+    assert parse_tmpfs("/x:size=64m,exec") == VolumeMount("tmpfs", "/x", options=("size=64m", "exec"))
+    for text in ("x", "/x:foo", "/x:size", "/x:size=", "/"):
+        with pytest.raises(MinirunError):
+            parse_tmpfs(text)
