@@ -28,7 +28,7 @@
  * Messages are SOCK_SEQPACKET records: one letter, then data.
  *
  *     from a client                                             to a client
- *     A options  what I want: letters of "ioel", or none        o data     the container's standard output (or terminal)
+ *     A options  what I want: letters of "ioel", or none        o data     the container's standard output or terminal
  *     i data     for the container's standard input, <= 16 KiB  e data     its standard error
  *     c          my standard input has ended                    l          the log has grown (option "l")
  *     w "R C"    the terminal has R rows, C columns             x json     the exit record; nothing follows but end of
@@ -77,7 +77,7 @@ enum {
     LINE = 16 << 10,           /* Docker's limit for one piece of a line in the log */
     LOG = 6 * LINE + 256,      /* a piece of a line in the log: a byte becomes six characters at most */
     DRAIN_TIME = 2000,         /* ms: how long output may still come after the exit */
-    PATIENCE = 10000,          /* ms: for a client that does not take its output, or does not clean up, after the exit */
+    PATIENCE = 10000,          /* ms: for a client that takes no output, or does not clean up, after the exit */
     TERMINAL = 128 << 10,      /* more than a terminal buffers; FIONREAD tells of 4 KiB of it only */
     TURN = 64,                 /* messages that one client gets handled before it is the others' turn */
 };
@@ -182,10 +182,12 @@ __attribute__((format(printf, 1, 2))) static void complain(const char *format, .
 static void watch(struct source *source, uint32_t events)
 {
     struct epoll_event event = {.events = events, .data.ptr = source};
+    int change;
 
     if (source->fd < 0 || events == source->events)
         return;
-    if (epoll_ctl(epoll_fd, !source->events ? EPOLL_CTL_ADD : !events ? EPOLL_CTL_DEL : EPOLL_CTL_MOD, source->fd, &event))
+    change = !source->events ? EPOLL_CTL_ADD : !events ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
+    if (epoll_ctl(epoll_fd, change, source->fd, &event))
         complain("epoll_ctl: %s", strerror(errno));
     source->events = events;
 }
@@ -205,9 +207,11 @@ static void close_source(struct source *source)
 static size_t character_length(const unsigned char *text, size_t length)
 {
     unsigned char low = 0x80, high = 0xBF;
-    size_t size = text[0] < 0x80 ? 1 : text[0] < 0xC2 ? 0 : text[0] < 0xE0 ? 2 : text[0] < 0xF0 ? 3 : text[0] < 0xF5 ? 4 : 0;
+    size_t size = text[0] < 0x80 ? 1 : text[0] < 0xE0 ? 2 : text[0] < 0xF0 ? 3 : 4;
 
-    if (size == 0 || size > length)
+    if ((text[0] >= 0x80 && text[0] < 0xC2) || text[0] > 0xF4) /* no character begins so */
+        return 0;
+    if (size > length)
         return 0;
     if (text[0] == 0xE0)
         low = 0xA0; /* shorter forms exist */

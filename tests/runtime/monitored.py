@@ -40,7 +40,7 @@ class Monitored:
         self.listener = attach.listen(str(folder))
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.settimeout(20)
-        arguments = ["--id", "x" * 64, "--exit-file", str(self.exit_file), *options]
+        arguments = ["--id", "x" * 64, "--exit-file", str(self.exit_file)]
         arguments += ["--listen", str(self.listener.fileno()), "--control", str(theirs.fileno())]
         if log:
             arguments += ["--log", str(self.log)]
@@ -55,10 +55,12 @@ class Monitored:
             names = ["--stdin", "--stdout", "--stderr"]
             for name, fd in list(zip(names, monitors, strict=True))[0 if stdin else 1 :]:
                 arguments += [name, str(fd)]
+        arguments += options
         if cleanup:
             arguments += ["--cleanup", "sh", "-c", f"sleep 0.05; echo x >> {self.cleaned}"]
 
         told, tell = os.pipe()
+        self._gate, self._start = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
             try:
@@ -68,6 +70,7 @@ class Monitored:
             finally:
                 os._exit(99)
         os.close(tell)
+        os.close(self._gate)
         self.child = int(os.read(told, 16))
         os.close(told)
         theirs.close()
@@ -76,14 +79,19 @@ class Monitored:
             os.close(fd)
         if subscribe is not None:
             self.control.sendall(b"A" + subscribe.encode())
+            os.write(self._start, b"go")
             attach.say_started(self.control)
 
     def _become_monitor(
         self, arguments: list[str], command: tuple[str, ...], childs: list[int], inherited: list[int], tell: int
     ) -> None:
+        self.control.close()  # or the starter's death would not show: the child, which waits, would hold it open
         child = os.fork()
         if child == 0:
             os.setsid()
+            os.close(self._start)
+            if not os.read(self._gate, 2):
+                os._exit(98)
             for number, fd in enumerate(childs):
                 os.dup2(fd, number)
             if os.isatty(0):
@@ -149,6 +157,9 @@ class Monitored:
     def close(self) -> None:
         for sock in (self.control, *self._clients):
             sock.close()
+        if self._start >= 0:
+            os.close(self._start)
+        self._start = -1
         for pid in (self.child, self.pid):
             if pid:
                 try:
