@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-    from minirun.storage.load import Progress
+    from minirun.storage.progress import Progress
 
 _SHORT_ID = 12
 _COLUMN_WIDTH = 45
@@ -284,14 +284,14 @@ def _since(created: float) -> str:
 
 
 def _progress(quiet: bool) -> Progress:
-    from minirun.storage.load import Progress
+    from minirun.storage.progress import Progress
 
     return Progress() if quiet or not sys.stderr.isatty() else _terminal_progress()
 
 
 def _terminal_progress() -> Progress:
     """Progress bars on standard error, for loads that take long enough to make somebody wonder."""
-    from minirun.storage.load import Progress
+    from minirun.storage.progress import Progress
 
     class TerminalProgress(Progress):
         def __init__(self) -> None:

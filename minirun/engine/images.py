@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from minirun.model.layout import Layout
-    from minirun.storage.load import Progress
+    from minirun.storage.progress import Progress
 
 NONE = "<none>"
 _FILTERS = ("before", "dangling", "label", "reference", "since")

@@ -17,6 +17,7 @@ from minirun.model.image import Image, ImageRef, Layer
 from minirun.model.record import Record
 from minirun.storage.ingest import Ingest, collect_garbage
 from minirun.storage.layers import check_digest, short, unpack_layer
+from minirun.storage.progress import Progress
 from minirun.storage.sources import open_source, read_document
 from minirun.storage.store import add_image, parse_config, parse_json, reuse_layer
 from minirun.storage.tar import MalformedError
@@ -35,19 +36,6 @@ _INDEX_TYPES = frozenset(
     {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
 )
 _INDEX_DEPTH_MAX = 8
-
-
-class Progress:
-    """Hears how a load goes on; whoever shows it overrides these."""
-
-    def layer(self, name: str, size: int) -> None:
-        """A layer of `size` bytes begins."""
-
-    def advance(self, size: int) -> None:
-        """So many more bytes of the layer have been read."""
-
-    def finish(self) -> None:
-        """Nothing more comes."""
 
 
 class Loaded(Record):
@@ -75,10 +63,11 @@ def load(layout: Layout, path: str, progress: Progress | None = None) -> Iterato
     """
     collect_garbage(layout)
     with Ingest(layout) as ingest:
-        source = open_source(path, ingest.path)
+        progress = progress or Progress()
+        source = open_source(path, ingest.path, progress)
         try:
             for found in _find_images(source):
-                yield Loaded(_load_image(layout, ingest, source, found, progress or Progress()), found.names)
+                yield Loaded(_load_image(layout, ingest, source, found, progress), found.names)
         finally:
             source.close()
 

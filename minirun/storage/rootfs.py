@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from minirun.model.image import Image, ImageRef
     from minirun.model.layout import Layout
-    from minirun.storage.load import Progress
+    from minirun.storage.progress import Progress
 
 
 def import_rootfs(

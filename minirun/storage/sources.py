@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Protocol
 
+    from minirun.storage.progress import Progress
+
     class Source(Protocol):
         """What `load` reads members from."""
 
@@ -37,18 +39,18 @@ _LINKS_MAX = 8
 _MEMBERS_MAX = 1 << 17
 
 
-def open_source(path: str, scratch: str) -> Source:
+def open_source(path: str, scratch: str, progress: Progress) -> Source:
     """Open an archive, "-" for standard input, or a folder; `scratch` is a folder of the store for a copy.
 
-    Raises MinirunError (1) when it cannot be opened or is no archive.
+    `progress` hears of the copy, if one is needed. Raises MinirunError (1) when it cannot be opened or is no archive.
     """
     if path == "-":
-        return ArchiveSource(os.dup(0), scratch)
+        return ArchiveSource(os.dup(0), scratch, progress)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise MinirunError(f"cannot open {path}: {error.strerror}", exit_code=1) from error
-    return FolderSource(fd) if stat.S_ISDIR(os.fstat(fd).st_mode) else ArchiveSource(fd, scratch)
+    return FolderSource(fd) if stat.S_ISDIR(os.fstat(fd).st_mode) else ArchiveSource(fd, scratch, progress)
 
 
 def read_document(source: Source, name: str) -> bytes:
@@ -102,11 +104,11 @@ class FolderSource:
 class ArchiveSource:
     """A tar archive that can be read from any place, or a plain copy of one that cannot. It owns `fd`."""
 
-    def __init__(self, fd: int, scratch: str) -> None:
+    def __init__(self, fd: int, scratch: str, progress: Progress) -> None:
         self._fd = fd
         try:
             if not _can_seek(fd) or compression_of(os.pread(fd, 6, 0)):
-                self._fd = _copy_plain(fd, scratch)
+                self._fd = _copy_plain(fd, scratch, progress)
             self._members, self._links = _index(self._fd)
         except BaseException:
             self.close()
@@ -145,11 +147,12 @@ def _can_seek(fd: int) -> bool:
     return stat.S_ISREG(os.fstat(fd).st_mode) and os.lseek(fd, 0, os.SEEK_CUR) == 0
 
 
-def _copy_plain(fd: int, scratch: str) -> int:
+def _copy_plain(fd: int, scratch: str, progress: Progress) -> int:
     """Copy what can still be read from `fd`, decompressed, to a file without a name; close `fd`, return the copy."""
+    progress.layer("archive", os.fstat(fd).st_size)
     copy = os.open(scratch, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
     try:
-        for chunk in decompressed(_reads(fd), scratch):
+        for chunk in decompressed(_reads(fd, progress), scratch):
             view = memoryview(chunk)
             while view:
                 view = view[os.write(copy, view) :]
@@ -163,8 +166,9 @@ def _copy_plain(fd: int, scratch: str) -> int:
     return copy
 
 
-def _reads(fd: int) -> Iterator[bytes]:
+def _reads(fd: int, progress: Progress) -> Iterator[bytes]:
     while chunk := os.read(fd, CHUNK):
+        progress.advance(len(chunk))
         yield chunk
 
 
