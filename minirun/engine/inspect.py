@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from minirun.engine import volumes
 from minirun.engine.environment import DEFAULT_PATH
 from minirun.engine.spec import MASKED_PATHS, READONLY_PATHS, working_dir
 
@@ -42,7 +43,7 @@ def container_document(layout: Layout, record: ContainerRecord, status: Status, 
         "ExecIDs": None,
         "HostConfig": _host_config(record.request),
         "GraphDriver": {"Name": "overlay2", "Data": {"UpperDir": f"{folder}/upper", "WorkDir": f"{folder}/work"}},
-        "Mounts": [_mount(mount) for mount in record.request.mounts],
+        "Mounts": [_mount(layout, mount) for mount in record.request.mounts],
         "Config": _config(record, image),
         "NetworkSettings": _network_settings(record, running=status.state in ("running", "paused")),
     }
@@ -179,13 +180,13 @@ def _device(text: str) -> dict[str, str]:
     return {"PathOnHost": host, "PathInContainer": container, "CgroupPermissions": access}
 
 
-def _mount(mount: VolumeMount) -> dict[str, Any]:
+def _mount(layout: Layout, mount: VolumeMount) -> dict[str, Any]:
     propagation = next((option for option in mount.options if option != "bind"), "rprivate")
     document: dict[str, Any] = {"Type": mount.kind}
     if mount.kind == "volume":
         document |= {"Name": mount.source, "Driver": "local"}
     return document | {
-        "Source": mount.source,
+        "Source": volumes.data_folder(layout, mount.source) if mount.kind == "volume" else mount.source,
         "Destination": mount.target,
         "Mode": "ro" if mount.read_only else "",
         "RW": not mount.read_only,
