@@ -85,7 +85,9 @@ def hosts_file(hostname: str, domainname: str, address: str, extra_hosts: Sequen
             target = gateway
         lines.append(f"{target}\t{name}")
     if address:
-        lines.append(f"{address}\t{f'{hostname}.{domainname} {hostname}' if domainname else hostname}")
+        full = f"{hostname}.{domainname}" if domainname else hostname
+        short, dot, _ = full.partition(".")
+        lines.append(f"{address}\t{f'{full} {short}' if dot else full}")
     return "\n".join([*lines, ""])
 
 
