@@ -102,7 +102,7 @@ def _choose_network(previous: Network | None) -> Network:
 
 
 def _write(path: str, text: str) -> None:
-    temporary = f"{path}.{os.getpid()}"
+    temporary = f"{path}.new"  # there is one writer at a time, by lock; what a killed one has left is overwritten
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(text)
     os.rename(temporary, path)
