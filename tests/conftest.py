@@ -45,7 +45,8 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--lab-vm", action="store_true", help="run what needs cgroup v2 in the lab VM")
+    about = "a file with tests that need cgroup v2: run it in the lab VM, beside the others (may be repeated)"
+    parser.addoption("--lab-vm", action="append", default=[], metavar="FILE", help=about)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -81,7 +82,10 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
     config = session.config
     if not config.getoption("lab_vm") or hasattr(config, "workerinput") or host_has_cgroup2():
         return (yield)
-    arguments = [str(a) for a in config.invocation_params.args if a != "--lab-vm"] + ["-n0", "-m", "needs_cgroup2"]
+    arguments = [str(a) for a in config.invocation_params.args if not str(a).startswith("--lab-vm=")]
+    arguments += ["-n0", "-m", "needs_cgroup2"]
+    if config.args_source is not pytest.Config.ArgsSource.ARGS:
+        arguments += config.getoption("lab_vm")  # to collect all the other files takes a while under emulation
     # -P: not the checkout's package, which has no compiled parts, but the installed one.
     inside = f'{REPORTS_VARIABLE}=3 exec {sys.executable} -P -m pytest "$@" 3>&1 1>&2'
     command = [str(CHECKOUT / "scripts/labvm"), "run", "--timeout", "900", "sh", "-c", inside, "pytest", *arguments]
