@@ -7,7 +7,7 @@ import os
 from minirun.kernel.trace import operation
 
 
-@operation(man="proc(5)", shell="echo '{text}' > {path}")
+@operation(man="proc(5)", shell="echo {text} > {path}")
 def write(path: str, text: str) -> None:
     """Write `text` to a file of /proc, /sys or cgroupfs in one write(2), as their handlers demand.
 

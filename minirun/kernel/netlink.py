@@ -172,7 +172,7 @@ def bring_up(route: RouteSocket, name: str) -> None:
     route.request(RTM_NEWLINK, link, 0, name)
 
 
-@operation(man="ip-link(8)", shell="ip link set {name} alias '{alias}'")
+@operation(man="ip-link(8)", shell="ip link set {name} alias {alias}")
 def set_alias(route: RouteSocket, name: str, alias: str) -> None:
     """Note on an interface what it belongs to; `ip link` shows it. Raises OSError."""
     link = load_messages().ifinfmsg.ifinfmsg()

@@ -157,12 +157,11 @@ def operation(
 
 
 def _shell_line(template: str, arguments: dict[str, str]) -> str:
-    """Fill a shell line's places with the arguments, quoted."""
+    """Fill a shell line's places with the arguments, quoted where the shell needs it."""
+    from re import sub
     from shlex import quote
 
-    for name, text in arguments.items():
-        template = template.replace(f"{{{name}}}", quote(text)) if f"{{{name}}}" in template else template
-    return template
+    return sub(r"\{(\w+)\}", lambda place: quote(arguments.get(place[1], place[0])), template)
 
 
 class step:  # noqa: N801 - reads as a statement: with step("..."):
