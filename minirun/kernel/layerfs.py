@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import stat
 
+from minirun.kernel._native import lib
+from minirun.kernel.process import check
 from minirun.kernel.trace import operation
 
 OVERLAY_XATTR = "trusted.overlay."
@@ -56,6 +58,16 @@ def set_attribute_of_name(folder_fd: int, name: bytes, attribute: str, value: by
     child and is not followed.
     """
     os.setxattr(b"/proc/self/fd/%d/%s" % (folder_fd, name), attribute, value, follow_symlinks=False)
+
+
+@operation(man="syncfs(2)", shell="sync -f {path}")
+def sync_file_system(path: str) -> None:
+    """Write all that is still in memory of the file system that holds the folder `path` to its disk. Raises OSError."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        check(lib.minirun_syncfs(folder), path)
+    finally:
+        os.close(folder)
 
 
 def is_whiteout(status: os.stat_result) -> bool:

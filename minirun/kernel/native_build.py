@@ -56,6 +56,7 @@ DECLARATIONS = """
     int minirun_join_session_keyring(const char *name);
     int minirun_personality(unsigned long persona);
     int minirun_ioprio_set(int which, int who, int priority);
+    int minirun_syncfs(int fd);
 """
 
 SOURCE = r"""
@@ -209,6 +210,8 @@ static int minirun_ioprio_set(int which, int who, int priority)
 {
     return result(syscall(SYS_ioprio_set, which, who, priority));
 }
+
+static int minirun_syncfs(int fd) { return result(syncfs(fd)); }
 """
 
 ffi = FFI()

@@ -7,6 +7,8 @@ import json
 import os
 
 from minirun.errors import MinirunError
+from minirun.kernel.layerfs import sync_file_system
+from minirun.kernel.trace import step
 from minirun.model.image import Image, ImageConfig, ImageRef, Layer
 from minirun.storage.images import (
     LINK_LENGTH,
@@ -109,6 +111,14 @@ def add_image(
     ingest.pin_blob(image.id)
     if manifest:
         ingest.pin_blob(image.manifest)
+    if unpacked:
+        with step(
+            "write the layers to the disk",
+            "layers",
+            "They are verified now and never again: a machine that crashes must not leave empty files in a layer.",
+            exit_code=1,
+        ):
+            sync_file_system(ingest.path)
     with StoreLock(layout):
         for diff_id, folder in (unpacked or {}).items():
             _place_layer(layout, diff_id, folder)
