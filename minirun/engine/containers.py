@@ -573,6 +573,8 @@ def attach(layout: Layout, record: ContainerRecord, attachment: Attachment) -> i
     with connection:
         stdin = "stdin" in streams and record.request.open_stdin
         attaching.subscribe(connection, stdin=stdin, stdout="stdout" in streams, stderr="stderr" in streams)
+        if record.request.tty:
+            attaching.ask_redraw(connection)
         ended = attaching.attach(
             connection,
             stdin=stdin,

@@ -13,6 +13,7 @@ import termios
 
 from minirun.kernel.mount import Place, attach_tree, clone_tree
 from minirun.kernel.path import make_file_in_root, open_in_root
+from minirun.kernel.terminal import set_window_size
 from minirun.kernel.trace import operation, step
 
 TYPE_CHECKING = False
@@ -32,8 +33,7 @@ def open_terminal(root: int, process: Process) -> tuple[int, int]:
         master = open_in_root(root, "/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
         slave = _open_peer(master)
         if process.console_rows or process.console_columns:
-            size = struct.pack("HHHH", process.console_rows, process.console_columns, 0, 0)
-            fcntl.ioctl(master, termios.TIOCSWINSZ, size)
+            set_window_size(master, process.console_rows, process.console_columns)
         os.fchown(slave, process.uid, -1)
         return master, slave
 
