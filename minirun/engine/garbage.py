@@ -17,6 +17,7 @@ from minirun.model.container import ExitStatus
 from minirun.model.layout import Layout
 from minirun.network import endpoints
 from minirun.runtime import lifecycle
+from minirun.storage import ingest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def collect(layout: Layout) -> None:
             _record_lost_exit(layout, container_id)
         unmake(layout, container_id, claim)
     endpoints.collect_garbage(layout, lambda: claims.claimed_ids(layout))
+    ingest.collect_garbage(layout)
 
 
 def _record_lost_exit(layout: Layout, container_id: str) -> None:
