@@ -90,7 +90,7 @@ class Minirun(Group):
                 formatter.write_dl(rows)
 
 
-@click.command(cls=Minirun, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Minirun)
 @click.option("--root", envvar="MINIRUN_ROOT", default=DEFAULT_ROOT, show_default=True, help="Images and containers.")
 @click.option("--state", envvar="MINIRUN_STATE", default=DEFAULT_STATE, show_default=True, help="What runs now.")
 @click.version_option(__version__, "-v", "--version", message="minirun version %(version)s")
