@@ -153,7 +153,7 @@ def row(
     """Return the fields that `ps --format` may use."""
     labels = record.request.labels
     mounts = [mount.source or mount.target for mount in record.request.mounts if mount.kind != "tmpfs"]
-    command = " ".join(record.command)
+    command = " ".join(f"'{word}'" if " " in word else word for word in record.command)
     return {
         "ID": record.id[:12] if truncate else record.id,
         "Image": record.image,
