@@ -171,5 +171,5 @@ def _unknown_command(ctx: click.Context, name: str, known: list[str]) -> Minirun
 
     close = get_close_matches(name, known, n=1, cutoff=0.6)
     path = ctx.command_path
-    hint = f"did you mean '{path} {close[0]}'?" if close else f"see '{path} --help' for what there is"
+    hint = f"Did you mean '{path} {close[0]}'?" if close else f"See '{path} --help' for what there is."
     return MinirunError(f"unknown command: {path} {name}", hint, exit_code=1)
