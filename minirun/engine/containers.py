@@ -214,6 +214,8 @@ def start(layout: Layout, record: ContainerRecord, attachment: Attachment | None
     garbage.collect(layout)
     if record.request.network == "bridge":
         endpoints.warm_up(layout)
+    if status(layout, record).state == "exited":
+        _wait_until_free(layout, record.id)  # its monitor may still be cleaning up
     claim = claims.take(layout, record.id, wait=False)
     if claim is None:
         if attachment:
