@@ -37,7 +37,7 @@ class Command(click.Command):
     def __init__(self, *args: Any, failure_code: int = 1, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs | {"add_help_option": False})
         self.failure_code = failure_code
-        self.params.extend(_common_options())
+        self.params.extend(_common_options(self.params))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         kept, switches = split_switches(self, ctx, args)
@@ -59,7 +59,7 @@ class Group(click.Group):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs | {"add_help_option": False})
-        self.params.extend(_common_options())
+        self.params.extend(_common_options(self.params))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         kept, switches = split_switches(self, ctx, args or ["--help"])
@@ -139,10 +139,11 @@ def _switch_value(ctx: click.Context, option: click.Option, name: str, value: st
     raise click.BadParameter("it is a switch: true or false", ctx=ctx, param_hint=f"{name}={value}")
 
 
-def _common_options() -> list[click.Parameter]:
+def _common_options(own: list[click.Parameter]) -> list[click.Parameter]:
+    short = [] if any("-h" in option.opts for option in own) else ["-h"]
     # Click's own --help looks for translations of its text at each start, which takes longer than all the parsing.
     helping = click.Option(
-        ["--help"], is_flag=True, is_eager=True, expose_value=False, callback=_show_help, help="Show this help."
+        [*short, "--help"], is_flag=True, is_eager=True, expose_value=False, callback=_show_help, help="Show this help."
     )
     return [
         helping,
