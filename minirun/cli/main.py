@@ -85,12 +85,12 @@ class Minirun(Group):
             for name in names:
                 command = self.get_command(ctx, name)
                 if command is not None and not command.hidden:
-                    rows.append((name, command.get_short_help_str(limit=90)))
+                    rows.append((name, command.get_short_help_str(limit=100).rstrip(".")))
             with formatter.section(section):
                 formatter.write_dl(rows)
 
 
-@click.command(cls=Minirun)
+@click.command(cls=Minirun, context_settings={"max_content_width": 120})
 @click.option("--root", envvar="MINIRUN_ROOT", default=DEFAULT_ROOT, show_default=True, help="Images and containers.")
 @click.option("--state", envvar="MINIRUN_STATE", default=DEFAULT_STATE, show_default=True, help="What runs now.")
 @click.version_option(__version__, "-v", "--version", message="minirun version %(version)s")

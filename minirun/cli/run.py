@@ -54,10 +54,10 @@ _TEXTS = (
     ("--ipc", "IPC namespace: private, shareable, none or host."),
     ("--uts", "UTS namespace: host."),
     ("--cgroupns", "Cgroup namespace: private or host."),
-    ("--userns", "User namespace: host."),
+    ("--userns", None),
     ("--log-driver", "json-file or none."),
-    ("--runtime", "minirun."),
-    ("--ip", "Address in a user-defined network."),
+    ("--runtime", None),
+    ("--ip", None),
     ("--ip6", None),
     ("--kernel-memory", None),
     ("--memory-swappiness", None),
@@ -97,7 +97,7 @@ _LISTS = (
     ("--annotation", "NAME=VALUE, handed to the OCI runtime."),
     ("-a/--attach", "Attach to stdin, stdout or stderr."),
     ("--log-opt", "Option of the log driver: max-size=10m, max-file=3."),
-    ("--network-alias/--net-alias", "Name in a user-defined network."),
+    ("--network-alias/--net-alias", None),
 )
 
 
@@ -108,7 +108,7 @@ def container_options(function: Callable[..., Any]) -> Callable[..., Any]:
     options = [click.option(*flags.split("/"), is_flag=True, help=text, hidden=not text) for flags, text in _SWITCHES]
     options += [click.option(*flags.split("/"), help=text, hidden=not text) for flags, text in _TEXTS]
     options += [click.option(*flags.split("/"), type=int, help=text) for flags, text in _NUMBERS]
-    options += [click.option(*flags.split("/"), multiple=True, help=text) for flags, text in _LISTS]
+    options += [click.option(*flags.split("/"), multiple=True, help=text, hidden=not text) for flags, text in _LISTS]
     options += [click.option("--oom-score-adj", type=int, default=0, help="Adjust the OOM killer's preference.")]
     options += [click.option(flag, hidden=True) for flag in NOT_BUILT.values()]
     for option in reversed(options):
