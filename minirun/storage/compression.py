@@ -34,6 +34,8 @@ RATIO_FROM = 1 << 30
 # What must stay free on the disk of the store while an archive is unpacked.
 FREE_SPACE_MIN = 64 << 20
 
+# How many of the first bytes tell the format.
+HEAD_SIZE = 6
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\0": "xz", b"BZh": "bzip2"}
 
 
@@ -45,6 +47,15 @@ def compression_of(head: bytes) -> str:
     return "zstd" if len(head) >= 4 and head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50 else ""
 
 
+def with_whole_head(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Give the same bytes, the first chunk long enough for `compression_of`: a pipe may give single bytes."""
+    first = next(chunks, b"")
+    while len(first) < HEAD_SIZE and (more := next(chunks, b"")):
+        first += more
+    yield first
+    yield from chunks
+
+
 def decompressed(chunks: Iterator[bytes], folder: str) -> Iterator[bytes]:
     """Give the plain bytes of a stream that is compressed or not, in pieces of about 1 MiB.
 
@@ -52,9 +63,8 @@ def decompressed(chunks: Iterator[bytes], folder: str) -> Iterator[bytes]:
     200 times what went in. Raises MinirunError for a bomb, MalformedError for corrupt data and CutOffError where it
     is incomplete.
     """
+    chunks = with_whole_head(chunks)
     first = next(chunks, b"")
-    while len(first) < 6 and (more := next(chunks, b"")):
-        first += more
     name = compression_of(first)
     if not name:
         yield first

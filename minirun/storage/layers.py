@@ -17,7 +17,7 @@ import threading
 from minirun.errors import MinirunError
 from minirun.kernel.trace import step
 from minirun.model.image import Layer
-from minirun.storage.compression import compression_of, decompressed
+from minirun.storage.compression import compression_of, decompressed, with_whole_head
 from minirun.storage.recipe import RecipeWriter
 from minirun.storage.tar import MalformedError
 from minirun.storage.unpack import unpack
@@ -154,7 +154,7 @@ class _Blob:
         self._to_unpack.put(None)
 
     def _raw(self) -> Iterator[bytes]:
-        for chunk in self._chunks:
+        for chunk in with_whole_head(self._chunks):
             if not self.size:
                 compression = compression_of(chunk)
                 self.media_type = "application/vnd.oci.image.layer.v1.tar" + (f"+{compression}" if compression else "")

@@ -12,7 +12,7 @@ import stat
 
 from minirun.errors import MinirunError
 from minirun.kernel.path import open_in_root
-from minirun.storage.compression import compression_of, decompressed
+from minirun.storage.compression import HEAD_SIZE, compression_of, decompressed
 from minirun.storage.tar import FILE, HARD_LINK, SYMLINK, CutOffError, MalformedError, Reader, Stream, shown
 from minirun.storage.unpack import inside
 
@@ -107,7 +107,7 @@ class ArchiveSource:
     def __init__(self, fd: int, scratch: str, progress: Progress) -> None:
         self._fd = fd
         try:
-            if not _can_seek(fd) or compression_of(os.pread(fd, 6, 0)):
+            if not _can_seek(fd) or compression_of(os.pread(fd, HEAD_SIZE, 0)):
                 self._fd = _copy_plain(fd, scratch, progress)
             self._members, self._links = _index(self._fd)
         except BaseException:

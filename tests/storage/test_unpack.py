@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from image_archives import digest, entry, tar
+from image_archives import COMPRESSORS, digest, entry, tar
 
 from minirun.errors import MinirunError
 from minirun.storage.ingest import remove_tree
@@ -200,6 +200,15 @@ def test_a_later_entry_takes_the_place_of_an_earlier_one(cage: Path) -> None:
     assert (diff / "link").read_bytes() == b"no link"
     assert (diff / "keep/x").read_bytes() == b"x"
     assert stat.S_IMODE((diff / "keep").stat().st_mode) == 0o711
+
+
+@pytest.mark.parametrize("compression", COMPRESSORS)
+def test_digest_and_diff_id_are_told_apart_even_byte_by_byte(cage: Path, compression: str) -> None:
+    plain = tar(entry("a", b"x"))
+    blob = COMPRESSORS[compression](plain)
+    layer = unpack_layer(iter([blob[at : at + 1] for at in range(len(blob))]), str(cage / "layer"))
+    assert (layer.diff_id, layer.digest, layer.size) == (digest(plain), digest(blob), len(blob))
+    assert layer.media_type.endswith(compression or "tar")
 
 
 # -- whiteouts ---------------------------------------------------------------------------------------------------------
