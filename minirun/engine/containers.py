@@ -18,6 +18,7 @@ from minirun.errors import MinirunError
 from minirun.kernel.trace import step
 from minirun.model.container import ContainerRecord, VolumeMount
 from minirun.model.record import Record
+from minirun.model.signals import number_of
 from minirun.network import dns, endpoints, ports
 from minirun.runtime import lifecycle
 from minirun.runtime import state as runtime_state
@@ -449,7 +450,7 @@ def stop(layout: Layout, record: ContainerRecord, timeout: int | None = None) ->
     """Ask the container to end with its stop signal, and kill it after `timeout` seconds (-1: never)."""
     if timeout is None:
         timeout = _STOP_TIMEOUT if record.request.stop_timeout is None else record.request.stop_timeout
-    number = signal_number(record.request.stop_signal or _image_stop_signal(layout, record) or "TERM")
+    number = number_of(record.request.stop_signal or _image_stop_signal(layout, record) or "TERM")
     connection = attaching.connect(layout, record.id)
     if connection is None:
         return
@@ -481,24 +482,9 @@ def _image_stop_signal(layout: Layout, record: ContainerRecord) -> str:
         return ""
 
 
-def signal_number(text: str) -> int:
-    """Return the number of "9", "KILL" or "SIGKILL". Raises MinirunError (exit code 1)."""
-    if text.isdigit() and 0 < int(text) <= signal.SIGRTMAX:
-        return int(text)
-    name = text.upper().removeprefix("SIG")
-    if name.startswith("RTMIN+") and name[6:].isdigit():
-        return int(signal.SIGRTMIN) + int(name[6:])
-    if name.startswith("RTMAX-") and name[6:].isdigit():
-        return int(signal.SIGRTMAX) - int(name[6:])
-    number = getattr(signal, f"SIG{name}", None)
-    if not isinstance(number, signal.Signals):
-        raise MinirunError(f"Invalid signal: {text}", "Use a name such as TERM or a number; 'kill -l' lists them.", 1)
-    return int(number)
-
-
 def kill(layout: Layout, record: ContainerRecord, signal_name: str = "KILL") -> None:
     """Send a signal to the container's first process. Raises MinirunError if it does not run."""
-    number = signal_number(signal_name)
+    number = number_of(signal_name)
     now = status(layout, record)
     if now.state not in ("running", "paused"):
         raise MinirunError(f"Cannot kill container: {record.name}: Container {record.id} is not running", "", 1)

@@ -11,10 +11,11 @@ import re
 
 from minirun.engine import environment
 from minirun.engine.mount_flags import check_targets, parse_mount, parse_tmpfs, parse_volume
-from minirun.engine.sizes import parse_signal, parse_size
+from minirun.engine.sizes import parse_size
 from minirun.errors import MinirunError
 from minirun.model.container import RunRequest, Ulimit
 from minirun.model.resources import Resources
+from minirun.model.signals import number_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def _annotations(texts: tuple[str, ...]) -> dict[str, str]:
 
 def _stop_signal(text: str | None) -> str:
     if text:
-        parse_signal(text)
+        number_of(text)
     return text or ""
 
 
