@@ -35,9 +35,9 @@ class Command(click.Command):
     failure_code = 1
 
     def __init__(self, *args: Any, failure_code: int = 1, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **kwargs | {"add_help_option": False})
         self.failure_code = failure_code
-        self.params.extend(_watching_options())
+        self.params.extend(_common_options(self.params))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         kept, switches = split_switches(self, ctx, args)
@@ -58,8 +58,8 @@ class Group(click.Group):
     group_class = type
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.params.extend(_watching_options())
+        super().__init__(*args, **kwargs | {"add_help_option": False})
+        self.params.extend(_common_options(self.params))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         kept, switches = split_switches(self, ctx, args or ["--help"])
@@ -139,11 +139,23 @@ def _switch_value(ctx: click.Context, option: click.Option, name: str, value: st
     raise click.BadParameter("it is a switch: true or false", ctx=ctx, param_hint=f"{name}={value}")
 
 
-def _watching_options() -> list[click.Parameter]:
+def _common_options(own: list[click.Parameter]) -> list[click.Parameter]:
+    short = [] if any("-h" in option.opts for option in own) else ["-h"]
+    # Click's own --help looks for translations of its text at each start, which takes longer than all the parsing.
+    helping = click.Option(
+        [*short, "--help"], is_flag=True, is_eager=True, expose_value=False, callback=_show_help, help="Show this help."
+    )
     return [
+        helping,
         click.Option(["--explain"], is_flag=True, help="Tell each kernel operation; --explain=json for programs."),
         click.Option(["--debug"], is_flag=True, help="Show a traceback when something fails."),
     ]
+
+
+def _show_help(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        click.echo(ctx.get_help())
+        ctx.exit()
 
 
 def _start_watching(ctx: click.Context) -> None:
@@ -160,5 +172,5 @@ def _unknown_command(ctx: click.Context, name: str, known: list[str]) -> Minirun
 
     close = get_close_matches(name, known, n=1, cutoff=0.6)
     path = ctx.command_path
-    hint = f"did you mean '{path} {close[0]}'?" if close else f"see '{path} --help' for what there is"
+    hint = f"Did you mean '{path} {close[0]}'?" if close else f"See '{path} --help' for what there is."
     return MinirunError(f"unknown command: {path} {name}", hint, exit_code=1)

@@ -82,7 +82,7 @@ def attach(name: str, no_stdin: bool, sig_proxy: bool, detach_keys: str) -> int:
 
 def _check_terminal(record: ContainerRecord, *, reads: bool) -> None:
     if reads and record.request.tty and record.request.open_stdin and not os.isatty(0):
-        raise MinirunError("the input device is not a TTY", "run it from a terminal")
+        raise MinirunError("the input device is not a TTY", "Run it from a terminal.")
 
 
 @click.command(cls=Command)
@@ -215,7 +215,7 @@ def exec_(name: str, command: tuple[str, ...], **options: Any) -> int:
     if request.detach:
         return containers.execute(layout, record, request, None)
     if request.tty and request.open_stdin and not os.isatty(0):
-        raise MinirunError("the input device is not a TTY", "leave out --tty, or run it from a terminal")
+        raise MinirunError("the input device is not a TTY", "Leave out --tty, or run it from a terminal.")
     streams = frozenset({"stdout", "stderr", *(["stdin"] if request.open_stdin else [])})
     attachment = containers.Attachment(streams, detach_keys=options["detach_keys"])
     return containers.execute(layout, record, request, attachment)
@@ -332,7 +332,7 @@ def top(name: str, options: tuple[str, ...]) -> None:
     layout = host_layout()
     record = containers.find(layout, name)
     if containers.status(layout, record).state not in ("running", "paused"):
-        raise MinirunError(f"Container {record.id} is not running", "'minirun start' starts it")
+        raise MinirunError(f"Container {record.id} is not running", "'minirun start' starts it.")
     click.echo(processes.table_of(usage.processes(record), processes.columns_of(options)))
 
 

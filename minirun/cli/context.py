@@ -56,7 +56,7 @@ def host_layout() -> Layout:
     """Return where this installation keeps its things, for commands that need root; MinirunError for anybody else."""
     if os.geteuid() != 0:
         ctx = click.get_current_context()
-        raise MinirunError(f"'{ctx.command_path}' needs root", f"try 'sudo {ctx.command_path} ...'")
+        raise MinirunError(f"'{ctx.command_path}' needs root", f"Try 'sudo {ctx.command_path} ...'.")
     return layout()
 
 

@@ -143,7 +143,7 @@ _CONSTANTS: dict[str, object] = {"true": True, "false": False, "nil": None}
 
 
 def _wrong(problem: str) -> MinirunError:
-    return MinirunError(f"template parsing error: {problem}", "see Go's text/template, for example '{{.ID}}'", 1)
+    return MinirunError(f"template parsing error: {problem}", "See Go's text/template, for example '{{.ID}}'.", 1)
 
 
 class _Parser:

@@ -15,6 +15,7 @@ from minirun.engine import images as engine
 from minirun.engine.images import NONE, HistoryEntry, Listed, Removal
 from minirun.errors import MinirunError
 from minirun.storage.images import find
+from minirun.storage.ingest import collect_garbage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
+    from minirun.model.layout import Layout
     from minirun.storage.progress import Progress
 
 _SHORT_ID = 12
@@ -108,7 +110,7 @@ def images(
     _all: bool, digests: bool, filters: tuple[str, ...], template: str, no_trunc: bool, quiet: bool, repository: str
 ) -> None:
     """List the images in the store, the newest first."""
-    lines = engine.list_images(host_layout(), repository, filters)
+    lines = engine.list_images(_layout(), repository, filters)
     if quiet and not template:
         for line in lines:
             click.echo(_id(line.image.id, no_trunc))
@@ -130,7 +132,7 @@ def images(
 @click.argument("reference", metavar="IMAGE")
 def history(reference: str, template: str, human: bool, no_trunc: bool, quiet: bool) -> None:
     """Show the instructions that made an image, the last one first, and what each added."""
-    layout = host_layout()
+    layout = _layout()
     image = find(layout, reference)
     entries = engine.history(layout, image)
     rows = [
@@ -149,7 +151,7 @@ def history(reference: str, template: str, human: bool, no_trunc: bool, quiet: b
 @click.argument("references", metavar="IMAGE...", nargs=-1, required=True)
 def inspect(references: tuple[str, ...], template: str) -> None:
     """Print what `docker image inspect` does."""
-    layout = host_layout()
+    layout = _layout()
     documents: list[dict[str, Any]] = []
 
     def add(reference: str) -> None:
@@ -172,7 +174,7 @@ def inspect(references: tuple[str, ...], template: str) -> None:
 @click.argument("target", metavar="TARGET[:TAG]")
 def tag(source: str, target: str) -> None:
     """Let the name TARGET mean the image that SOURCE means."""
-    engine.tag(host_layout(), source, target)
+    engine.tag(_layout(), source, target)
 
 
 @click.command(cls=Command, short_help="Remove images")
@@ -181,7 +183,7 @@ def tag(source: str, target: str) -> None:
 @click.argument("references", metavar="IMAGE...", nargs=-1, required=True)
 def rmi(references: tuple[str, ...], force: bool, no_prune: bool) -> None:  # noqa: ARG001
     """Remove names, and images with their last one. Layers that other images share stay."""
-    layout = host_layout()
+    layout = _layout()
     for_each(references, lambda reference: _print_removal(engine.remove(layout, reference, force=force)))
 
 
@@ -191,7 +193,7 @@ def rmi(references: tuple[str, ...], force: bool, no_prune: bool) -> None:  # no
 @click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE", help="label=..., label!=..., until=...")
 def prune(everything: bool, force: bool, filters: tuple[str, ...]) -> None:
     """Remove images without a name, or with -a all that no container uses."""
-    layout = host_layout()
+    layout = _layout()
     if not force:
         what = "images without at least one container associated to them" if everything else "dangling images"
         click.echo(f"WARNING! This will remove all {what}.")
@@ -222,6 +224,13 @@ for _name, _command in {
     "tag": tag,
 }.items():
     image.add_command(_command, _name)
+
+
+def _layout() -> Layout:
+    """Return where the images are, cleared of what a killed command has left there."""
+    layout = host_layout()
+    collect_garbage(layout)
+    return layout
 
 
 # -- output ------------------------------------------------------------------------------------------------------------

@@ -64,11 +64,11 @@ class Filters:
         for text in texts:
             name, equals, value = text.partition("=")
             if not equals:
-                raise MinirunError(f"invalid filter '{text}'", "write NAME=VALUE")
+                raise MinirunError(f"invalid filter '{text}'", "Write NAME=VALUE.")
             if name.lower() not in _TESTS:
-                raise MinirunError(f"invalid filter '{name}'", f"use {', '.join(_TESTS)}")
+                raise MinirunError(f"invalid filter '{name}'", f"Use {', '.join(_TESTS)}.")
             if name.lower() == "status" and value not in _STATES:
-                raise MinirunError(f"invalid filter 'status={value}'", f"use {', '.join(_STATES)}")
+                raise MinirunError(f"invalid filter 'status={value}'", f"Use {', '.join(_STATES)}.")
             wanted.setdefault(name.lower(), []).append(value)
         return cls(layout, wanted)
 
@@ -153,7 +153,7 @@ def row(
     """Return the fields that `ps --format` may use."""
     labels = record.request.labels
     mounts = [mount.source or mount.target for mount in record.request.mounts if mount.kind != "tmpfs"]
-    command = " ".join(record.command)
+    command = " ".join(f"'{word}'" if " " in word else word for word in record.command)
     return {
         "ID": record.id[:12] if truncate else record.id,
         "Image": record.image,

@@ -90,7 +90,7 @@ class Minirun(Group):
                 formatter.write_dl(rows)
 
 
-@click.command(cls=Minirun, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Minirun)
 @click.option("--root", envvar="MINIRUN_ROOT", default=DEFAULT_ROOT, show_default=True, help="Images and containers.")
 @click.option("--state", envvar="MINIRUN_STATE", default=DEFAULT_STATE, show_default=True, help="What runs now.")
 @click.version_option(__version__, "-v", "--version", message="minirun version %(version)s")
@@ -140,7 +140,7 @@ def _run(args: list[str], chosen: Settings) -> int:
         if chosen.debug:
             _print_traceback()
         report(
-            MinirunError(f"internal error: {type(error).__name__}: {error}", "run again with --debug for the details")
+            MinirunError(f"internal error: {type(error).__name__}: {error}", "Run again with --debug for the details.")
         )
         return chosen.failure_code
 
@@ -148,10 +148,10 @@ def _run(args: list[str], chosen: Settings) -> int:
 def _usage_error(error: click.UsageError) -> MinirunError:
     """Say in one sentence what is wrong with the command line: 125 for a flag, 1 for the number of arguments."""
     path = error.ctx.command_path if error.ctx else "minirun"
-    hint = f"see '{path} --help'"
+    hint = f"See '{path} --help'."
     if isinstance(error, click.NoSuchOption):
         close = list(error.possibilities or ())
-        return FlagError(f"unknown flag: {error.option_name}", f"did you mean {close[0]}? {hint}" if close else hint)
+        return FlagError(f"unknown flag: {error.option_name}", f"Did you mean {close[0]}? {hint}" if close else hint)
     if isinstance(error, click.MissingParameter):
         if isinstance(error.param, click.Argument):
             needed = (

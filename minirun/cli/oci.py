@@ -221,11 +221,11 @@ def state(call: Call) -> None:
 
 def kill(call: Call) -> None:
     """Send a signal (default TERM) to a container's first process, or with --all to every process."""
-    from minirun.model.signals import number_of
+    from minirun.model.signals import parse_signal
     from minirun.runtime import lifecycle
 
     word = call.parsed.arguments[1] if len(call.parsed.arguments) > 1 else "TERM"
-    number = number_of(word)
+    number = parse_signal(word)
     if call.parsed.switch("all"):
         lifecycle.kill_all(call.root, call.container_id(), number)
     else:

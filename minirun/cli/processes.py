@@ -82,7 +82,7 @@ def columns_of(options: Sequence[str]) -> tuple[str, ...]:
     names = tuple(_ALSO.get(name, name) for name in listed.lower().replace(" ", ",").split(",") if name)
     if not options[0].startswith(("-o", "-eo", "-e")) or not names or not set(names) <= _COLUMNS.keys():
         raise MinirunError(
-            f"top does not know '{' '.join(options)}'", f"use -ef, aux, or -o with any of {','.join(_COLUMNS)}"
+            f"top does not know '{' '.join(options)}'", f"Use -ef, aux, or -o with any of {','.join(_COLUMNS)}."
         )
     return names
 

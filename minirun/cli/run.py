@@ -128,7 +128,7 @@ def run(image: str, command: tuple[str, ...], **options: Any) -> int:
     streams = _streams(options)
     request = _request(image, command, options)
     if request.tty and "stdin" in streams and not os.isatty(0):
-        raise MinirunError("the input device is not a TTY", "leave out --tty, or run it from a terminal", exit_code=1)
+        raise MinirunError("the input device is not a TTY", "Leave out --tty, or run it from a terminal.", exit_code=1)
     layout = host_layout()
     from minirun.engine import containers
 
@@ -180,7 +180,7 @@ def _streams(options: dict[str, Any]) -> frozenset[str]:
     """Return which of stdin, stdout, stderr are the user's: without --attach both outputs, and stdin with -i."""
     asked = frozenset(stream.lower() for stream in options["attach"])
     if asked - {"stdin", "stdout", "stderr"}:
-        raise FlagError(f"invalid value for --attach: {min(asked)}", "use stdin, stdout or stderr")
+        raise FlagError(f"invalid value for --attach: {min(asked)}", "Use stdin, stdout or stderr.")
     if options["detach"]:
         if asked:
             raise MinirunError("conflicting options: cannot specify both --attach and --detach", exit_code=1)
@@ -192,9 +192,9 @@ def _streams(options: dict[str, Any]) -> frozenset[str]:
 
 def _check_pull(policy: str | None) -> None:
     if policy not in (None, "", "always", "missing", "never"):
-        raise MinirunError(f"invalid pull option: '{policy}'", "use always, missing or never")
+        raise MinirunError(f"invalid pull option: '{policy}'", "Use always, missing or never.")
     if policy == "always":
-        raise MinirunError("--pull always is not supported yet", "load the image with 'minirun load'")
+        raise MinirunError("--pull always is not supported yet", "Load the image with 'minirun load'.")
 
 
 def _check_cidfile(path: str | None) -> None:

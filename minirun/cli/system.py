@@ -197,7 +197,7 @@ complete -o default -F _minirun minirun""",
 #compdef minirun
 _minirun() {
     local -a found
-    found=("${(@f)$(minirun __complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+    found=(${(f)"$(minirun __complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)"})
     compadd -a found || _files
 }
 compdef _minirun minirun""",

@@ -114,9 +114,12 @@ def wait_exit(sock: socket.socket, timeout: float | None = None) -> ExitStatus |
     None means that the connection ended without a word: the container had ended before, or its monitor was killed.
     """
     sock.settimeout(timeout)
-    while message := _receive(sock):
-        if message[:1] == b"x":
-            return _exit_status(message)
+    try:
+        while message := _receive(sock):
+            if message[:1] == b"x":
+                return _exit_status(message)
+    except BlockingIOError as error:  # a timeout of 0 makes the socket a non-blocking one
+        raise TimeoutError from error
     return None
 
 

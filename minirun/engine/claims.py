@@ -8,10 +8,9 @@ ends. So a folder whose lock is free is what a killed minirun has left behind.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-
-from minirun.storage.ingest import remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,8 +44,16 @@ class Claim:
     def discard(self) -> None:
         """Remove the bundle and let go: nothing of the container is in the kernel any more."""
         bundle = self._layout.bundle(self._id)
-        if os.path.isdir(bundle):
-            remove_tree(bundle)
+        try:
+            # The lock goes last: without it, somebody would take the folder for one that was left behind.
+            for name in sorted(os.listdir(bundle), key="monitor.lock".__eq__):
+                (os.rmdir if name == "rootfs" else os.unlink)(f"{bundle}/{name}")
+            os.rmdir(bundle)
+        except FileNotFoundError:
+            pass  # somebody else has just removed it
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:  # somebody has just claimed it anew
+                raise
         self.release()
 
 

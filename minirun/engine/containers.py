@@ -18,7 +18,7 @@ from minirun.errors import MinirunError
 from minirun.kernel.trace import step
 from minirun.model.container import ContainerRecord, VolumeMount
 from minirun.model.record import Record
-from minirun.model.signals import number_of
+from minirun.model.signals import parse_signal
 from minirun.network import dns, endpoints, ports
 from minirun.runtime import lifecycle
 from minirun.runtime import state as runtime_state
@@ -214,6 +214,8 @@ def start(layout: Layout, record: ContainerRecord, attachment: Attachment | None
     garbage.collect(layout)
     if record.request.network == "bridge":
         endpoints.warm_up(layout)
+    if status(layout, record).state == "exited":
+        _wait_until_free(layout, record.id)  # its monitor may still be cleaning up
     claim = claims.take(layout, record.id, wait=False)
     if claim is None:
         if attachment:
@@ -450,7 +452,7 @@ def stop(layout: Layout, record: ContainerRecord, timeout: int | None = None) ->
     """Ask the container to end with its stop signal, and kill it after `timeout` seconds (-1: never)."""
     if timeout is None:
         timeout = _STOP_TIMEOUT if record.request.stop_timeout is None else record.request.stop_timeout
-    number = number_of(record.request.stop_signal or _image_stop_signal(layout, record) or "TERM")
+    number = parse_signal(record.request.stop_signal or _image_stop_signal(layout, record) or "TERM")
     connection = attaching.connect(layout, record.id)
     if connection is None:
         return
@@ -484,7 +486,7 @@ def _image_stop_signal(layout: Layout, record: ContainerRecord) -> str:
 
 def kill(layout: Layout, record: ContainerRecord, signal_name: str = "KILL") -> None:
     """Send a signal to the container's first process. Raises MinirunError if it does not run."""
-    number = number_of(signal_name)
+    number = parse_signal(signal_name)
     now = status(layout, record)
     if now.state not in ("running", "paused"):
         raise MinirunError(f"Cannot kill container: {record.name}: Container {record.id} is not running", "", 1)

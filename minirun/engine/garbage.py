@@ -12,11 +12,13 @@ import time
 
 from minirun.engine import claims, records, volumes
 from minirun.errors import MinirunError
+from minirun.kernel.mount import unmount_lazily
 from minirun.kernel.trace import step
 from minirun.model.container import ExitStatus
 from minirun.model.layout import Layout
 from minirun.network import endpoints
 from minirun.runtime import lifecycle
+from minirun.storage import ingest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,9 +57,10 @@ def remove_container(layout: Layout, container_id: str, anonymous_volumes: bool)
         names = records.load(layout, container_id).anonymous_volumes if anonymous_volumes else ()
     except MinirunError:
         names = ()
-    records.remove(layout, container_id)
+    # Only the record tells of the volumes: it goes after them.
     for name in names:
         volumes.remove(layout, name)
+    records.remove(layout, container_id)
 
 
 def collect(layout: Layout) -> None:
@@ -72,6 +75,7 @@ def collect(layout: Layout) -> None:
             _record_lost_exit(layout, container_id)
         unmake(layout, container_id, claim)
     endpoints.collect_garbage(layout, lambda: claims.claimed_ids(layout))
+    ingest.collect_garbage(layout)
 
 
 def _record_lost_exit(layout: Layout, container_id: str) -> None:
@@ -87,10 +91,19 @@ def cleanup_command(layout: Layout, container_id: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", program, layout.root, layout.state, container_id]
 
 
+def _unmount(rootfs: str) -> None:
+    """Unmount the container's root file system: here, in the monitor's mount namespace, its folder still shows it."""
+    if os.path.ismount(rootfs):
+        with step("unmount the root file system", "overlayfs"):
+            unmount_lazily(rootfs)
+
+
 def main() -> None:
     """The monitor's clean-up: unmake one container."""
     root, state, container_id = sys.argv[1:]
+    layout = Layout(root, state)
     try:
-        unmake(Layout(root, state), container_id)
+        _unmount(f"{layout.bundle(container_id)}/rootfs")
+        unmake(layout, container_id)
     except MinirunError as error:
         sys.exit(f"minirun: {error}")

@@ -30,7 +30,7 @@ def parse_volume(text: str, directory: str) -> VolumeMount:
     """
     parts = text.split(":")
     if len(parts) > 3 or "" in parts:
-        raise MinirunError(f"invalid volume specification: '{text}'", "write SOURCE:TARGET or SOURCE:TARGET:ro")
+        raise MinirunError(f"invalid volume specification: '{text}'", "Write SOURCE:TARGET or SOURCE:TARGET:ro.")
     if len(parts) == 1:
         return VolumeMount("volume", _target(parts[0], text))
     source, target = parts[0], _target(parts[1], text)
@@ -92,7 +92,7 @@ def parse_tmpfs(text: str) -> VolumeMount:
     for word in words:
         key, equals, value = word.partition("=")
         if (key not in _TMPFS_KEYS or not value) if equals else key not in _TMPFS_WORDS:
-            raise MinirunError(f"invalid tmpfs option '{word}'", "see tmpfs(5), for example size=64m,mode=1777,exec")
+            raise MinirunError(f"invalid tmpfs option '{word}'", "See tmpfs(5), for example size=64m,mode=1777,exec.")
     return VolumeMount("tmpfs", _target(target, text), options=words)
 
 
@@ -149,7 +149,7 @@ def _bind_options(values: dict[str, str]) -> tuple[str, ...]:
     _not_to_the_host(propagation)
     recursive = values.get("bind-recursive", "enabled")
     if recursive not in ("enabled", "disabled"):
-        raise MinirunError(f"invalid --mount: bind-recursive={recursive} is not built yet", "use enabled or disabled")
+        raise MinirunError(f"invalid --mount: bind-recursive={recursive} is not built yet", "Use enabled or disabled.")
     alone = recursive == "disabled" or _switch(values, "bind-nonrecursive")
     return (*((propagation,) if propagation else ()), *(("bind",) if alone else ()))
 
@@ -169,7 +169,7 @@ def _not_to_the_host(propagation: str) -> None:
     if propagation in ("shared", "rshared"):
         raise MinirunError(
             f"mount propagation '{propagation}' is not supported: a container's mounts never reach the host",
-            "use rslave to let the host's new mounts into the container",
+            "Use rslave to let the host's new mounts into the container.",
         )
 
 
@@ -186,7 +186,7 @@ def _volume_name(name: str, text: str) -> str:
     if not _VOLUME_NAME.fullmatch(name):
         raise MinirunError(
             f"invalid mount '{text}': '{name}' is no volume name ([a-zA-Z0-9][a-zA-Z0-9_.-]+)",
-            "to mount a folder of the host, write its absolute path, or ./ before it",
+            "To mount a folder of the host, write its absolute path, or ./ before it.",
         )
     return name
 
@@ -198,4 +198,4 @@ def _check_modes(modes: list[str], text: str, *, is_path: bool) -> None:
             raise MinirunError(f"invalid mode: {','.join(modes)} in '{text}'")
     for mode in modes:
         if not any(mode in kind for kind in kinds):
-            raise MinirunError(f"invalid mode: {mode} in '{text}'", "use ro or rw")
+            raise MinirunError(f"invalid mode: {mode} in '{text}'", "Use ro or rw.")

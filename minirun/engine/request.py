@@ -15,7 +15,7 @@ from minirun.engine.sizes import parse_size
 from minirun.errors import MinirunError
 from minirun.model.container import RunRequest, Ulimit
 from minirun.model.resources import Resources
-from minirun.model.signals import number_of
+from minirun.model.signals import parse_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def _hostname(name: str | None, network: str, uts: str | None) -> str:
     if uts == "host":
         raise MinirunError("conflicting options: hostname and the UTS mode")
     if len(name) > _LONGEST_HOSTNAME or not _HOSTNAME.fullmatch(name):
-        raise MinirunError(f"invalid hostname format: {name}", "use letters, digits, dots and inner hyphens")
+        raise MinirunError(f"invalid hostname format: {name}", "Use letters, digits, dots and inner hyphens.")
     return name
 
 
@@ -183,13 +183,13 @@ def _annotations(texts: tuple[str, ...]) -> dict[str, str]:
     pairs = [text.partition("=") for text in texts]
     for name, equals, _ in pairs:
         if not name or not equals:
-            raise MinirunError(f"invalid annotation '{name}'", "write NAME=VALUE")
+            raise MinirunError(f"invalid annotation '{name}'", "Write NAME=VALUE.")
     return {name: value for name, _, value in pairs}
 
 
 def _stop_signal(text: str | None) -> str:
     if text:
-        number_of(text)
+        parse_signal(text)
     return text or ""
 
 
@@ -203,7 +203,7 @@ def _network(options: Mapping[str, Any]) -> str:
         if options[flag]:
             raise MinirunError(
                 f"--{flag.replace('_', '-')} is supported on user-defined networks only",
-                "leave it out: the default bridge assigns addresses itself",
+                "Leave it out: the default bridge assigns addresses itself.",
             )
     if mode.startswith("container:"):
         if mode == "container:":
@@ -212,7 +212,7 @@ def _network(options: Mapping[str, Any]) -> str:
             if options[flag]:
                 raise MinirunError(f"conflicting options: {what} and the container type network mode")
     elif mode not in ("bridge", "none", "host"):
-        raise MinirunError(f"network {name} not found", "use bridge, none, host or container:NAME")
+        raise MinirunError(f"network {name} not found", "Use bridge, none, host or container:NAME.")
     return mode
 
 
@@ -240,7 +240,7 @@ def _exposed(texts: tuple[str, ...]) -> tuple[str, ...]:
         match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", text.lower())
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if match is None or not 1 <= first <= last <= 65535:
-            raise MinirunError(f"invalid range format for --expose: {text}", "write PORT[-PORT][/tcp|/udp]")
+            raise MinirunError(f"invalid range format for --expose: {text}", "Write PORT[-PORT][/tcp|/udp].")
         found += [f"{port}/{match[3] or 'tcp'}" for port in range(first, last + 1)]
     return tuple(found)
 
@@ -262,7 +262,7 @@ def _extra_host(text: str) -> str:
     if not separator:
         name, separator, address = text.partition(":")
     if not name or not separator or not address:
-        raise MinirunError(f"bad format for add-host: '{text}'", "write NAME:ADDRESS")
+        raise MinirunError(f"bad format for add-host: '{text}'", "Write NAME:ADDRESS.")
     return f"{name}:{address if address == 'host-gateway' else _address(address, '--add-host')}"
 
 
@@ -291,7 +291,7 @@ def _device(text: str) -> str:
         mode = more.pop()
     container = more.pop(0) if more else host
     if more or not host.startswith("/") or not container.startswith("/"):
-        raise MinirunError(f"invalid device specification: {text}", "write HOST[:CONTAINER][:rwm] with absolute paths")
+        raise MinirunError(f"invalid device specification: {text}", "Write HOST[:CONTAINER][:rwm] with absolute paths.")
     return f"{host}:{container}:{mode}"
 
 
@@ -301,7 +301,7 @@ def _is_device_mode(text: str) -> bool:
 
 def _device_rule(text: str) -> str:
     if not re.fullmatch(r"[acb] ([0-9]+|\*):([0-9]+|\*) [rwm]{1,3}", text):
-        raise MinirunError(f"invalid device cgroup format '{text}'", "write for example 'c 1:3 rwm'")
+        raise MinirunError(f"invalid device cgroup format '{text}'", "Write for example 'c 1:3 rwm'.")
     return text
 
 
@@ -327,7 +327,7 @@ def _resources(options: Mapping[str, Any]) -> Resources:
 def _memory(options: Mapping[str, Any]) -> int | None:
     memory = parse_size(options["memory"]) if options["memory"] else 0
     if 0 < memory < MINIMUM_MEMORY:
-        raise MinirunError("Minimum memory limit allowed is 6MB", "a process needs more than that to start at all")
+        raise MinirunError("Minimum memory limit allowed is 6MB", "A process needs more than that to start at all.")
     return memory or None
 
 
@@ -343,7 +343,7 @@ def _memory_swap(text: str | None, memory: int | None) -> int | None:
     if swap < memory:
         raise MinirunError(
             "Minimum memoryswap limit should be larger than memory limit, see usage",
-            "--memory-swap counts memory and swap together",
+            "--memory-swap counts memory and swap together.",
         )
     return swap
 
@@ -399,7 +399,7 @@ def _cpu_quota(quota: int | None) -> int | None:
 def _cpuset(flag: str, text: str | None) -> str:
     """Check the form "0-2,4" (cpuset(7), List format); whether the host has them is the cgroup's to say."""
     if text and not all(_is_range(part) for part in text.split(",")):
-        raise MinirunError(f"invalid value {text} for {flag}", "write a list such as 0-2,4")
+        raise MinirunError(f"invalid value {text} for {flag}", "Write a list such as 0-2,4.")
     return text or ""
 
 
@@ -410,7 +410,7 @@ def _is_range(text: str) -> bool:
 
 def _pids_limit(limit: int | None) -> int | None:
     if limit is not None and limit < -1:
-        raise MinirunError(f"invalid --pids-limit: {limit}", "use a positive number, or -1 for no limit")
+        raise MinirunError(f"invalid --pids-limit: {limit}", "Use a positive number, or -1 for no limit.")
     return limit or None
 
 
@@ -423,12 +423,12 @@ def _oom_score_adj(value: int) -> int:
 def _ulimit(text: str) -> Ulimit:
     name, equals, limits = text.partition("=")
     if not equals:
-        raise MinirunError(f"invalid ulimit argument: {text}", "write NAME=SOFT[:HARD], such as nofile=1024")
+        raise MinirunError(f"invalid ulimit argument: {text}", "Write NAME=SOFT[:HARD], such as nofile=1024.")
     if name not in _ULIMITS:
-        raise MinirunError(f"invalid ulimit type: {name}", f"use one of {', '.join(sorted(_ULIMITS))}")
+        raise MinirunError(f"invalid ulimit type: {name}", f"Use one of {', '.join(sorted(_ULIMITS))}.")
     soft_text, _, hard_text = limits.partition(":")
     if not re.fullmatch(r"(-1|\d+)", soft_text) or not re.fullmatch(r"(-1|\d+)?", hard_text) or limits.endswith(":"):
-        raise MinirunError(f"invalid ulimit value: {text}", "write NAME=SOFT[:HARD]; -1 is unlimited")
+        raise MinirunError(f"invalid ulimit value: {text}", "Write NAME=SOFT[:HARD]; -1 is unlimited.")
     soft = int(soft_text)
     hard = int(hard_text or soft_text)
     if hard != -1 and (soft > hard or soft == -1):
@@ -453,7 +453,7 @@ def _security(texts: tuple[str, ...]) -> dict[str, str]:
         elif name == "systempaths" and value == "unconfined":
             chosen[name] = value
         elif name == "apparmor" and value and value != "unconfined":
-            raise MinirunError("AppArmor profiles are not built yet", "use apparmor=unconfined, or leave it out")
+            raise MinirunError("AppArmor profiles are not built yet", "Use apparmor=unconfined, or leave it out.")
         elif name not in ("apparmor", "label") or not value:
             raise MinirunError(f"invalid --security-opt: '{text}'")
     return chosen
@@ -484,7 +484,7 @@ def _sysctls(options: Mapping[str, Any], network: str) -> dict[str, str]:
         if not equals or not (name in _SYSCTLS or name.startswith(_SYSCTL_PREFIXES)) or "/" in name or ".." in name:
             raise MinirunError(
                 f"sysctl '{text}' is not allowed",
-                "only what belongs to a namespace: net.*, fs.mqueue.*, kernel.msg*, kernel.sem, kernel.shm*",
+                "Only what belongs to a namespace: net.*, fs.mqueue.*, kernel.msg*, kernel.sem, kernel.shm*.",
             )
         if name.startswith("net.") and network == "host":
             raise MinirunError(f"sysctl '{text}' is not allowed in the host's network namespace")
@@ -502,13 +502,13 @@ def _mode(flag: str, value: str | None, known: tuple[str, ...], *, joins: bool =
     value = value or ""
     if value and value not in known and not (joins and value.removeprefix("container:") not in ("", value)):
         more = ("container:NAME",) if joins else ()
-        raise MinirunError(f"{flag}: invalid mode: {value}", f"use {', '.join((*known, *more))}")
+        raise MinirunError(f"{flag}: invalid mode: {value}", f"Use {', '.join((*known, *more))}.")
     return value
 
 
 def _log_driver(name: str | None) -> str:
     if name not in (None, "json-file", "none"):
-        raise MinirunError(f"logger: no log driver named '{name}' is registered", "use json-file or none")
+        raise MinirunError(f"logger: no log driver named '{name}' is registered", "Use json-file or none.")
     return name or "json-file"
 
 
@@ -517,29 +517,29 @@ def _log_options(texts: tuple[str, ...]) -> dict[str, str]:
     options = {name: value for name, _, value in (text.partition("=") for text in texts)}
     for name, value in options.items():
         if name not in ("max-size", "max-file"):
-            raise MinirunError(f"unknown log opt '{name}'", "use max-size=SIZE and max-file=NUMBER")
+            raise MinirunError(f"unknown log opt '{name}'", "Use max-size=SIZE and max-file=NUMBER.")
         if name == "max-size" and value != "-1":
             parse_size(value)
         if name == "max-file" and not (value.isascii() and value.isdigit() and int(value)):
-            raise MinirunError(f"invalid value for log opt max-file: '{value}'", "use a number from 1")
+            raise MinirunError(f"invalid value for log opt max-file: '{value}'", "Use a number from 1.")
     if "max-file" in options and options.get("max-size", "-1") == "-1" and options["max-file"] != "1":
-        raise MinirunError("log opt max-file needs max-size", "without a size the log is never rotated")
+        raise MinirunError("log opt max-file needs max-size", "Without a size the log is never rotated.")
     return options
 
 
 def _refuse_not_built(options: Mapping[str, Any]) -> None:
     for name, flag in NOT_BUILT.items():
         if options.get(name):
-            raise MinirunError(f"{flag} is not supported yet", "leave it out")
+            raise MinirunError(f"{flag} is not supported yet", "Leave it out.")
     if options["restart"] not in (None, "", "no"):
         _check_restart(options["restart"], auto_remove=options["rm"])
-        raise MinirunError(f"--restart {options['restart']} is not supported yet", "leave it out, or use --restart no")
+        raise MinirunError(f"--restart {options['restart']} is not supported yet", "Leave it out, or use --restart no.")
     if options["userns"] not in (None, "", "host"):
-        raise MinirunError("--userns: user namespaces are not supported yet", "leave it out, or use --userns host")
+        raise MinirunError("--userns: user namespaces are not supported yet", "Leave it out, or use --userns host.")
     if options["platform"] and not _is_our_platform(options["platform"]):
-        raise MinirunError(f"images of platform {options['platform']} cannot run here", "leave --platform out")
+        raise MinirunError(f"images of platform {options['platform']} cannot run here", "Leave --platform out.")
     if options["runtime"] not in (None, "", "minirun"):
-        raise MinirunError(f"unknown or invalid runtime name: {options['runtime']}", "leave --runtime out")
+        raise MinirunError(f"unknown or invalid runtime name: {options['runtime']}", "Leave --runtime out.")
 
 
 def _check_restart(policy: str, *, auto_remove: bool) -> None:
@@ -547,7 +547,7 @@ def _check_restart(policy: str, *, auto_remove: bool) -> None:
         raise MinirunError("conflicting options: cannot specify both --restart and --rm")
     name, colon, count = policy.partition(":")
     if name not in ("always", "on-failure", "unless-stopped") or (colon and not count.isdigit()):
-        raise MinirunError(f"invalid restart policy '{policy}'", "use no, on-failure[:N], always or unless-stopped")
+        raise MinirunError(f"invalid restart policy '{policy}'", "Use no, on-failure[:N], always or unless-stopped.")
     if colon and name != "on-failure":
         raise MinirunError("invalid restart policy: maximum retry count can only be used with 'on-failure'")
 

@@ -15,7 +15,7 @@ def parse_size(text: str) -> int:
     """Return the bytes of "512", "64m", "1.5g", "100 KiB": powers of 1024, as Docker counts. Raises MinirunError."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise MinirunError(f"invalid size: '{text}'", "write bytes, or a number with b, k, m, g or t, such as 512m")
+        raise MinirunError(f"invalid size: '{text}'", "Write bytes, or a number with b, k, m, g or t, such as 512m.")
     number, unit = match.groups()
     factor = 1024 ** " kmgtp".index(unit.lower() or " ")
     return int(float(number) * factor) if "." in number else int(number) * factor
@@ -30,5 +30,5 @@ def parse_duration(text: str) -> float:
         seconds += float(match[1]) * _SECONDS[match[2]]
         position = match.end()
     if not text or position != len(text):
-        raise MinirunError(f"invalid duration: '{text}'", "write a number with its unit, such as 30s or 1m30s")
+        raise MinirunError(f"invalid duration: '{text}'", "Write a number with its unit, such as 30s or 1m30s.")
     return seconds

@@ -125,7 +125,7 @@ def arguments(request: RunRequest, image: ImageConfig) -> tuple[str, ...]:
     else:
         args = image.entrypoint + (image.cmd if request.command is None else request.command)
     if not args:
-        raise MinirunError("No command specified", "name one after the image: the image itself has none")
+        raise MinirunError("No command specified", "Name one after the image: the image itself has none.")
     return args
 
 

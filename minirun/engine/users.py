@@ -63,7 +63,7 @@ def _find_account(wanted: str, accounts: list[_Account]) -> _Account:
     if number is None:
         raise MinirunError(
             f"unable to find user {wanted}: no matching entries in passwd file",
-            "use a user of the image's /etc/passwd, or a number",
+            "Use a user of the image's /etc/passwd, or a number.",
         )
     if number > MAX_ID:
         raise MinirunError(f"unable to find user {wanted}: uids and gids must be in range 0-{MAX_ID}")
@@ -78,7 +78,7 @@ def _find_group(wanted: str, groups: list[_Group]) -> int:
     if number is None:
         raise MinirunError(
             f"unable to find group {wanted}: no matching entries in group file",
-            "use a group of the image's /etc/group, or a number",
+            "Use a group of the image's /etc/group, or a number.",
         )
     if number > MAX_ID:
         raise MinirunError(f"unable to find group {wanted}: uids and gids must be in range 0-{MAX_ID}")

@@ -317,5 +317,5 @@ def chapter(topic: str) -> Chapter:
     """Return the chapter about `topic`. Raises MinirunError with the topics there are."""
     found = CHAPTERS.get(ALSO.get(topic, topic))
     if found is None:
-        raise MinirunError(f"there is no chapter about '{topic}'", f"topics: {', '.join(CHAPTERS)}", exit_code=1)
+        raise MinirunError(f"there is no chapter about '{topic}'", f"Topics: {', '.join(CHAPTERS)}.", exit_code=1)
     return found

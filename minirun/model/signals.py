@@ -5,7 +5,7 @@ from __future__ import annotations
 from minirun.errors import MinirunError
 
 
-def number_of(text: str) -> int:
+def parse_signal(text: str) -> int:
     """Return the number of "TERM", "SIGTERM", "sigterm", "15" or "RTMIN+3". Raises MinirunError (exit code 1)."""
     from signal import SIGRTMAX, SIGRTMIN, Signals
 

@@ -108,23 +108,27 @@ def remove_tree(path: str) -> None:
     """Remove a folder and all in it, however deep it is.
 
     A layer may be thousands of folders deep, so there is no recursion: each folder that is found is first renamed to
-    stand beside `path`, and then its turn comes. Raises OSError.
+    stand directly in `path`, and then its turn comes. When this is killed, another call does the rest. Raises OSError.
     """
-    waiting = [path]
+    unused = os.urandom(8).hex()
     number = 0
+    waiting = [path]
     while waiting:
-        folder = waiting.pop()
+        folder = waiting[-1]
         with os.scandir(folder) as scan:
             entries = list(scan)
+        if not entries:
+            os.rmdir(folder)
+            waiting.pop()
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                number += 1
-                moved = f"{path}.{number}"
-                os.rename(entry.path, moved)
-                waiting.append(moved)
-            else:
+            if not entry.is_dir(follow_symlinks=False):
                 os.unlink(entry.path)
-        os.rmdir(folder)
+            elif folder == path:
+                waiting.append(entry.path)
+            else:
+                number += 1
+                waiting.append(f"{path}/{unused}.{number}")
+                os.rename(entry.path, waiting[-1])
 
 
 def _clear(layout: Layout, path: str) -> None:

@@ -19,7 +19,7 @@ from minirun.storage.ingest import Ingest, collect_garbage
 from minirun.storage.layers import check_digest, short, unpack_layer
 from minirun.storage.progress import Progress
 from minirun.storage.sources import open_source, read_document
-from minirun.storage.store import add_image, parse_config, parse_json, reuse_layer
+from minirun.storage.store import add_image, known_layers, parse_config, parse_json, reuse_layer
 from minirun.storage.tar import MalformedError
 
 TYPE_CHECKING = False
@@ -76,12 +76,13 @@ def _load_image(layout: Layout, ingest: Ingest, source: Source, found: _Found, p
     diff_ids = parse_config(found.config)["rootfs"]["diff_ids"]
     if len(diff_ids) != len(found.members):
         raise MalformedError(f"the image has {len(found.members)} layers, but its config lists {len(diff_ids)}")
+    known = known_layers(layout)
     layers: dict[str, Layer] = {}
     unpacked: dict[str, str] = {}
     for diff_id, member, digest in zip(diff_ids, found.members, found.digests, strict=True):
         if diff_id in layers:
             continue
-        layer = reuse_layer(layout, ingest, diff_id)
+        layer = reuse_layer(layout, ingest, diff_id, known)
         if layer is None:
             if not source.has(member):
                 raise MalformedError(f"the archive is incomplete: layer {member} is missing")

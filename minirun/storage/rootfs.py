@@ -9,7 +9,7 @@ from minirun.errors import MinirunError
 from minirun.storage.ingest import Ingest, collect_garbage
 from minirun.storage.layers import unpack_layer
 from minirun.storage.sources import CHUNK
-from minirun.storage.store import add_image, reuse_layer
+from minirun.storage.store import add_image, known_layers, reuse_layer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def import_rootfs(
         progress.layer(os.path.basename(path), os.fstat(fd).st_size)
         folder = f"{ingest.path}/new"
         layer = unpack_layer(_reads(file.fileno()), folder, progress=progress.advance)
-        known = reuse_layer(layout, ingest, layer.diff_id)
+        known = reuse_layer(layout, ingest, layer.diff_id, known_layers(layout))
         document = {
             "architecture": architecture,
             "comment": comment,

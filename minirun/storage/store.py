@@ -98,19 +98,22 @@ def add_image(
     which is moved to its place). Everything appears at once, under the store's lock.
     """
     document = parse_config(config)
+    image_id = _digest(config)
+    ingest.pin_blob(image_id)
+    # The same image may have come with another manifest (other compression of the layers): the last one stays.
+    earlier = _manifest_of(layout, image_id)
+    for digest in filter(None, (_digest(manifest) if manifest else "", earlier)):
+        ingest.pin_blob(digest)
     image = Image(
-        id=_digest(config),
+        id=image_id,
         config=image_config(document),
         layers=tuple(layers),
         architecture=_text(document.get("architecture")) or "amd64",
         os=_text(document.get("os")) or "linux",
         created=_text(document.get("created")),
         size=sum(layer.unpacked_size for layer in layers),
-        manifest=_digest(manifest) if manifest else "",
+        manifest=_digest(manifest) if manifest else earlier,
     )
-    ingest.pin_blob(image.id)
-    if manifest:
-        ingest.pin_blob(image.manifest)
     if unpacked:
         with step(
             "write the layers to the disk",
@@ -135,12 +138,14 @@ def known_layers(layout: Layout) -> dict[str, Layer]:
     return {layer.diff_id: layer for image in all_images(layout) for layer in image.layers}
 
 
-def reuse_layer(layout: Layout, ingest: Ingest, diff_id: str) -> Layer | None:
-    """Pin a layer that the store has and return it; None when it has to be unpacked."""
+def reuse_layer(layout: Layout, ingest: Ingest, diff_id: str, known: dict[str, Layer]) -> Layer | None:
+    """Pin a layer that the store has and return it; None when it has to be unpacked.
+
+    `known` is what `known_layers` said earlier; the layer may be gone since, but once it is pinned it stays.
+    """
     ingest.pin_layer(diff_id)
     with StoreLock(layout):
-        known = known_layers(layout).get(diff_id)
-        return known if known and os.path.isdir(layer_folder(layout, diff_id)) else None
+        return known.get(diff_id) if os.path.isdir(layer_folder(layout, diff_id)) else None
 
 
 def remove_image(layout: Layout, image_id: str) -> list[str]:
@@ -177,6 +182,14 @@ def _place_layer(layout: Layout, diff_id: str, folder: str) -> None:
         if os.readlink(link) != f"../{digits}/diff":
             raise MinirunError(f"two layers begin with the same digits: {diff_id} and {os.readlink(link)}") from None
     os.rename(folder, target)
+
+
+def _manifest_of(layout: Layout, image_id: str) -> str:
+    """Return the digest of the manifest that an image in the store has, or nothing."""
+    try:
+        return load_image(layout, image_id).manifest
+    except MinirunError:
+        return ""
 
 
 def _digest(data: bytes) -> str:

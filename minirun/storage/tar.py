@@ -25,6 +25,7 @@ OFFSET_MAX = (1 << 63) - 1
 FILE, HARD_LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, FOLDER, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 _CONTIGUOUS, _OLD_FILE, _GNU_SPARSE = b"7", b"\0", b"S"
 _GNU_LONG_NAME, _GNU_LONG_LINK, _PAX, _PAX_GLOBAL = b"L", b"K", b"x", b"g"
+_GNU_LABEL = b"V"
 _WITHOUT_CONTENT = frozenset({HARD_LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, FOLDER, FIFO})
 _KINDS = _WITHOUT_CONTENT | {FILE}
 
@@ -162,6 +163,8 @@ class Reader:
                 break
             check_sum(header)
             kind = header[156:157]
+            if kind == _GNU_LABEL:
+                continue  # the name of the tape
             size = number(header[124:136], "size")
             if kind in (_PAX, _PAX_GLOBAL, _GNU_LONG_NAME, _GNU_LONG_LINK):
                 data = self._extension(size)

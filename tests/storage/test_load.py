@@ -184,6 +184,17 @@ def test_whole_archives_may_be_compressed_and_come_through_a_pipe(layout: Layout
     assert images.find(layout, "app").layers[0].diff_id == digest(BASE)
 
 
+def test_the_same_image_with_another_manifest_leaves_no_blob(layout: Layout, tmp_path: Path) -> None:
+    for members in (oci_layout([BASE], "a"), oci_layout([BASE], "b", "zstd"), docker_archive([BASE], "c")):
+        [loaded] = load_members(layout, members, tmp_path)
+    zstd_manifest = json.loads(oci_layout([BASE], "b", "zstd")["index.json"])["manifests"][0]["digest"]
+    assert loaded.image.manifest == zstd_manifest
+    assert Path(images.blob_path(layout, zstd_manifest)).exists()
+    assert len(os.listdir(f"{layout.blobs}/sha256")) == 2
+    remove_image(layout, loaded.image.id)
+    assert everything(layout) == []
+
+
 def test_the_same_layer_twice_is_mounted_once(layout: Layout, tmp_path: Path) -> None:
     [loaded] = load_members(layout, docker_archive([BASE, TOP, BASE], "app"), tmp_path)
     shot = images.snapshot(layout, loaded.image, str(tmp_path / "container"), "/target")

@@ -91,7 +91,7 @@ def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
         (["create", "-m", "1m", "image"], 125, "minirun: Minimum memory limit allowed is 6MB."),
         (["run", "-d", "-a", "stdout", "image"], 1, "minirun: conflicting options: cannot specify both --attach and"),
         (["run", "-it", "image"], 1, "minirun: the input device is not a TTY."),
-        (["pss"], 1, "minirun: unknown command: minirun pss.\nhint: did you mean 'minirun ps'?"),
+        (["pss"], 1, "minirun: unknown command: minirun pss.\nhint: Did you mean 'minirun ps'?"),
         (["explain", "nothing"], 1, "minirun: there is no chapter about 'nothing'."),
         (["stop", "--time", "x", "c"], 125, "minirun: invalid value for"),
     ],
@@ -137,7 +137,7 @@ def test_unexpected_errors_are_a_sentence_unless_debugging(
     code, _, err = run(capsys, "ps")
     assert code == 1
     assert err == (
-        "minirun: internal error: ZeroDivisionError: by nothing.\nhint: run again with --debug for the details\n"
+        "minirun: internal error: ZeroDivisionError: by nothing.\nhint: Run again with --debug for the details.\n"
     )
     code, _, err = run(capsys, "--debug", "ps")
     assert "Traceback" in err
@@ -199,7 +199,7 @@ def test_the_main_command_takes_global_options_before_the_command(
 
 def test_commands_that_need_root_say_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    message = "minirun: 'minirun ps' needs root.\nhint: try 'sudo minirun ps ...'\n"
+    message = "minirun: 'minirun ps' needs root.\nhint: Try 'sudo minirun ps ...'.\n"
     assert run(capsys, "ps") == (1, "", message)
     assert run(capsys, "run", "image")[0] == 125
     assert run(capsys, "version")[0] == 0
