@@ -16,6 +16,7 @@ from minirun.engine.request import from_options, warnings
 from minirun.engine.sizes import parse_duration, parse_size
 from minirun.errors import MinirunError
 from minirun.model.container import RunRequest, Ulimit, VolumeMount
+from minirun.model.signals import parse_signal
 
 if TYPE_CHECKING:
     from pathlib import Path
