@@ -13,12 +13,12 @@ from minirun.engine import attach as attaching
 from minirun.engine import claims, garbage, launch, records, volumes
 from minirun.engine.launch import Surroundings
 from minirun.engine.records import all_records, find
-from minirun.engine.sizes import parse_signal
 from minirun.engine.spec import arguments
 from minirun.errors import MinirunError
 from minirun.kernel.trace import step
 from minirun.model.container import ContainerRecord, VolumeMount
 from minirun.model.record import Record
+from minirun.model.signals import parse_signal
 from minirun.network import dns, endpoints, ports
 from minirun.runtime import lifecycle
 from minirun.runtime import state as runtime_state

@@ -183,7 +183,8 @@ def _build(
     os.close(root)
 
     streams = _Streams(tty=record.request.tty, stdin=record.request.open_stdin)
-    cloned = lifecycle.create(layout.runtime, record.id, bundle, stdio=streams.container, cache_dir=layout.cache)
+    options = lifecycle.CreateOptions(stdio=streams.container, cache_dir=layout.cache)
+    cloned = lifecycle.create(layout.runtime, record.id, bundle, lifecycle.load_spec(bundle), options)
     channel.send(CREATED, {"pid": cloned.pid})
     arguments = ["--exit-file", f"{layout.container(record.id)}/exit.json"]
     if record.request.log_driver == "json-file":
@@ -268,16 +269,10 @@ def _build_exec(
     forget_steps()
     new_session()
     streams = _Streams(tty=request.tty, stdin=request.open_stdin)
-    cloned = lifecycle.execute(
-        layout.runtime,
-        record.id,
-        process,
-        container_spec,
-        stdio=streams.container,
-        start_fd=start_fd,
-        cache_dir=layout.cache,
-        seccomp=not request.privileged,
+    options = lifecycle.ExecOptions(
+        stdio=streams.container, cache_dir=layout.cache, start_fd=start_fd, seccomp=not request.privileged
     )
+    cloned = lifecycle.execute(layout.runtime, record.id, process, container_spec, options)
     channel.send(CREATED, {"pid": cloned.pid})
     once = [] if request.tty else ["--stdin-once"]
     become_monitor(record.id, cloned, streams, control, ["--exit-file", exit_file, *once], [])

@@ -11,10 +11,11 @@ import re
 
 from minirun.engine import environment
 from minirun.engine.mount_flags import check_targets, parse_mount, parse_tmpfs, parse_volume
-from minirun.engine.sizes import parse_signal, parse_size
+from minirun.engine.sizes import parse_size
 from minirun.errors import MinirunError
 from minirun.model.container import RunRequest, Ulimit
 from minirun.model.resources import Resources
+from minirun.model.signals import parse_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

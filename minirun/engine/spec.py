@@ -46,10 +46,6 @@ MASKED_PATHS = (
 )
 READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
-# The character devices that every container may use, by major and minor number (Documentation/admin-guide/devices.txt):
-# null, zero, full, random, urandom, tty, console, ptmx and the terminals below /dev/pts.
-_ALLOWED_DEVICES = ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2), (136, None))
-
 # Sockets below port 1024 and ping need no capability inside a network namespace of one's own: nobody else is there.
 _OWN_NETWORK_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
 
@@ -288,11 +284,6 @@ def _devices(request: RunRequest) -> tuple[list[dict[str, Any]], list[dict[str, 
         nodes = [device for path in host_devices("/dev") if (device := _device(path, path))]
         return nodes, [{"allow": True, "access": "rwm"}]
     rules: list[dict[str, Any]] = [{"allow": False, "access": "rwm"}]
-    for kind in ("c", "b"):
-        rules.append({"allow": True, "type": kind, "access": "m"})  # mknod alone gives no access
-    for major, minor in _ALLOWED_DEVICES:
-        number = {"major": major} | ({"minor": minor} if minor is not None else {})
-        rules.append({"allow": True, "type": "c", **number, "access": "rwm"})
     nodes = []
     for text in request.devices:
         host, container, access = text.split(":")

@@ -172,6 +172,12 @@ def set_propagation(target: str, flags: int) -> None:
     check(lib.minirun_mount(b"", os.fsencode(target), b"", flags, b""), f"propagation of {target}")
 
 
+@operation(man="mount(2)", shell="mount --move {source} {target}")
+def move_mount(source: str, target: str) -> None:
+    """Move the mount at `source` to `target`. Raises OSError."""
+    check(lib.minirun_mount(os.fsencode(source), os.fsencode(target), b"", lib.MS_MOVE, b""), f"move to {target}")
+
+
 @operation(man="umount2(2)", shell="umount -l {target}")
 def unmount_lazily(target: str) -> None:
     """Take `target` out of the tree now; it is freed when nobody uses it (MNT_DETACH). Raises OSError."""

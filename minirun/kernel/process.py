@@ -175,6 +175,36 @@ def execute(program: str, arguments: Sequence[str]) -> NoReturn:
     os.execv(program, list(arguments))
 
 
+@operation(
+    man="execve(2)",
+    arguments=" ".join,
+    environment=lambda e: f"{len(e)} variables",
+    text=lambda text: f"{len(text)} bytes",
+)
+def run_program(
+    program: str, arguments: Sequence[str], environment: Sequence[str], text: bytes, timeout: float | None
+) -> tuple[int | None, str]:
+    """Run a program with `text` as standard input; return its exit code (None: killed after `timeout` seconds)
+    and its output.
+
+    The exit code is negative for a signal. Raises OSError if it cannot be executed.
+    """
+    import subprocess
+
+    variables = dict(entry.partition("=")[::2] for entry in environment)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        list(arguments), executable=program, env=variables, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT
+    ) as process:
+        try:
+            output, _ = process.communicate(text, timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            return None, ""
+    return process.returncode, output.decode(errors="replace")
+
+
 @operation(man="setsid(2)", shell="setsid")
 def new_session() -> None:
     """Leave the caller's session and terminal. Raises OSError."""

@@ -55,6 +55,32 @@ class Process(Record):
     rlimits: tuple[Rlimit, ...] = ()
     no_new_privileges: bool = False
     oom_score_adj: int | None = None
+    apparmor_profile: str = ""
+    selinux_label: str = ""
+    io_priority: tuple[str, int] | None = None
+    scheduler: Scheduler | None = None
+    cpu_affinity_initial: str = ""
+    cpu_affinity_final: str = ""
+
+
+class Scheduler(Record):
+    """config.md, "Linux Process", scheduler: the fields of `struct sched_attr`, by their names in sched_setattr(2)."""
+
+    policy: str
+    nice: int = 0
+    priority: int = 0
+    flags: tuple[str, ...] = ()
+    runtime: int = 0
+    deadline: int = 0
+    period: int = 0
+
+
+class IdMapping(Record):
+    """One range of user or group ids: `size` ids from `container` on stand for those from `host` on."""
+
+    container: int
+    host: int
+    size: int
 
 
 class MountSpec(Record):
@@ -64,6 +90,8 @@ class MountSpec(Record):
     type: str = ""
     source: str = ""
     options: tuple[str, ...] = ()
+    uid_mappings: tuple[IdMapping, ...] = ()
+    gid_mappings: tuple[IdMapping, ...] = ()
 
 
 class Namespace(Record):
@@ -85,6 +113,15 @@ class Device(Record):
     gid: int = 0
 
 
+class Hook(Record):
+    """config.md, "POSIX-platform Hooks": a program to run; `timeout` in seconds, 0 for none."""
+
+    path: str
+    args: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    timeout: int = 0
+
+
 class Spec(Record):
     """A whole config.json.
 
@@ -98,8 +135,12 @@ class Spec(Record):
     hostname: str = ""
     domainname: str = ""
     mounts: tuple[MountSpec, ...] = ()
+    hooks: dict[str, tuple[Hook, ...]] = {}
     annotations: dict[str, str] = {}
     namespaces: tuple[Namespace, ...] = ()
+    uid_mappings: tuple[IdMapping, ...] = ()
+    gid_mappings: tuple[IdMapping, ...] = ()
+    time_offsets: dict[str, tuple[int, int]] = {}
     devices: tuple[Device, ...] = ()
     cgroups_path: str = ""
     resources: dict[str, Any] = {}
@@ -108,6 +149,8 @@ class Spec(Record):
     sysctl: dict[str, str] = {}
     masked_paths: tuple[str, ...] = ()
     readonly_paths: tuple[str, ...] = ()
+    mount_label: str = ""
+    personality: str = ""
 
     def has_namespace(self, kind: str) -> bool:
         """Say whether the container gets a namespace of this type that is not its creator's."""
@@ -121,6 +164,8 @@ class Spec(Record):
         if version.split(".")[0] != "1":
             raise MinirunError(f"config.json has ociVersion '{version}'", "minirun reads versions 1.0 to 1.3.")
         root, linux = field.section("root"), field.section("linux")
+        _refuse_unsupported(linux)
+        hooks = field.section("hooks")
         return cls(
             oci_version=version,
             root_path=root.text("path"),
@@ -129,8 +174,12 @@ class Spec(Record):
             hostname=field.text("hostname", ""),
             domainname=field.text("domainname", ""),
             mounts=field.each("mounts", _mount),
+            hooks={name: hooks.each(name, _hook) for name in hooks.values},
             annotations=field.mapping("annotations"),
             namespaces=linux.each("namespaces", _namespace),
+            uid_mappings=linux.each("uidMappings", _id_mapping),
+            gid_mappings=linux.each("gidMappings", _id_mapping),
+            time_offsets=_time_offsets(linux.section("timeOffsets")),
             devices=linux.each("devices", _device),
             cgroups_path=linux.text("cgroupsPath", ""),
             resources=linux.section("resources").values,
@@ -139,6 +188,8 @@ class Spec(Record):
             sysctl=linux.mapping("sysctl"),
             masked_paths=linux.texts("maskedPaths"),
             readonly_paths=linux.texts("readonlyPaths"),
+            mount_label=linux.text("mountLabel", ""),
+            personality=linux.section("personality").text("domain", ""),
         )
 
 
@@ -196,10 +247,61 @@ class _Reader:
 _KINDS = {str: "a string", int: "a number", bool: "true or false", dict: "an object", list: "a list"}
 
 
+def process_from_json(document: object) -> Process:
+    """Read a process object, as `exec --process` gives it. Raises MinirunError that names the field."""
+    return _process(_Reader(document, "process."))
+
+
+def _refuse_unsupported(linux: _Reader) -> None:
+    """Refuse what this runtime cannot carry out, by its name."""
+    for name, why in _UNSUPPORTED.items():
+        if linux.values.get(name):
+            raise MinirunError(f"config.json: linux.{name} is not supported: {why}")
+
+
+_UNSUPPORTED = {
+    "intelRdt": "minirun has no support for Intel's resource control (resctrl)",
+    "memoryPolicy": "minirun does not set NUMA memory policies",
+    "netDevices": "minirun does not move network devices",
+}
+
+
+def _time_offsets(field: _Reader) -> dict[str, tuple[int, int]]:
+    offsets = {}
+    for clock in field.values:
+        offset = field.section(clock)
+        if clock not in ("monotonic", "boottime"):
+            raise MinirunError(f"config.json: {field.name}{clock} is not a clock that can have an offset")
+        offsets[clock] = (offset.number("secs", 0), offset.number("nanosecs", 0))
+    return offsets
+
+
+def _id_mapping(field: _Reader) -> IdMapping:
+    return IdMapping(field.number("containerID"), field.number("hostID"), field.number("size"))
+
+
+def _hook(field: _Reader) -> Hook:
+    path = field.text("path")
+    if not path.startswith("/"):
+        raise MinirunError(f"config.json: {field.name}path '{path}' is not an absolute path")
+    timeout = field.number("timeout", 0)
+    if field.values.get("timeout") is not None and timeout <= 0:
+        raise MinirunError(f"config.json: {field.name}timeout must be greater than zero")
+    return Hook(path, field.texts("args"), field.texts("env"), timeout)
+
+
+def _scheduler(field: _Reader) -> Scheduler | None:
+    if not field.values:
+        return None
+    numbers = {name: field.number(name, 0) for name in ("nice", "priority", "runtime", "deadline", "period")}
+    return Scheduler(field.text("policy"), flags=field.texts("flags"), **numbers)
+
+
 def _process(field: _Reader) -> Process:
     user, console = field.section("user"), field.section("consoleSize")
     sets = field.section("capabilities")
     groups = user.values.get("additionalGids") or ()
+    io, affinity = field.section("ioPriority"), field.section("execCPUAffinity")
     cwd = field.text("cwd")
     if not cwd.startswith("/"):
         raise MinirunError(f"config.json: process.cwd '{cwd}' is not an absolute path")
@@ -218,6 +320,12 @@ def _process(field: _Reader) -> Process:
         rlimits=field.each("rlimits", _rlimit),
         no_new_privileges=field.flag("noNewPrivileges"),
         oom_score_adj=field.number("oomScoreAdj") if field.values.get("oomScoreAdj") is not None else None,
+        apparmor_profile=field.text("apparmorProfile", ""),
+        selinux_label=field.text("selinuxLabel", ""),
+        io_priority=(io.text("class"), io.number("priority", 0)) if io.values else None,
+        scheduler=_scheduler(field.section("scheduler")),
+        cpu_affinity_initial=affinity.text("initial", ""),
+        cpu_affinity_final=affinity.text("final", ""),
     )
 
 
@@ -227,7 +335,12 @@ def _rlimit(field: _Reader) -> Rlimit:
 
 def _mount(field: _Reader) -> MountSpec:
     return MountSpec(
-        field.text("destination"), field.text("type", ""), field.text("source", ""), field.texts("options")
+        field.text("destination"),
+        field.text("type", ""),
+        field.text("source", ""),
+        field.texts("options"),
+        field.each("uidMappings", _id_mapping),
+        field.each("gidMappings", _id_mapping),
     )
 
 

@@ -23,6 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from minirun.model.spec import Spec
+
 
 class Hierarchy(Record):
     """Where cgroup v2 is mounted, which controllers it has, and which ones v1 has taken: controller to mount point."""
@@ -58,8 +60,18 @@ def folder_of(hierarchy: Hierarchy, cgroups_path: str, container_id: str) -> str
     return f"{hierarchy.mount_point}{path}"
 
 
-def create(hierarchy: Hierarchy, folder: str, resources: dict[str, Any]) -> int:
+def choose(spec: Spec, container_id: str, *, use: bool, systemd: bool) -> str:
+    """Return the folder of the container's cgroup-to-be, "" where it stays in the caller's. Raises MinirunError."""
+    if not use:
+        return ""
+    if systemd:
+        raise MinirunError("cgroups by systemd are not supported yet", "Leave out --systemd-cgroup.")
+    return folder_of(find_hierarchy(), spec.cgroups_path, container_id)
+
+
+def create(folder: str, resources: dict[str, Any]) -> int:
     """Make the cgroup, set its limits and return a descriptor of it for clone3. Raises MinirunError."""
+    hierarchy = find_hierarchy()
     settings = files_of(resources)
     needed = {name.partition(".")[0] for name, _ in settings}
     for controller in sorted(needed):
@@ -83,6 +95,24 @@ def create(hierarchy: Hierarchy, folder: str, resources: dict[str, Any]) -> int:
         remove(folder)
         raise
     return cgroup_fd
+
+
+def update(folder: str, resources: dict[str, Any]) -> None:
+    """Change the limits of a cgroup that exists; what `resources` does not name stays. Raises MinirunError."""
+    hierarchy = find_hierarchy()
+    settings = files_of(resources)
+    for controller in sorted({name.partition(".")[0] for name, _ in settings}):
+        _require(hierarchy, controller)
+    apply(folder, settings)
+
+
+def open_below(folder: str, path: str) -> int:
+    """Return a descriptor of the container's cgroup, or of the existing one at `path` below it. Raises MinirunError."""
+    target = os.path.normpath(f"{folder}/{path.partition(':')[2] if ':' in path else path}")
+    if not f"{target}/".startswith(f"{folder}/"):
+        raise MinirunError(f"the cgroup {path} is not below the container's own")
+    with step(f"open the cgroup {target}", "cgroup"):
+        return os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _make_all(folder: str, parts: list[str], controllers: set[str]) -> None:

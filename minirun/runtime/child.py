@@ -28,14 +28,14 @@ from minirun.kernel.process import (
 )
 from minirun.kernel.trace import forget_steps, name_process, step, trace_descriptor
 from minirun.model.record import Record
-from minirun.runtime import console, devices, namespaces, rootfs
+from minirun.runtime import console, devices, hooks, namespaces, rootfs
 from minirun.runtime.credentials import pack_plan, plan_descriptor
-from minirun.runtime.handshake import CONSOLE
+from minirun.runtime.handshake import CONSOLE, HOOKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from minirun.model.spec import Process, Spec
     from minirun.runtime.handshake import Channel
@@ -56,7 +56,10 @@ class ChildPlan(Record):
     start_fd: int
     init_fd: int
     reaper: bool = False
+    new_keyring: bool = True
+    no_pivot: bool = False
     preserve_fds: int = 0
+    state: dict[str, Any] = {}
 
 
 def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) -> NoReturn:
@@ -72,7 +75,7 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         namespaces.join_in_child(spec)
         namespaces.unshare_cgroup(spec)
         bring_up_loopback_interface(spec)
-        use_own_keyring(plan.container_id)
+        use_own_keyring(plan)
 
         root = rootfs.open_rootfs(os.path.join(bundle, spec.root_path), spec.rootfs_propagation)
         rootfs.make_mounts(root, spec)
@@ -84,11 +87,15 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         rootfs.hide_paths(root, spec.masked_paths)
         rootfs.make_paths_readonly(root, spec.readonly_paths)
         make_working_directory(root, plan.process)
-        rootfs.pivot(root)
+        have_hooks_run(spec, channel)
+        hooks.run(spec.hooks, "createContainer", plan.state)
+        if plan.no_pivot:
+            rootfs.change_root(root)
+        else:
+            rootfs.pivot(root)
         if spec.root_readonly:
             rootfs.make_root_readonly()
         rootfs.set_root_propagation(spec.rootfs_propagation)
-
         become_command(plan, slave)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it must be told and must not return
         give_up(channel, error)
@@ -105,7 +112,7 @@ def run_in_container(pidfd: int, flags: int, plan: ChildPlan, channel: Channel) 
 
         new_session()
         namespaces.join_container(pidfd, flags)
-        use_own_keyring(plan.container_id)
+        use_own_keyring(plan)
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         slave = open_console(root, plan, channel, bind=False)
         set_limits(plan.process)
@@ -119,6 +126,13 @@ def wait_for_parent(channel: Channel) -> None:
     kind, _, _ = channel.receive()
     if not kind:
         os._exit(125)
+
+
+def have_hooks_run(spec: Spec, channel: Channel) -> None:
+    """Let the parent run the hooks that see this container's mounts and namespaces from the host."""
+    if spec.hooks.get("prestart") or spec.hooks.get("createRuntime"):
+        channel.send(HOOKS)
+        wait_for_parent(channel)
 
 
 def give_up(channel: Channel, error: BaseException) -> NoReturn:
@@ -138,11 +152,13 @@ def bring_up_loopback_interface(spec: Spec) -> None:
             bring_up_loopback()
 
 
-def use_own_keyring(container_id: str) -> None:
+def use_own_keyring(plan: ChildPlan) -> None:
     """Leave the session keyring of whoever ran minirun: keys are not covered by any namespace."""
+    if not plan.new_keyring:
+        return
     with step("take a new session keyring", "seccomp", "Keys have no namespace: the caller's would be shared."):
         try:
-            join_session_keyring(f"_ses.{container_id}")
+            join_session_keyring(f"_ses.{plan.container_id}")
         except OSError as error:
             if error.errno not in (1, 38, 122):  # EPERM, ENOSYS: no keyrings here; EDQUOT: too many for this user
                 raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import struct
 import termios
 
@@ -43,6 +44,16 @@ def _open_peer(master: int) -> int:
     """Unlock the pty and open its slave by the master, not by a path that the image could redirect."""
     fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
     return fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+
+
+def send_master(path: str, master: int) -> None:
+    """Send the pty's master to whoever listens on a Unix socket, as --console-socket asks. Raises MinirunError."""
+    with step(f"send the terminal to {path}", "terminal", "The caller keeps the master; we only made the pair."):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as channel:
+            channel.connect(path)
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", master))]
+            channel.sendmsg([b"/dev/ptmx"], rights)
+        os.close(master)
 
 
 def bind_console(root: int, slave: int) -> None:

@@ -18,6 +18,17 @@ _KINDS = {"a": None, "b": 1, "c": 2}  # BPF_DEVCG_DEV_BLOCK, BPF_DEVCG_DEV_CHAR
 _ACCESS = {"m": 1, "r": 2, "w": 4}  # BPF_DEVCG_ACC_MKNOD, _READ, _WRITE
 
 
+# What every container may do whatever its bundle says, as with runc: make any node (that alone gives no access), use
+# null, zero, full, random, urandom, tty, console, ptmx and its own terminals (Documentation/admin-guide/devices.txt).
+_ALWAYS_ALLOWED: tuple[dict[str, Any], ...] = (
+    {"allow": True, "type": "c", "access": "m"},
+    {"allow": True, "type": "b", "access": "m"},
+    *({"allow": True, "type": "c", "major": 1, "minor": minor, "access": "rwm"} for minor in (3, 5, 7, 8, 9)),
+    *({"allow": True, "type": "c", "major": 5, "minor": minor, "access": "rwm"} for minor in (0, 1, 2)),
+    {"allow": True, "type": "c", "major": 136, "access": "rwm"},
+)
+
+
 def restrict(cgroup_fd: int, rules: list[dict[str, Any]]) -> None:
     """Attach the program that the rules stand for; nothing for no rules or one that allows all. Raises MinirunError."""
     program = compile_rules(rules)
@@ -30,6 +41,7 @@ def compile_rules(rules: list[dict[str, Any]]) -> bytes:
     """Return the program, b"" if everything is allowed. What no rule names is denied."""
     if not rules or _allows_all(rules[-1]):
         return b""
+    rules = [*rules, *_ALWAYS_ALLOWED]
     parts = [bpf.prologue()]
     # The last rule that matches decides; the program looks at them from the back and stops at the first match.
     for number in range(len(rules) - 1, -1, -1):

@@ -5,6 +5,9 @@
     clone3(namespaces, CLONE_INTO_CGROUP)  ------> close_imports()
     PROCEED                                ------> builds rootfs, devices, terminal
                                            <------ CONSOLE  + the pty's master        (only with a terminal)
+                                           <------ HOOKS    all is mounted            (only with hooks)
+    runs prestart and createRuntime hooks
+    PROCEED                                ------> leaves the host's root behind
                                            <------ FAILED   message, hint, exit code  (only on failure)
                                            <------ end of file: exec closed the socket, all went well
     the container waits on start.fifo
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 PROCEED = "proceed"
 CONSOLE = "console"
+HOOKS = "hooks"
 FAILED = "failed"
 _LARGEST = 65536
 

@@ -1,4 +1,4 @@
-"""What a caller can ask of the runtime: create, start, state, kill, delete, exec, pause, resume.
+"""What a caller can ask of the runtime: create, start, kill, delete, execute, pause, resume, update.
 
 The words are those of runtime-spec runtime.md, "Operations". `root` is the runtime's state folder.
 """
@@ -12,23 +12,57 @@ import time
 from minirun.errors import MinirunError
 from minirun.kernel.process import NAMESPACE_FILES, NAMESPACE_FLAGS, pidfd_open, pidfd_send_signal
 from minirun.kernel.trace import step
+from minirun.model.record import Record
 from minirun.model.spec import Spec
-from minirun.runtime import cgroup, parent, state
+from minirun.runtime import cgroup, hooks, parent, state
 from minirun.runtime.child import ChildPlan
 from minirun.runtime.seccomp import filter_for
+from minirun.runtime.state import ContainerState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from minirun.model.spec import Process
     from minirun.runtime.parent import Cloned
-    from minirun.runtime.state import ContainerState
 
 REAPER_ANNOTATION = "org.minirun.init"
 
 
-def load_spec(bundle: str) -> Spec:
+class CreateOptions(Record):
+    """How a container is made, beyond what its bundle says.
+
+    `stdio` become its standard streams, unless it has a terminal. Compiled seccomp filters are kept in `cache_dir`.
+    """
+
+    stdio: tuple[int, int, int] = (0, 1, 2)
+    cache_dir: str = ""
+    no_pivot: bool = False
+    new_keyring: bool = True
+    preserve_fds: int = 0
+    systemd_cgroup: bool = False
+    use_cgroups: bool = True
+
+
+class ExecOptions(Record):
+    """How a further process is run. With `start_fd` it waits for a byte from there before its exec.
+
+    `cgroup` is a cgroup below the container's own. Without `seccomp` the container's filter does not apply to it.
+    """
+
+    stdio: tuple[int, int, int] = (0, 1, 2)
+    cache_dir: str = ""
+    start_fd: int = -1
+    preserve_fds: int = 0
+    ignore_paused: bool = False
+    cgroup: str = ""
+    new_keyring: bool = True
+    seccomp: bool = True
+
+
+def load_spec(bundle: str, name: str = "config.json") -> Spec:
     """Read a bundle's config.json. Raises MinirunError."""
-    path = os.path.join(bundle, "config.json")
+    path = os.path.join(bundle, name)
     try:
         with open(path, encoding="utf-8") as file:
             return Spec.from_dict(json.load(file))
@@ -38,59 +72,61 @@ def load_spec(bundle: str) -> Spec:
         raise MinirunError(f"{path} is not JSON: {error}") from None
 
 
-def create(
-    root: str, container_id: str, bundle: str, *, stdio: tuple[int, int, int] = (0, 1, 2), cache_dir: str = ""
-) -> Cloned:
+def load(root: str, container_id: str) -> tuple[ContainerState, Spec]:
+    """Return a container's state and what it was made from. Raises MinirunError."""
+    found = state.load(root, container_id)
+    with open(f"{state.folder(root, container_id)}/config.json", encoding="utf-8") as file:
+        return found, Spec.from_dict(json.load(file))
+
+
+# -- making -----------------------------------------------------------------------------------------------------------
+
+
+def create(root: str, container_id: str, bundle: str, spec: Spec, options: CreateOptions) -> Cloned:
     """Make the container of a bundle; its process stands just before exec until `start`.
 
-    The caller becomes the process's parent and owns the returned descriptors. Compiled seccomp filters are kept in
-    `cache_dir`. Whatever was made is unmade if anything fails. Raises MinirunError.
+    The caller becomes the process's parent and owns the returned descriptors. Whatever was made is unmade if anything
+    fails. Raises MinirunError.
     """
-    spec = load_spec(bundle)
-    parent.check_bundle(spec, bundle)
-    if spec.process is None:
-        raise MinirunError("config.json: process is missing")
+    process = parent.check_bundle(spec, bundle)
     folder = state.folder(root, container_id)
-    os.makedirs(root, mode=0o700, exist_ok=True)
+    os.makedirs(root, mode=0o711, exist_ok=True)
     try:
         os.mkdir(folder, 0o700)
     except FileExistsError:
-        raise MinirunError(f"container '{container_id}' exists already") from None
-
-    hierarchy = cgroup.find_hierarchy()
-    cgroup_folder = cgroup.folder_of(hierarchy, spec.cgroups_path, container_id)
+        raise MinirunError(f"container with given ID already exists: '{container_id}'") from None
+    group = cgroup.choose(spec, container_id, use=options.use_cgroups, systemd=options.systemd_cgroup)
+    rootfs = os.path.join(bundle, spec.root_path)
+    created = ContainerState(container_id, bundle, 0, "", time.time(), group, spec.annotations, rootfs)
     opened: list[int] = []
     try:
-        cgroup_fd = cgroup.create(hierarchy, cgroup_folder, spec.resources)
-        opened.append(cgroup_fd)
+        # Before anything is in the kernel: a `delete` after our death must know what there may be.
+        state.save(root, created)
+        state.keep_config(root, container_id, bundle)
+        if group:
+            opened.append(cgroup_fd := cgroup.create(group, spec.resources))
+        else:
+            cgroup_fd = -1
         opened.append(start_fd := _make_start_fifo(folder))
         opened.append(init_fd := parent.open_init())
         plan = ChildPlan(
             container_id=container_id,
-            process=spec.process,
-            seccomp=filter_for(cache_dir, spec.seccomp) if spec.seccomp else None,
-            stdio=stdio,
+            process=process,
+            seccomp=filter_for(options.cache_dir, spec.seccomp) if spec.seccomp else None,
+            stdio=options.stdio,
             start_fd=start_fd,
             init_fd=init_fd,
             reaper=spec.annotations.get(REAPER_ANNOTATION) == "true",
+            new_keyring=options.new_keyring,
+            no_pivot=options.no_pivot,
+            preserve_fds=options.preserve_fds,
+            state=state.document(created, "creating"),
         )
         cloned = parent.clone_container(spec, bundle, plan, cgroup_fd)
-        state.save(
-            root,
-            state.ContainerState(
-                container_id,
-                bundle,
-                cloned.pid,
-                state.start_time(cloned.pid),
-                time.time(),
-                cgroup_folder,
-                spec.annotations,
-            ),
-        )
+        created = created.replace(pid=cloned.pid, pid_start_time=state.start_time(cloned.pid))
+        state.save(root, created)
     except BaseException:
-        cgroup.kill_all(cgroup_folder)
-        cgroup.remove(cgroup_folder)
-        state.remove(root, container_id)
+        _unmake(root, created)
         raise
     finally:
         for fd in opened:
@@ -106,7 +142,7 @@ def _make_start_fifo(folder: str) -> int:
 
 def start(root: str, container_id: str) -> None:
     """Let a created container execute its command. Raises MinirunError."""
-    found = state.load(root, container_id)
+    found, spec = load(root, container_id)
     path = f"{state.folder(root, container_id)}/start.fifo"
     with step("let the container go", "exec", "One byte in the fifo that its last program waits on."):
         try:
@@ -117,14 +153,17 @@ def start(root: str, container_id: str) -> None:
         os.write(fifo, b"\0")
         os.close(fifo)
         os.unlink(path)
+    hooks.run(spec.hooks, "poststart", state.document(found, "running"), must_succeed=False)
+
+
+# -- signals ----------------------------------------------------------------------------------------------------------
 
 
 def kill(root: str, container_id: str, number: int) -> None:
     """Send a signal to the container's first process. Raises MinirunError if it is not running."""
     found = state.load(root, container_id)
-    now = state.status(root, found)
-    if now == "stopped":
-        raise MinirunError(f"container '{container_id}' is not running", "", 1)
+    if state.status(root, found) == "stopped":
+        raise MinirunError("container not running", f"Container '{container_id}' has ended.", 1)
     with step(f"send signal {number} to the container", "exec"):
         pidfd = pidfd_open(found.pid)
         try:
@@ -133,69 +172,102 @@ def kill(root: str, container_id: str, number: int) -> None:
             os.close(pidfd)
 
 
+def kill_all(root: str, container_id: str, number: int) -> None:
+    """Send a signal to every process of the container, also when the first one has ended."""
+    found = state.load(root, container_id)
+    if number == 9 and found.cgroup:
+        cgroup.kill_all(found.cgroup)
+        return
+    for pid in cgroup.processes(found.cgroup) if found.cgroup else [found.pid]:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass
+
+
+# -- ending -----------------------------------------------------------------------------------------------------------
+
+
 def delete(root: str, container_id: str, force: bool = False) -> None:
-    """Forget a container that has ended, or with `force` kill it first; nothing of it stays. Raises MinirunError."""
+    """Forget a container that has ended or was never started, or with `force` kill it first; nothing of it stays.
+
+    Raises MinirunError.
+    """
     try:
         found = state.load(root, container_id)
     except MinirunError:
-        # A creation that was cut off left a folder without a state; its cgroup has the default name.
-        _remove_unfinished(root, container_id, force)
+        if not force:
+            raise
+        state.remove(root, container_id)
         return
     now = state.status(root, found)
     if now in ("running", "paused") and not force:
-        raise MinirunError(f"container '{container_id}' is {now}", "Stop it first.", 1)
-    if now != "stopped" and found.cgroup:
-        cgroup.kill_all(found.cgroup)
+        raise MinirunError(
+            f"cannot delete container {container_id} that is not stopped: {now}", "Stop it first, or use --force.", 1
+        )
+    try:
+        spec_hooks = load(root, container_id)[1].hooks
+    except (OSError, MinirunError):
+        spec_hooks = {}  # creation was cut off before the copy of config.json was there
+    _unmake(root, found)
+    hooks.run(spec_hooks, "poststop", state.document(found, "stopped"), must_succeed=False)
+
+
+def _unmake(root: str, found: ContainerState) -> None:
+    """Kill what runs, remove the cgroup, forget the state."""
+    if found.pid and state.start_time(found.pid) == found.pid_start_time:
+        _kill_and_wait(found.pid)
     if found.cgroup:
         cgroup.remove(found.cgroup)
-    state.remove(root, container_id)
+    state.remove(root, found.id)
 
 
-def _remove_unfinished(root: str, container_id: str, force: bool) -> None:
-    folder = state.folder(root, container_id)
-    if not os.path.isdir(folder):
-        if force:
-            return
-        raise MinirunError(f"container '{container_id}' does not exist", "", 1)
-    hierarchy = cgroup.find_hierarchy()
-    cgroup.remove(cgroup.folder_of(hierarchy, "", container_id))
-    state.remove(root, container_id)
+def _kill_and_wait(pid: int) -> None:
+    """Kill the first process, with which its PID namespace ends, and wait until it is dead."""
+    import select
+
+    try:
+        pidfd = pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        pidfd_send_signal(pidfd, 9)
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        poll.poll(10_000)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(pidfd)
 
 
-def execute(
-    root: str,
-    container_id: str,
-    process: Process,
-    spec: Spec,
-    *,
-    stdio: tuple[int, int, int] = (0, 1, 2),
-    start_fd: int = -1,
-    cache_dir: str = "",
-    seccomp: bool = True,
-) -> Cloned:
-    """Run a further process in a running container, under the same seccomp filter unless told otherwise.
+# -- joining ----------------------------------------------------------------------------------------------------------
 
-    With `start_fd` it waits for a byte from there before its exec.
 
-    The caller becomes its parent. Raises MinirunError.
-    """
-    found: ContainerState = state.load(root, container_id)
+def execute(root: str, container_id: str, process: Process, spec: Spec, options: ExecOptions) -> Cloned:
+    """Run a further process in a running container. The caller becomes its parent. Raises MinirunError."""
+    found = state.load(root, container_id)
     now = state.status(root, found)
-    if now != "running":
-        raise MinirunError(f"container '{container_id}' is {now}, not running", "", 1)
+    if now == "paused" and not options.ignore_paused:
+        raise MinirunError(f"cannot exec in a paused container ({container_id})", "Resume it first.", 1)
+    if now not in ("running", "paused", "created"):
+        raise MinirunError(f"cannot exec in a {now} container: container not running", "", 1)
     pidfd = pidfd_open(found.pid)
     opened = [pidfd]
+    cgroup_fd = -1
     try:
         opened.append(init_fd := parent.open_init())
-        cgroup_fd = os.open(found.cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        opened.append(cgroup_fd)
+        if found.cgroup:
+            opened.append(cgroup_fd := cgroup.open_below(found.cgroup, options.cgroup))
         plan = ChildPlan(
             container_id=container_id,
             process=process,
-            seccomp=filter_for(cache_dir, spec.seccomp) if spec.seccomp and seccomp else None,
-            stdio=stdio,
-            start_fd=start_fd,
+            seccomp=filter_for(options.cache_dir, spec.seccomp) if spec.seccomp and options.seccomp else None,
+            stdio=options.stdio,
+            start_fd=options.start_fd,
             init_fd=init_fd,
+            new_keyring=options.new_keyring,
+            preserve_fds=options.preserve_fds,
         )
         return parent.clone_into_container(pidfd, _other_namespaces(found.pid), plan, cgroup_fd)
     finally:
@@ -215,19 +287,39 @@ def _other_namespaces(pid: int) -> int:
     return flags
 
 
+# -- while it runs ----------------------------------------------------------------------------------------------------
+
+
 def pause(root: str, container_id: str) -> None:
     """Freeze every process of a running container. Raises MinirunError."""
-    found = state.load(root, container_id)
-    now = state.status(root, found)
-    if now != "running":
-        raise MinirunError(f"container '{container_id}' is {now}, not running", "", 1)
-    cgroup.freeze(found.cgroup)
+    cgroup.freeze(_with_cgroup(root, container_id, ("running", "created")).cgroup)
 
 
 def resume(root: str, container_id: str) -> None:
     """Thaw a paused container. Raises MinirunError."""
+    cgroup.thaw(_with_cgroup(root, container_id, ("paused",)).cgroup)
+
+
+def update(root: str, container_id: str, resources: dict[str, Any]) -> None:
+    """Change a container's limits to those in `resources` (linux.resources); others stay. Raises MinirunError."""
+    found = _with_cgroup(root, container_id, ("created", "running", "paused"))
+    cgroup.update(found.cgroup, resources)
+
+
+def processes(root: str, container_id: str) -> list[int]:
+    """Return the pids of a container's processes, as this process's PID namespace numbers them."""
+    found = state.load(root, container_id)
+    if found.cgroup:
+        return cgroup.processes(found.cgroup)
+    return [found.pid] if state.status(root, found) != "stopped" else []
+
+
+def _with_cgroup(root: str, container_id: str, allowed: tuple[str, ...]) -> ContainerState:
     found = state.load(root, container_id)
     now = state.status(root, found)
-    if now != "paused":
-        raise MinirunError(f"container '{container_id}' is {now}, not paused", "", 1)
-    cgroup.thaw(found.cgroup)
+    if now not in allowed:
+        problem = "container not running" if now == "stopped" else f"container '{container_id}' is {now}"
+        raise MinirunError(problem, f"It must be {' or '.join(allowed)}.", 1)
+    if not found.cgroup:
+        raise MinirunError(f"container '{container_id}' has no cgroup", "It was made with cgroups disabled.", 1)
+    return found

@@ -8,13 +8,13 @@ from minirun.errors import MinirunError
 from minirun.kernel.process import NAMESPACE_FLAGS, clone3, sealed_copy
 from minirun.kernel.trace import step
 from minirun.model.record import Record
-from minirun.runtime import child, handshake, namespaces
+from minirun.runtime import child, handshake, hooks, namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from minirun.model.spec import Spec
+    from minirun.model.spec import Process, Spec
     from minirun.runtime.child import ChildPlan
     from minirun.runtime.handshake import Channel
 
@@ -45,7 +45,14 @@ def clone_container(spec: Spec, bundle: str, plan: ChildPlan, cgroup_fd: int) ->
         "namespaces",
         "One clone3 makes the process, all of them, and puts it into its cgroup: nothing of it ever runs outside.",
     ):
-        cloned = _clone(flags, cgroup_fd, lambda channel: child.run_container(spec, bundle, plan, channel))
+        if spec.hooks:
+            import subprocess  # noqa: F401 - the child runs some of them and can import nothing by then
+        cloned = _clone(
+            flags,
+            cgroup_fd,
+            lambda channel: child.run_container(spec, bundle, plan, channel),
+            lambda pid: _run_hooks(spec, plan, pid),
+        )
     namespaces.return_from_joined(spec)
     return cloned
 
@@ -59,7 +66,18 @@ def clone_into_container(pidfd: int, flags: int, plan: ChildPlan, cgroup_fd: int
         return _clone(0, cgroup_fd, lambda channel: child.run_in_container(pidfd, flags, plan, channel))
 
 
-def _clone(flags: int, cgroup_fd: int, run_child: Callable[[Channel], object]) -> Cloned:
+def _run_hooks(spec: Spec, plan: ChildPlan, pid: int) -> None:
+    """Run the hooks whose place is the host, while the child waits."""
+    for moment in ("prestart", "createRuntime"):
+        hooks.run(spec.hooks, moment, plan.state | {"pid": pid})
+
+
+def _clone(
+    flags: int,
+    cgroup_fd: int,
+    run_child: Callable[[Channel], object],
+    run_hooks: Callable[[int], None] = lambda _: None,
+) -> Cloned:
     ours, theirs = handshake.open_channel()
     pid, pidfd = clone3(flags, cgroup_fd)
     if pid == 0:
@@ -68,7 +86,7 @@ def _clone(flags: int, cgroup_fd: int, run_child: Callable[[Channel], object]) -
         os._exit(125)
     theirs.close()
     try:
-        console = _shake_hands(ours, pid)
+        console = _shake_hands(ours, pid, run_hooks)
     except BaseException:
         _kill(pid)
         os.close(pidfd)
@@ -78,7 +96,7 @@ def _clone(flags: int, cgroup_fd: int, run_child: Callable[[Channel], object]) -
     return Cloned(pid, pidfd, console)
 
 
-def _shake_hands(channel: Channel, pid: int) -> int:
+def _shake_hands(channel: Channel, pid: int, run_hooks: Callable[[int], None]) -> int:
     """Serve the child until its exec closes the channel; return the terminal's master or -1."""
     console = -1
     try:
@@ -89,6 +107,9 @@ def _shake_hands(channel: Channel, pid: int) -> int:
         kind, fields, fd = channel.receive()
         if kind == handshake.CONSOLE:
             console = fd
+        elif kind == handshake.HOOKS:
+            run_hooks(pid)
+            channel.send(handshake.PROCEED)
         elif kind == handshake.FAILED:
             handshake.raise_failure(fields)
         elif not kind:
@@ -106,8 +127,11 @@ def _kill(pid: int) -> None:
         pass
 
 
-def check_bundle(spec: Spec, bundle: str) -> None:
-    """Refuse a bundle that cannot become a container. Raises MinirunError that names the field."""
+def check_bundle(spec: Spec, bundle: str) -> Process:
+    """Return the bundle's process, or refuse a bundle that cannot become a container.
+
+    Raises MinirunError that names the field.
+    """
     if spec.process is None or not spec.process.args:
         raise MinirunError("config.json: process.args is empty", "A container needs a command.")
     if not os.path.isdir(os.path.join(bundle, spec.root_path)):
@@ -116,3 +140,4 @@ def check_bundle(spec: Spec, bundle: str) -> None:
         raise MinirunError("config.json: linux.namespaces lacks a fresh mount namespace")
     if spec.hostname and not spec.has_namespace("uts"):
         raise MinirunError("config.json: hostname needs a UTS namespace", "Without one it would rename the host.")
+    return spec.process

@@ -25,6 +25,7 @@ from minirun.kernel.mount import (
     clone_tree,
     file_system_type,
     mount,
+    move_mount,
     new_file_system,
     pivot_root,
     remount,
@@ -180,6 +181,18 @@ def pivot(root: int) -> None:
         pivot_root(".", ".")
         set_propagation(".", PROPAGATION["rslave"])  # unmounting must not spread to the host
         unmount_lazily(".")
+        os.chdir("/")
+
+
+def change_root(root: int) -> None:
+    """Do as `pivot` without pivot_root, which the kernel refuses where the host's root is its initramfs.
+
+    The container's tree is moved over "/" of this mount namespace, so that nothing else is mounted below.
+    """
+    with step("move the root file system over /", "pivot_root", "On an initramfs pivot_root is refused."):
+        os.fchdir(root)
+        move_mount(".", "/")
+        os.chroot(".")
         os.chdir("/")
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+OCI_VERSION = "1.2.0"
+
+
 class ContainerState(Record):
     """runtime-spec runtime.md, "State", and what later calls need to find.
 
@@ -35,6 +38,8 @@ class ContainerState(Record):
     created: float
     cgroup: str = ""
     annotations: dict[str, str] = {}
+    rootfs: str = ""
+    owner: str = ""
 
 
 def folder(root: str, container_id: str) -> str:
@@ -48,6 +53,24 @@ def save(root: str, state: ContainerState) -> None:
     with open(f"{path}.new", "w", encoding="utf-8") as file:
         json.dump(state.as_dict(), file)
     os.rename(f"{path}.new", path)
+
+
+def keep_config(root: str, container_id: str, bundle: str) -> None:
+    """Keep a copy of config.json: the bundle is the caller's, who may change it before the next call."""
+    with open(os.path.join(bundle, "config.json"), "rb") as source:
+        text = source.read()
+    with open(f"{folder(root, container_id)}/config.json", "wb") as file:
+        file.write(text)
+
+
+def document(state: ContainerState, status: str) -> dict[str, Any]:
+    """Return the state as runtime.md, "State", has it: what hooks read on standard input and `state` prints."""
+    fields: dict[str, Any] = {"ociVersion": OCI_VERSION, "id": state.id, "status": status}
+    fields["pid"] = 0 if status == "stopped" else state.pid
+    fields["bundle"] = state.bundle
+    if state.annotations:
+        fields["annotations"] = state.annotations
+    return fields
 
 
 def remove(root: str, container_id: str) -> None:
@@ -84,7 +107,7 @@ def start_time(pid: int) -> str:
 
 
 def status(root: str, state: ContainerState) -> str:
-    """Return "created", "running", "paused" or "stopped", from the kernel's own knowledge."""
+    """Return "creating", "created", "running", "paused" or "stopped", from the kernel's own knowledge."""
     if not state.pid or start_time(state.pid) != state.pid_start_time:
         return "stopped"
     if os.path.exists(f"{folder(root, state.id)}/start.fifo"):

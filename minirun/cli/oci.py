@@ -1,0 +1,488 @@
+"""`minirun-oci`: the runtime core with runc's command line, for Docker, Podman, containerd and their shims.
+
+Each verb is a function below that reads its flags and calls `runtime.lifecycle`; the table VERBS lists them. What
+fails is told twice, as callers expect: in words on standard error, and as a line of `--log` (JSON with `--log-format
+json`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from minirun import __version__
+from minirun.cli.flags import Flag, Parsed, parse, usage
+from minirun.errors import MinirunError
+from minirun.model.record import Record
+from minirun.runtime.state import OCI_VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
+
+    from minirun.model.spec import Spec
+    from minirun.runtime.lifecycle import CreateOptions
+    from minirun.runtime.parent import Cloned
+
+DEFAULT_ROOT = "/run/minirun/oci"
+
+GLOBAL_FLAGS = (
+    Flag(("root",), "Folder for the state of containers."),
+    Flag(("log",), "File to log to."),
+    Flag(("log-format",), "Format of the log: text or json."),
+    Flag(("debug",), "Log more, and show a traceback when something fails.", "switch"),
+    Flag(("systemd-cgroup",), "Have systemd make the cgroups; cgroupsPath is slice:prefix:name.", "switch"),
+    Flag(("cgroup-manager",), "cgroupfs, systemd or disabled."),
+    Flag(("rootless",), "true, false or auto; minirun finds out by itself."),
+    Flag(("criu",), "Accepted and ignored: there is no checkpoint.", "text"),
+    Flag(("version", "v"), "Print the version.", "switch"),
+    Flag(("help", "h"), "Print this.", "switch"),
+)
+HELP = Flag(("help", "h"), "Print this.", "switch")
+
+_BUNDLE = Flag(("bundle", "b"), "Folder of the bundle (default: the current one).")
+_PID_FILE = Flag(("pid-file",), "File to write the process's pid to.")
+_CONSOLE = Flag(("console-socket",), "Unix socket that receives the terminal's master.")
+_PRESERVE = Flag(("preserve-fds",), "Pass on so many descriptors after the standard streams.")
+_CREATE = (
+    _BUNDLE,
+    _CONSOLE,
+    _PID_FILE,
+    Flag(("no-pivot",), "Use chroot instead of pivot_root, for a root on an initramfs.", "switch"),
+    Flag(("no-new-keyring",), "Keep the caller's session keyring.", "switch"),
+    _PRESERVE,
+    Flag(("config", "f"), "Another file than config.json."),
+    Flag(("no-subreaper",), "Do not become the reaper of orphans.", "switch"),
+)
+
+
+class Call(Record):
+    """One call: the global flags' meaning and the verb's own."""
+
+    root: str
+    systemd_cgroup: bool
+    use_cgroups: bool
+    parsed: Parsed
+
+    def container_id(self) -> str:
+        """Return the first argument. Raises MinirunError if there is none or it is not fit to be one."""
+        if not self.parsed.arguments:
+            raise MinirunError("a container id is required")
+        container_id = self.parsed.arguments[0]
+        allowed = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
+        if not container_id or not allowed.issuperset(container_id) or container_id in (".", ".."):
+            raise MinirunError(f"invalid container id '{container_id}'", "Use letters, digits and _ + - . only.")
+        return container_id
+
+
+def main() -> NoReturn:
+    """Run one call and exit with its code."""
+    words = sys.argv[1:]
+    log = _Log("", "text")
+    debug = False
+    try:
+        globals_, verb, rest = _split(words)
+        debug = globals_.switch("debug")
+        log = _Log(globals_.text("log"), globals_.text("log-format", "text"))
+        code = _run(globals_, verb, rest)
+    except MinirunError as error:
+        if debug:
+            import traceback
+
+            traceback.print_exc()
+        log.failure(error)
+        code = error.exit_code if error.exit_code not in (125,) else 1
+    except OSError as error:
+        if debug:
+            raise
+        log.failure(MinirunError(f"{error.filename or ''}: {error.strerror}".lstrip(": ")))
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+class _Log:
+    """Where failures are told: standard error, and the file that the caller reads."""
+
+    def __init__(self, path: str, form: str) -> None:
+        self._path = path
+        self._form = form
+
+    def failure(self, error: MinirunError) -> None:
+        hint = f"\nhint: {error.hint}" if error.hint else ""
+        print(f"minirun-oci: {error.message}{hint}", file=sys.stderr)
+        if not self._path:
+            return
+        import json
+        import time
+
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        if self._form == "json":
+            line = json.dumps({"level": "error", "msg": error.message, "time": now})
+        else:
+            line = f"time={json.dumps(now)} level=error msg={json.dumps(error.message)}"
+        try:
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write(f"{line}\n")
+        except OSError:
+            pass  # the caller has the exit code and standard error
+
+
+def _split(words: list[str]) -> tuple[Parsed, str, list[str]]:
+    parsed = parse(words, GLOBAL_FLAGS, interspersed=False)
+    verb, *rest = parsed.arguments or ("",)
+    return parsed, verb, list(rest)
+
+
+def _run(globals_: Parsed, verb: str, rest: list[str]) -> int:
+    if globals_.switch("version"):
+        print(f"minirun-oci version {__version__}\ncommit: {__version__}\nspec: {OCI_VERSION}")
+        return 0
+    if not verb or globals_.switch("help") or verb == "help":
+        print(usage("minirun-oci", "VERB ...", "An OCI runtime. The verbs: " + ", ".join(VERBS) + ".", GLOBAL_FLAGS))
+        return 0
+    if verb not in VERBS:
+        raise MinirunError(f"no such verb: {verb}", "minirun-oci --help lists them.")
+    function, flags, arguments, interspersed = VERBS[verb]
+    parsed = parse(rest, (*flags, HELP), interspersed=interspersed)
+    if parsed.switch("help"):
+        print(usage(f"minirun-oci {verb}", arguments, function.__doc__ or "", flags))
+        return 0
+    manager = globals_.text("cgroup-manager", "systemd" if globals_.switch("systemd-cgroup") else "cgroupfs")
+    if manager not in ("cgroupfs", "systemd", "disabled"):
+        raise MinirunError(f"unknown cgroup manager '{manager}'", "Use cgroupfs, systemd or disabled.")
+    root = os.path.abspath(globals_.text("root") or DEFAULT_ROOT)
+    return function(Call(root, manager == "systemd", manager != "disabled", parsed)) or 0
+
+
+# -- the verbs --------------------------------------------------------------------------------------------------------
+
+
+def create(call: Call) -> None:
+    """Make a container from a bundle; it waits for `start`."""
+    from minirun.runtime import lifecycle
+
+    container_id = call.container_id()
+    spec = _load_spec(call)
+    socket_path = call.parsed.text("console-socket")
+    terminal = bool(spec.process and spec.process.terminal)
+    _check_console(terminal, socket_path, detached=True)
+    cloned = lifecycle.create(call.root, container_id, _bundle(call), spec, _options(call))
+    try:
+        _hand_over(call, cloned, socket_path)
+    except BaseException:
+        lifecycle.delete(call.root, container_id, force=True)
+        raise
+
+
+def run(call: Call) -> int:
+    """Make and start a container; without --detach wait for its end and remove it."""
+    from minirun.runtime import lifecycle
+
+    container_id = call.container_id()
+    spec = _load_spec(call)
+    detach = call.parsed.switch("detach")
+    socket_path = call.parsed.text("console-socket")
+    _check_console(bool(spec.process and spec.process.terminal), socket_path, detached=detach)
+    cloned = lifecycle.create(call.root, container_id, _bundle(call), spec, _options(call))
+    try:
+        _hand_over(call, cloned, socket_path)
+        lifecycle.start(call.root, container_id)
+    except BaseException:
+        lifecycle.delete(call.root, container_id, force=True)
+        raise
+    if detach:
+        return 0
+    try:
+        return _follow(cloned, socket_path)
+    finally:
+        if not call.parsed.switch("keep"):
+            lifecycle.delete(call.root, container_id, force=True)
+
+
+def start(call: Call) -> None:
+    """Let a created container execute its command."""
+    from minirun.runtime import lifecycle
+
+    lifecycle.start(call.root, call.container_id())
+
+
+def state(call: Call) -> None:
+    """Print a container's state as JSON."""
+    import json
+
+    from minirun.runtime import report
+
+    print(json.dumps(report.of_container(call.root, call.container_id()), indent=2))
+
+
+def kill(call: Call) -> None:
+    """Send a signal (default TERM) to a container's first process, or with --all to every process."""
+    from minirun.model.signals import parse_signal
+    from minirun.runtime import lifecycle
+
+    word = call.parsed.arguments[1] if len(call.parsed.arguments) > 1 else "TERM"
+    number = parse_signal(word)
+    if call.parsed.switch("all"):
+        lifecycle.kill_all(call.root, call.container_id(), number)
+    else:
+        lifecycle.kill(call.root, call.container_id(), number)
+
+
+def delete(call: Call) -> None:
+    """Remove what is left of a container; with --force kill it first, and do not mind if it is gone."""
+    from minirun.runtime import lifecycle
+
+    lifecycle.delete(call.root, call.container_id(), force=call.parsed.switch("force"))
+
+
+def pause(call: Call) -> None:
+    """Freeze every process of a container."""
+    from minirun.runtime import lifecycle
+
+    lifecycle.pause(call.root, call.container_id())
+
+
+def resume(call: Call) -> None:
+    """Let a paused container go on."""
+    from minirun.runtime import lifecycle
+
+    lifecycle.resume(call.root, call.container_id())
+
+
+def exec_(call: Call) -> int:
+    """Run a further process in a container."""
+    from minirun.runtime import execute, lifecycle
+
+    container_id = call.container_id()
+    _, spec = lifecycle.load(call.root, container_id)
+    process = execute.process_of(_exec_changes(call.parsed), spec)
+    detach = call.parsed.switch("detach")
+    socket_path = call.parsed.text("console-socket")
+    _check_console(process.terminal, socket_path, detached=detach)
+    cloned = lifecycle.execute(
+        call.root,
+        container_id,
+        process,
+        spec,
+        lifecycle.ExecOptions(
+            preserve_fds=call.parsed.number("preserve-fds", 0) or 0,
+            ignore_paused=call.parsed.switch("ignore-paused"),
+            cgroup=call.parsed.text("cgroup"),
+            new_keyring=not call.parsed.switch("no-new-keyring"),
+            cache_dir=f"{call.root}/.cache",
+        ),
+    )
+    _hand_over(call, cloned, socket_path)
+    return 0 if detach else _follow(cloned, socket_path)
+
+
+def list_(call: Call) -> None:
+    """List the containers below --root."""
+    from minirun.runtime import report
+
+    print(report.listing(call.root, call.parsed.text("format", "table"), quiet=call.parsed.switch("quiet")), end="")
+
+
+def ps(call: Call) -> None:
+    """List the processes of a container: as a table of ps(1), or with --format json their pids."""
+    import json
+
+    from minirun.runtime import lifecycle, report
+
+    pids = lifecycle.processes(call.root, call.container_id())
+    if call.parsed.text("format", "table") == "json":
+        print(json.dumps(pids))
+    else:
+        print(report.process_table(pids, call.parsed.arguments[1:]), end="")
+
+
+def events(call: Call) -> None:
+    """Print a container's counters, every --interval, or once with --stats."""
+    from minirun.runtime import counters
+
+    counters.follow(
+        call.root, call.container_id(), once=call.parsed.switch("stats"), interval=call.parsed.text("interval", "5s")
+    )
+
+
+def update(call: Call) -> None:
+    """Change a container's limits, by single flags or by a JSON of linux.resources."""
+    from minirun.runtime import lifecycle, resources
+
+    lifecycle.update(call.root, call.container_id(), resources.of_flags(call.parsed.texts))
+
+
+def spec(call: Call) -> None:
+    """Write a template of config.json into the bundle."""
+    from minirun.runtime import template
+
+    template.write(_bundle(call), rootless=call.parsed.switch("rootless"))
+
+
+def features(call: Call) -> None:  # noqa: ARG001 - every verb takes the call
+    """Print what this runtime can do (runtime-spec features.md)."""
+    import json
+
+    from minirun.runtime import features as features_
+
+    print(json.dumps(features_.document(), indent=2))
+
+
+def checkpoint(call: Call) -> None:  # noqa: ARG001
+    """Refused: minirun cannot freeze a container to disk."""
+    raise MinirunError("checkpoint and restore are not supported", "minirun has no CRIU.")
+
+
+# -- what several verbs share -----------------------------------------------------------------------------------------
+
+
+def _bundle(call: Call) -> str:
+    return os.path.abspath(call.parsed.text("bundle") or ".")
+
+
+def _load_spec(call: Call) -> Spec:
+    from minirun.runtime import lifecycle
+
+    return lifecycle.load_spec(_bundle(call), call.parsed.text("config") or "config.json")
+
+
+def _options(call: Call) -> CreateOptions:
+    from minirun.runtime.lifecycle import CreateOptions
+
+    return CreateOptions(
+        cache_dir=f"{call.root}/.cache",
+        no_pivot=call.parsed.switch("no-pivot"),
+        new_keyring=not call.parsed.switch("no-new-keyring"),
+        preserve_fds=call.parsed.number("preserve-fds", 0) or 0,
+        systemd_cgroup=call.systemd_cgroup,
+        use_cgroups=call.use_cgroups,
+    )
+
+
+def _check_console(terminal: bool, socket_path: str, *, detached: bool) -> None:
+    if terminal and detached and not socket_path:
+        raise MinirunError("cannot allocate tty if runc will detach without setting console socket")
+    if socket_path and not terminal:
+        raise MinirunError("cannot use console socket if runc will not detach or allocate tty")
+
+
+def _hand_over(call: Call, cloned: Cloned, socket_path: str) -> None:
+    """Give the caller what it waits for: the terminal's master and the pid file, which is there before we return."""
+    from minirun.runtime import console
+
+    if socket_path and cloned.console >= 0:
+        console.send_master(socket_path, cloned.console)
+    pid_file = call.parsed.text("pid-file")
+    if pid_file:
+        with open(f"{pid_file}.new", "w", encoding="ascii") as file:
+            file.write(str(cloned.pid))
+        os.rename(f"{pid_file}.new", pid_file)
+
+
+def _follow(cloned: Cloned, socket_path: str) -> int:
+    from minirun.runtime import foreground
+
+    return foreground.follow(cloned.pid, -1 if socket_path else cloned.console)
+
+
+def _exec_changes(parsed: Parsed) -> dict[str, Any]:
+    changes: dict[str, Any] = dict(parsed.texts) | parsed.lists | parsed.switches
+    changes["args"] = list(parsed.arguments[1:])
+    return changes
+
+
+_SIZES = "such as 512m; -1 is unlimited"
+VERBS: dict[str, tuple[Callable[[Call], int | None], tuple[Flag, ...], str, bool]] = {
+    "create": (create, _CREATE, "ID", True),
+    "start": (start, (), "ID", True),
+    "run": (
+        run,
+        (
+            *_CREATE,
+            Flag(("detach", "d"), "Return once the container runs.", "switch"),
+            Flag(("keep",), "Do not remove the container at its end.", "switch"),
+        ),
+        "ID",
+        True,
+    ),
+    "state": (state, (), "ID", True),
+    "kill": (kill, (Flag(("all", "a"), "Every process of the container.", "switch"),), "ID [SIGNAL]", True),
+    "delete": (delete, (Flag(("force", "f"), "Kill first; do not mind if it is gone.", "switch"),), "ID", True),
+    "exec": (
+        exec_,
+        (
+            _CONSOLE,
+            _PID_FILE,
+            _PRESERVE,
+            Flag(("process", "p"), "File with the process as JSON."),
+            Flag(("cwd",), "Working directory."),
+            Flag(("env", "e"), "NAME=VALUE to add to the environment.", "list"),
+            Flag(("tty", "t"), "Give it a terminal.", "switch"),
+            Flag(("user", "u"), "UID[:GID]."),
+            Flag(("additional-gids", "g"), "Further group.", "list"),
+            Flag(("detach", "d"), "Return once the process runs.", "switch"),
+            Flag(("cap", "c"), "Capability to add.", "list"),
+            Flag(("no-new-privs",), "Set no_new_privs.", "switch"),
+            Flag(("process-label",), "SELinux label."),
+            Flag(("apparmor",), "AppArmor profile."),
+            Flag(("cgroup",), "Sub-cgroup to run in."),
+            Flag(("ignore-paused",), "Allow it in a paused container.", "switch"),
+            Flag(("no-new-keyring",), "Keep the caller's session keyring.", "switch"),
+            Flag(("no-subreaper",), "Do not become the reaper of orphans.", "switch"),
+        ),
+        "ID [COMMAND...]",
+        False,
+    ),
+    "list": (
+        list_,
+        (Flag(("format", "f"), "table or json."), Flag(("quiet", "q"), "Ids only.", "switch")),
+        "",
+        True,
+    ),
+    "ps": (ps, (Flag(("format", "f"), "table or json."),), "ID [PS OPTIONS]", False),
+    "pause": (pause, (), "ID", True),
+    "resume": (resume, (), "ID", True),
+    "events": (
+        events,
+        (
+            Flag(("interval",), "Time between two readings (5s)."),
+            Flag(("stats",), "Print one reading and end.", "switch"),
+        ),
+        "ID",
+        True,
+    ),
+    "update": (
+        update,
+        (
+            Flag(("resources", "r"), "File with linux.resources as JSON, or - for standard input."),
+            Flag(("memory",), f"Memory limit, {_SIZES}."),
+            Flag(("memory-reservation",), f"Protected memory, {_SIZES}."),
+            Flag(("memory-swap",), f"Memory and swap together, {_SIZES}."),
+            Flag(("kernel-memory",), "Obsolete; ignored by the kernel."),
+            Flag(("kernel-memory-tcp",), "Obsolete; ignored by the kernel."),
+            Flag(("cpu-period",), "CFS period in microseconds."),
+            Flag(("cpu-quota",), "CFS quota in microseconds."),
+            Flag(("cpu-burst",), "CFS burst in microseconds."),
+            Flag(("cpu-share", "cpu-shares"), "Relative weight, 2 to 262144."),
+            Flag(("cpu-rt-period",), "Real-time period; cgroup v2 has none."),
+            Flag(("cpu-rt-runtime",), "Real-time runtime; cgroup v2 has none."),
+            Flag(("cpu-idle",), "1: run only when nothing else does."),
+            Flag(("cpuset-cpus",), "CPUs to run on."),
+            Flag(("cpuset-mems",), "Memory nodes to use."),
+            Flag(("pids-limit",), "Most processes; -1 is unlimited."),
+            Flag(("blkio-weight",), "Weight of block input and output, 10 to 1000."),
+            Flag(("l3-cache-schema",), "Intel RDT; not supported."),
+            Flag(("mem-bw-schema",), "Intel RDT; not supported."),
+        ),
+        "ID",
+        True,
+    ),
+    "spec": (spec, (_BUNDLE, Flag(("rootless",), "For a user without root.", "switch")), "", True),
+    "features": (features, (), "", True),
+    "checkpoint": (checkpoint, (), "ID", False),
+    "restore": (checkpoint, (), "ID", False),
+}

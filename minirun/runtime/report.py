@@ -1,0 +1,71 @@
+"""What `state`, `list` and `ps` print, in the form that runc's users parse."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from minirun.errors import MinirunError
+from minirun.kernel.process import run_program
+from minirun.runtime import state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+
+def of_container(root: str, container_id: str) -> dict[str, Any]:
+    """Return a container's state: runtime.md's fields, and the three that runc adds. Raises MinirunError."""
+    found = state.load(root, container_id)
+    fields = state.document(found, state.status(root, found))
+    fields["rootfs"] = found.rootfs
+    fields["created"] = _timestamp(found.created)
+    fields["owner"] = found.owner
+    return fields
+
+
+def listing(root: str, form: str, *, quiet: bool) -> str:
+    """Return all containers below `root` as a table, as JSON, or as ids. Raises MinirunError."""
+    if form not in ("table", "json"):
+        raise MinirunError(f"invalid format option '{form}'", "Use table or json.")
+    rows = []
+    for name in sorted(os.listdir(root)) if os.path.isdir(root) else []:
+        try:
+            rows.append(of_container(root, name))
+        except (MinirunError, NotADirectoryError):
+            continue  # made or removed right now, or no container
+    if quiet:
+        return "".join(f"{row['id']}\n" for row in rows)
+    if form == "json":
+        return json.dumps(rows) + "\n"
+    header = ("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")
+    table = [header, *(tuple(str(row[name.lower()]) for name in header) for row in rows)]
+    return _aligned(table)
+
+
+def process_table(pids: list[int], options: Sequence[str]) -> str:
+    """Return those lines of ps(1) that are about `pids`; without options as `ps -ef` has them. Raises MinirunError."""
+    code, output = run_program("/bin/ps", ("ps", *(options or ("-ef",))), (f"PATH={os.defpath}",), b"", 10)
+    if code != 0:
+        raise MinirunError(f"ps failed: {output.strip()}", "Is the package procps installed?")
+    header, *lines = output.splitlines()
+    titles = header.split()
+    if "PID" not in titles:
+        raise MinirunError("these options of ps give no PID column", "Without it the lines cannot be told apart.")
+    column = titles.index("PID")
+    wanted = {str(pid) for pid in pids}
+    return "\n".join([header, *(line for line in lines if line.split()[column] in wanted)]) + "\n"
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "".join(
+        "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in rows
+    )
+
+
+def _timestamp(seconds: float) -> str:
+    """Write a time as RFC 3339 with nanoseconds, in UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds % 1 * 10**9):09}Z"

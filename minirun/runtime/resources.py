@@ -1,0 +1,80 @@
+"""`update`: single flags, or a JSON document, as `linux.resources`."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from minirun.errors import MinirunError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# flag: (section, field, whether it takes a unit such as m or g)
+_FIELDS: dict[str, tuple[str, str, bool]] = {
+    "memory": ("memory", "limit", True),
+    "memory-reservation": ("memory", "reservation", True),
+    "memory-swap": ("memory", "swap", True),
+    "cpu-period": ("cpu", "period", False),
+    "cpu-quota": ("cpu", "quota", False),
+    "cpu-burst": ("cpu", "burst", False),
+    "cpu-share": ("cpu", "shares", False),
+    "cpu-idle": ("cpu", "idle", False),
+    "cpuset-cpus": ("cpu", "cpus", False),
+    "cpuset-mems": ("cpu", "mems", False),
+    "pids-limit": ("pids", "limit", False),
+    "blkio-weight": ("blockIO", "weight", False),
+}
+_TEXTS = ("cpuset-cpus", "cpuset-mems")
+_IGNORED = ("kernel-memory", "kernel-memory-tcp")
+_REFUSED = {
+    "cpu-rt-period": "cgroup v2 has no real-time group scheduling",
+    "cpu-rt-runtime": "cgroup v2 has no real-time group scheduling",
+    "l3-cache-schema": "minirun has no support for Intel's resource control",
+    "mem-bw-schema": "minirun has no support for Intel's resource control",
+}
+_UNITS = {"k": 10, "m": 20, "g": 30, "t": 40}
+
+
+def of_flags(flags: dict[str, str]) -> dict[str, Any]:
+    """Return linux.resources with what the flags of `update` name. Raises MinirunError."""
+    if "resources" in flags:
+        return _from_file(flags["resources"])
+    resources: dict[str, dict[str, Any]] = {}
+    for flag, text in flags.items():
+        if flag in _REFUSED:
+            raise MinirunError(f"--{flag}: {_REFUSED[flag]}")
+        if flag in _IGNORED:
+            print(f"minirun-oci: warning: --{flag} is obsolete and ignored", file=sys.stderr)
+            continue
+        section, field, takes_unit = _FIELDS[flag]
+        value = text if flag in _TEXTS else _number(flag, text, takes_unit=takes_unit)
+        resources.setdefault(section, {})[field] = value
+    return resources
+
+
+def _from_file(path: str) -> dict[str, Any]:
+    try:
+        if path == "-":
+            document = json.load(sys.stdin)
+        else:
+            with open(path, encoding="utf-8") as file:
+                document = json.load(file)
+    except ValueError as error:
+        raise MinirunError(f"the resources are not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise MinirunError("the resources are not a JSON object")
+    return document
+
+
+def _number(flag: str, text: str, *, takes_unit: bool) -> int:
+    digits = text.lower().removesuffix("b")
+    shift = 0
+    if takes_unit and digits[-1:] in _UNITS:
+        shift = _UNITS[digits[-1]]
+        digits = digits[:-1]
+    if not digits.removeprefix("-").isdigit():
+        raise MinirunError(f"invalid value for {flag}: {text}", "Write a number, sizes also with k, m or g.")
+    number = int(digits)
+    return number if number < 0 else number << shift
