@@ -520,7 +520,8 @@ static void obey(struct client *client, char *message, size_t length)
     case 'S':
         if (client == control && !life.started) {
             life.started = true;
-            unlink(option.exit_file); /* of the run before: it is not true any more */
+            if (!life.recorded)           /* a short run may have ended by now */
+                unlink(option.exit_file); /* of the run before: it is not true any more */
         }
         break;
     case 'D':
