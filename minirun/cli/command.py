@@ -130,7 +130,7 @@ def _flags(arg: str, options: dict[str, click.Parameter]) -> Iterator[tuple[str,
 
 
 def _switch_value(ctx: click.Context, option: click.Option, name: str, value: str) -> bool | str:
-    if option.name == "explain" and value == "json":
+    if option.name == "explain" and value in ("story", "json"):
         return value
     if value in _TRUE:
         return True
