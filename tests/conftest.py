@@ -566,9 +566,9 @@ class Leftovers:
 def leftovers(minirun: Minirun, busybox_image: str) -> Leftovers:
     """Return a comparison with the host as it is now, after a first container has come and gone.
 
-    That first one makes what is there to stay: the bridge, minirun's own firewall chains, lock files.
+    That first one makes what is there to stay: the bridge, minirun's own firewall chains, lock files, folders.
     """
-    minirun("run", "--rm", busybox_image, "true")
+    minirun("run", "--rm", "--volume=/anonymous", busybox_image, "true")
     return Leftovers()
 
 

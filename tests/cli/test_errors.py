@@ -1,0 +1,186 @@
+"""What goes wrong, and how minirun says so: one or two sentences on standard error, and Docker's exit code."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Leftovers, Minirun
+
+
+def failed(minirun: Minirun, *arguments: str | Path, code: int) -> str:
+    """Run what must fail with `code`, and return its message."""
+    done = minirun(*arguments, check=False)
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.startswith("minirun: ")
+    assert "Traceback" not in done.stderr
+    assert "internal error" not in done.stderr
+    assert len(done.stderr.splitlines()) <= 2
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--no-such-flag"], "unknown flag: --no-such-flag"),
+        (["--memory", "lots"], "lots"),
+        (["--memory", "1m"], "Minimum memory limit allowed is 6MB"),
+        (["--memory", "10m", "--memory-swap", "5m"], "memory limit"),
+        (["--memory-swap", "10m"], "Memory limit"),
+        (["--cpus", "100000"], "CPUs"),
+        (["--cpus", "two"], "two"),
+        (["--cpuset-cpus", "a-b"], "a-b"),
+        (["--pids-limit", "few"], "few"),
+        (["--shm-size", "-1"], "-1"),
+        (["--ulimit", "nonsense=1"], "nonsense"),
+        (["--ulimit", "nofile=9:3"], "9 > 3"),
+        (["--publish", "notaport"], "notaport"),
+        (["--publish", "99999:80"], "99999"),
+        (["--publish", "1.2.3:80:80"], "1.2.3"),
+        (["--publish", "80:80/icmp"], "icmp"),
+        (["--network", "no-such-network"], "no-such-network"),
+        (["--network", "container:nobody"], "nobody"),
+        (["--cap-add", "NONSENSE"], "NONSENSE"),
+        (["--cap-drop", "NONSENSE"], "NONSENSE"),
+        (["--security-opt", "seccomp=/no/such/file"], "/no/such/file"),
+        (["--security-opt", "nonsense"], "nonsense"),
+        (["--sysctl", "kernel.panic=1"], "kernel.panic"),
+        (["--sysctl", "nonsense"], "nonsense"),
+        (["--stop-signal", "NONSENSE"], "NONSENSE"),
+        (["--env-file", "/no/such/file"], "/no/such/file"),
+        (["--env", "=x"], "=x"),
+        (["--label-file", "/no/such/file"], "/no/such/file"),
+        (["--hostname", "-bad-"], "-bad-"),
+        (["--add-host", "nonsense"], "nonsense"),
+        (["--dns", "nonsense"], "nonsense"),
+        (["--device", "/dev/no-such-device"], "/dev/no-such-device"),
+        (["--restart", "sometimes"], "sometimes"),
+        (["--rm", "--restart", "always"], "--rm"),
+        (["--pull", "sometimes"], "sometimes"),
+        (["--log-driver", "nonsense"], "nonsense"),
+        (["--platform", "linux/sparc"], "sparc"),
+        (["--runtime", "nonsense"], "nonsense"),
+        (["--oom-score-adj", "5000"], "5000"),
+        (["--tty=maybe"], "maybe"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_options(minirun: Minirun, busybox_image: str, options: list[str], message: str) -> None:
+    assert message in failed(minirun, "run", *options, busybox_image, "true", code=125)
+
+
+def test_no_bad_option_leaves_anything(minirun: Minirun, busybox_image: str, leftovers: Leftovers) -> None:
+    for options in (
+        ["--user=nobody-here"],
+        ["--device=/dev/null:/etc/passwd/x"],
+        ["--sysctl=net.no.such=1"],
+        ["-w/etc/passwd"],
+    ):
+        done = minirun("run", "--rm", *options, "-p", "18081:80", "-v", "/x", busybox_image, "true", check=False)
+        assert done.returncode in (125, 126)
+        assert "Traceback" not in done.stderr
+    assert minirun("ps", "-aq").stdout == ""
+    leftovers.check()
+
+
+def test_images_that_are_not_there(minirun: Minirun, busybox_image: str) -> None:
+    assert "Unable to find image 'missing:latest' locally" in failed(minirun, "run", "missing", "true", code=125)
+    assert "busybox:2" in failed(minirun, "run", f"{busybox_image}:2", "true", code=125)
+    assert "invalid reference format" in failed(minirun, "run", "Bad//Name", "true", code=125)
+    assert "missing" in failed(minirun, "create", "missing", code=1)
+
+
+def test_too_few_and_too_many_arguments(minirun: Minirun) -> None:
+    failed(minirun, "run", code=1)
+    failed(minirun, "create", code=1)
+    failed(minirun, "start", code=1)
+    failed(minirun, "rename", "one", code=1)
+    failed(minirun, "exec", "one", code=1)
+    failed(minirun, "port", "one", "two", "three", code=1)
+
+
+def test_wrong_commands_and_flags(minirun: Minirun) -> None:
+    assert "Did you mean 'minirun inspect'" in failed(minirun, "inspekt", code=1)
+    assert "unknown flag" in failed(minirun, "ps", "--no-such-flag", code=125)
+    assert "unknown flag" in failed(minirun, "--no-such-flag", "ps", code=125)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["start"], ["stop"], ["restart"], ["kill"], ["pause"], ["unpause"], ["rm"], ["logs"], ["attach"], ["port"],
+        ["top"], ["stats", "--no-stream"], ["wait"], ["inspect", "--type=container", "-f", "{{.Id}}"],
+    ],
+    ids=lambda command: command[0],
+)  # fmt: skip
+def test_a_container_that_is_not_there(minirun: Minirun, command: list[str]) -> None:
+    done = minirun(*command, "missing", check=False)
+    assert done.returncode == 1
+    assert "No such container: missing" in done.stderr
+    assert done.stdout.strip() == ""
+
+
+def test_a_taken_port_leaves_nothing(minirun: Minirun, busybox_image: str, leftovers: Leftovers) -> None:
+    minirun("run", "-d", "--name=holder", "-p", "18082:80", busybox_image, "sleep", "100")
+    with socket.create_server(("127.0.0.1", 18083)):
+        for port in (18082, 18083):
+            message = failed(minirun, "run", "--rm", "-p", f"{port}:80", busybox_image, "true", code=125)
+            assert "port is already allocated" in message
+    minirun("rm", "-f", "holder")
+    leftovers.check()
+
+
+def test_an_ambiguous_id(minirun: Minirun, busybox_image: str) -> None:
+    for _ in range(17):
+        minirun("create", busybox_image)
+    first_digits = [line[0] for line in minirun("ps", "-aq").stdout.splitlines()]
+    twice = next(digit for digit in first_digits if first_digits.count(digit) > 1)
+    assert "more than one" in failed(minirun, "logs", twice, code=1)
+
+
+def test_debug_shows_the_traceback(minirun: Minirun, busybox_image: str) -> None:
+    done = minirun("--debug", "run", "--user", "nobody-here", busybox_image, "true", check=False)
+    assert done.returncode == 125
+    assert "Traceback" in done.stderr
+
+
+def test_without_root(minirun: Minirun, busybox_image: str) -> None:
+    command = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+    # Nobody else may enter pytest's folder, so the program is given as an open file.
+    with open(minirun.executable) as program:
+        done = subprocess.run(
+            [*command, *program.readline()[2:].split(), "-", "run", busybox_image, "true"],
+            stdin=program if program.seek(0) == 0 else None,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 125
+    assert "root" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_file_system_is_said(minirun: Minirun, tmp_path: Path) -> None:
+    root = tmp_path / "small"
+    root.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "small", root], check=True)
+    try:
+        done = minirun("--root", root, "import", "/nonexistent.tar", "x", check=False)
+        assert done.returncode == 1
+        assert "/nonexistent.tar" in done.stderr
+        with open("/dev/zero", "rb") as zeros:
+            (root / "filler").write_bytes(zeros.read(60 << 10))
+        done = minirun("--root", root, "load", input=os.urandom(1 << 20), check=False)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert "internal error" not in done.stderr
+    finally:
+        subprocess.run(["umount", root], check=True)

@@ -1,0 +1,442 @@
+"""A container's life from `create` to `rm`, and what the commands tell of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from eventually import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.conftest import Leftovers, Minirun
+
+    MakeImage = Callable[..., str]
+    RunInBackground = Callable[..., str]
+
+SLEEP = ("sleep", "1000")
+
+
+@pytest.fixture
+def background(minirun: Minirun, busybox_image: str) -> RunInBackground:
+    """Return a function that runs a container with a name in the background and returns its id."""
+
+    def run(name: str, *arguments: str, command: tuple[str, ...] = SLEEP) -> str:
+        options = ["--network=none", *arguments] if "bridge" not in arguments else list(arguments)
+        return minirun("run", "-d", "--name", name, *options, busybox_image, *command).stdout.strip()
+
+    return run
+
+
+def state(minirun: Minirun, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = minirun.inspect(name)["State"]
+    return found
+
+
+# -- identity ---------------------------------------------------------------------------------------------------------
+def test_detached_run_prints_the_id_and_nothing_else(minirun: Minirun, busybox_image: str) -> None:
+    done = minirun("run", "-d", busybox_image, "sh", "-c", "echo output")
+    assert re.fullmatch(r"[0-9a-f]{64}\n", done.stdout)
+    assert done.stderr == ""
+
+
+def test_names_and_unique_beginnings_of_ids_resolve_everywhere(minirun: Minirun, background: RunInBackground) -> None:
+    container = background("by-name")
+    for name in ("by-name", "/by-name", container, container[:12], container[:7]):
+        assert minirun.inspect(name)["Id"] == container
+        assert minirun("exec", name, "echo", "x").stdout == "x\n"
+        assert container[:12] in minirun("ps").stdout
+    assert minirun("kill", container[:12]).stdout == f"{container[:12]}\n"
+    assert minirun("wait", container[:12]).stdout == "137\n"
+    assert minirun("rm", container[:9]).stdout == f"{container[:9]}\n"
+
+
+def test_a_name_clash_names_the_holder(minirun: Minirun, background: RunInBackground, busybox_image: str) -> None:
+    container = background("taken")
+    for command in ("run", "create"):
+        done = minirun(command, "--name=taken", busybox_image, "true", check=False)
+        assert done.returncode == (125 if command == "run" else 1)
+        assert container in done.stderr
+    assert minirun("ps", "-aq").stdout.split() == [container[:12]]
+
+
+@pytest.mark.parametrize("name", ["-x", ".x", "a", "a b", "ä-name", "a/b", "_ab"])
+def test_bad_names(minirun: Minirun, busybox_image: str, name: str) -> None:
+    done = minirun("run", f"--name={name}", busybox_image, "true", check=False)
+    assert done.returncode == 125
+    assert "container name" in done.stderr
+
+
+def test_container_id_file(minirun: Minirun, busybox_image: str, tmp_path: Path) -> None:
+    file = tmp_path / "cid"
+    minirun("run", "--cidfile", file, busybox_image, "true")
+    assert re.fullmatch(r"[0-9a-f]{64}", file.read_text())
+    before = file.read_text()
+    done = minirun("run", "--cidfile", file, busybox_image, "true", check=False)
+    assert done.returncode == 125
+    assert file.read_text() == before
+    assert len(minirun("ps", "-aq").stdout.split()) == 1
+
+
+def test_generated_names_are_unique_and_valid(minirun: Minirun, busybox_image: str) -> None:
+    for _ in range(5):
+        minirun("create", busybox_image)
+    names = minirun("ps", "-a", "--format", "{{.Names}}").stdout.split()
+    assert len(set(names)) == 5
+    assert all(re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", name) for name in names)
+
+
+# -- create, start, restart -------------------------------------------------------------------------------------------
+def test_create_and_start(minirun: Minirun, busybox_image: str) -> None:
+    minirun("create", "--name=made", "--network=none", busybox_image, "sh", "-c", "echo once; exit 3")
+    assert state(minirun, "made")["Status"] == "created"
+    assert minirun("ps").stdout.count("\n") == 1
+    assert "Created" in minirun("ps", "-a").stdout
+    done = minirun("start", "--attach", "made", check=False)
+    assert (done.returncode, done.stdout) == (3, "once\n")
+    ended = state(minirun, "made")
+    assert (ended["Status"], ended["ExitCode"]) == ("exited", 3)
+    assert "Exited (3)" in minirun("ps", "-a").stdout
+    assert minirun("start", "made").stdout == "made\n"
+    assert minirun("wait", "made").stdout == "3\n"
+    assert minirun("logs", "made").stdout == "once\nonce\n"
+
+
+def test_starting_what_runs_changes_nothing(minirun: Minirun, background: RunInBackground) -> None:
+    background("running")
+    pid = state(minirun, "running")["Pid"]
+    assert minirun("start", "running").stdout == "running\n"
+    assert state(minirun, "running")["Pid"] == pid
+
+
+def test_what_was_written_survives_ends_in_the_background(minirun: Minirun, background: RunInBackground) -> None:
+    background("writer", command=("sh", "-c", "echo line >> /file; wc -l < /file; ls /bin | wc -l"))
+    for _ in range(2):
+        minirun("wait", "writer")
+        minirun("start", "writer")
+    minirun("wait", "writer")
+    lines = minirun("logs", "writer").stdout.split()
+    assert lines[::2] == ["1", "2", "3"]
+    assert len(set(lines[1::2])) == 1
+
+
+def test_restart(minirun: Minirun, background: RunInBackground) -> None:
+    background("again", command=("sh", "-c", "echo up; trap 'exit 0' TERM; while :; do sleep 0.02; done"))
+    first = state(minirun, "again")
+    eventually(lambda: minirun("logs", "again").stdout == "up\n")
+    assert minirun("restart", "again").stdout == "again\n"
+    second = state(minirun, "again")
+    assert second["Running"]
+    assert second["Pid"] != first["Pid"]
+    assert second["StartedAt"] > first["StartedAt"]
+    eventually(lambda: minirun("logs", "again").stdout == "up\nup\n")
+
+
+def test_start_interactive(minirun: Minirun, busybox_image: str) -> None:
+    minirun("create", "-i", "--name=reader", "--network=none", busybox_image, "cat")
+    assert minirun("start", "-ai", "reader", input="typed\n").stdout == "typed\n"
+
+
+def test_a_start_that_fails_leaves_the_container_as_it_was(
+    minirun: Minirun, busybox_image: str, leftovers: Leftovers
+) -> None:
+    minirun("create", "--name=wrong", busybox_image, "no-such-command")
+    done = minirun("start", "wrong", check=False)
+    assert done.returncode != 0
+    assert "executable file not found" in done.stderr
+    assert state(minirun, "wrong")["Status"] in ("created", "exited")
+    minirun("rm", "wrong")
+    leftovers.check()
+
+
+# -- stop, kill, pause ------------------------------------------------------------------------------------------------
+def test_stop_kills_after_its_timeout(minirun: Minirun, background: RunInBackground) -> None:
+    background("deaf")
+    started = time.monotonic()
+    assert minirun("stop", "-t", "1", "deaf").stdout == "deaf\n"
+    assert 1 <= time.monotonic() - started < 4
+    assert state(minirun, "deaf")["ExitCode"] == 137
+
+
+def test_stop_of_a_container_that_listens(minirun: Minirun, background: RunInBackground) -> None:
+    background("init", "--init")
+    background("image", "--stop-signal", "INT", "--init")
+    background("own", "--stop-timeout", "0")
+    started = time.monotonic()
+    minirun("stop", "init", "image", "own")
+    assert time.monotonic() - started < 5
+    assert [state(minirun, name)["ExitCode"] for name in ("init", "image", "own")] == [143, 130, 137]
+    minirun("stop", "init")
+
+
+def test_kill(minirun: Minirun, background: RunInBackground) -> None:
+    background("victim", command=("sh", "-c", "trap 'echo usr1' USR1; echo up; while :; do sleep 0.02; done"))
+    eventually(lambda: minirun("logs", "victim").stdout == "up\n")
+    for spelling in ("USR1", "SIGUSR1", "10", "usr1"):
+        minirun("kill", "--signal", spelling, "victim")
+        time.sleep(0.1)
+    eventually(lambda: minirun("logs", "victim").stdout == "up\n" + 4 * "usr1\n")
+    done = minirun("kill", "--signal", "NONSENSE", "victim", check=False)
+    assert done.returncode == 1
+    assert "NONSENSE" in done.stderr
+    assert minirun("kill", "victim").stdout == "victim\n"
+    assert state(minirun, "victim")["ExitCode"] == 137
+    done = minirun("kill", "victim", check=False)
+    assert done.returncode == 1
+    assert "is not running" in done.stderr
+
+
+def test_pause(minirun: Minirun, background: RunInBackground) -> None:
+    background("frozen", command=("sh", "-c", "while :; do echo x; sleep 0.02; done"))
+    minirun("pause", "frozen")
+    assert state(minirun, "frozen")["Paused"] is True
+    assert "(Paused)" in minirun("ps").stdout
+    count = len(minirun("logs", "frozen").stdout)
+    time.sleep(0.2)
+    assert len(minirun("logs", "frozen").stdout) == count
+    done = minirun("exec", "frozen", "true", check=False)
+    assert done.returncode == 1
+    assert "paused" in done.stderr
+    assert minirun("pause", "frozen", check=False).returncode == 1
+    minirun("unpause", "frozen")
+    eventually(lambda: len(minirun("logs", "frozen").stdout) > count)
+    assert minirun("unpause", "frozen", check=False).returncode == 1
+    minirun("pause", "frozen")
+    minirun("rm", "-f", "frozen")
+    background("stopped-when-paused")
+    minirun("pause", "stopped-when-paused")
+    minirun("stop", "-t", "0", "stopped-when-paused")
+    assert state(minirun, "stopped-when-paused")["Status"] == "exited"
+
+
+# -- wait, rename, rm -------------------------------------------------------------------------------------------------
+def test_wait(minirun: Minirun, background: RunInBackground) -> None:
+    background("ending", command=("sh", "-c", "sleep 0.5; exit 12"))
+    waiting = minirun.start("wait", "ending", "ending")
+    assert waiting.communicate(timeout=10)[0] == b"12\n12\n"
+
+
+def test_rename(minirun: Minirun, background: RunInBackground, busybox_image: str) -> None:
+    container = background("old-name")
+    background("other")
+    minirun("rename", "old-name", "new-name")
+    assert minirun.inspect("new-name")["Id"] == container
+    assert minirun.inspect("new-name")["Name"] == "/new-name"
+    assert minirun("inspect", "old-name", check=False).returncode == 1
+    minirun("create", "--name=old-name", busybox_image)
+    done = minirun("rename", "new-name", "other", check=False)
+    assert done.returncode == 1
+    assert "in use" in done.stderr
+    assert minirun("rename", "new-name", "/bad name", check=False).returncode == 1
+
+
+def test_rm(minirun: Minirun, background: RunInBackground, leftovers: Leftovers) -> None:
+    background("running")
+    done = minirun("rm", "running", check=False)
+    assert done.returncode == 1
+    assert "running" in done.stderr
+    assert state(minirun, "running")["Running"]
+    assert minirun("rm", "-f", "running").stdout == "running\n"
+    done = minirun("rm", "-f", "missing", check=False)
+    assert done.returncode == 0
+    assert "missing" in done.stderr
+    assert minirun("rm", "missing", check=False).returncode == 1
+    leftovers.check()
+
+
+def test_one_wrong_name_among_several(minirun: Minirun, background: RunInBackground) -> None:
+    background("first")
+    background("second")
+    done = minirun("rm", "-f", "first", "second")
+    assert done.stdout == "first\nsecond\n"
+    background("third")
+    done = minirun("stop", "-t", "0", "missing", "third", check=False)
+    assert (done.returncode, done.stdout) == (1, "third\n")
+    assert "No such container: missing" in done.stderr
+
+
+# -- exec -------------------------------------------------------------------------------------------------------------
+def test_exec(minirun: Minirun, background: RunInBackground) -> None:
+    background("box", "-e", "OF=container", "-w", "/tmp", "-u", "user")
+    script = 'echo "$OF $HOME $(pwd) $(id -un)"; echo err >&2; exit 9'
+    done = minirun("exec", "box", "sh", "-c", script, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (9, "container /home/user /tmp user\n", "err\n")
+    options = ["-e", "OF=exec", "-w", "/etc", "-u", "0:44"]
+    done = minirun("exec", *options, "box", "sh", "-c", 'echo "$OF $HOME $(pwd) $(id -u) $(id -g)"')
+    assert done.stdout == "exec /root /etc 0 44\n"
+    assert minirun("exec", "-i", "box", "cat", input="piped\n").stdout == "piped\n"
+    assert minirun("exec", "box", "cat", input="piped\n").stdout == ""
+
+
+def test_exec_errors(minirun: Minirun, background: RunInBackground, busybox_image: str) -> None:
+    background("box")
+    minirun("create", "--name=idle", busybox_image)
+    cases = [
+        (["missing", "true"], 1, "No such container"),
+        (["idle", "true"], 1, "is not running"),
+        (["box", "no-such-command"], 127, "executable file not found"),
+        (["box", "/etc/passwd"], 126, "permission denied"),
+        (["-u", "nobody-here", "box", "true"], (1, 125, 126), "nobody-here"),
+    ]
+    for arguments, code, message in cases:
+        done = minirun("exec", *arguments, check=False)
+        assert done.returncode in (code if isinstance(code, tuple) else (code,)), arguments
+        assert message in done.stderr
+        assert done.stdout == ""
+    assert state(minirun, "box")["Running"]
+
+
+def test_exec_in_the_background(minirun: Minirun, background: RunInBackground) -> None:
+    background("box")
+    assert minirun("exec", "-d", "box", "sh", "-c", "sleep 0.1; echo done > /done").stdout == ""
+    eventually(lambda: minirun("exec", "box", "cat", "/done", check=False).stdout == "done\n")
+
+
+def test_exec_shares_the_containers_limits_and_namespaces(minirun: Minirun, background: RunInBackground) -> None:
+    background("box", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+    script = "for n in pid mnt net ipc uts cgroup; do readlink /proc/$P/ns/$n; done; cat /proc/$P/cgroup"
+    script += "; grep -E 'CapEff|CapBnd|Seccomp:|NoNewPrivs' /proc/$P/status"
+    first, executed = (
+        minirun("exec", "-e", f"P={process}", "box", "sh", "-c", script).stdout for process in ("1", "self")
+    )
+    assert first == executed
+    assert "CapBnd:\t0000000000000000" in executed
+    privileged = minirun("exec", "--privileged", "box", "grep", "CapEff", "/proc/self/status").stdout
+    assert int(privileged.split()[1], 16) & 1 << 21, "CAP_SYS_ADMIN"
+
+
+def test_exec_ends_with_its_container(minirun: Minirun, background: RunInBackground, leftovers: Leftovers) -> None:
+    background("box")
+    executed = minirun.start("exec", "box", "sh", "-c", "echo up; sleep 1000")
+    assert executed.stdout is not None
+    assert executed.stdout.readline() == b"up\n"
+    minirun("rm", "-f", "box")
+    executed.communicate(timeout=10)
+    assert executed.returncode == 137
+    leftovers.check()
+
+
+# -- looking ----------------------------------------------------------------------------------------------------------
+def test_ps(minirun: Minirun, background: RunInBackground, busybox_image: str) -> None:
+    container = background("web-1", "-l", "tier=web", command=("sh", "-c", "sleep 1000; echo a long command line"))
+    minirun("run", "--name=web-2", "-l", "tier=db", "--network=none", busybox_image, "sh", "-c", "exit 2", check=False)
+    minirun("create", "--name=job", busybox_image)
+
+    def names(*arguments: str) -> list[str]:
+        return sorted(minirun("ps", "--format", "{{.Names}}", *arguments).stdout.split())
+
+    assert names() == ["web-1"]
+    assert names("-a") == ["job", "web-1", "web-2"]
+    assert names("-a", "--filter", "name=web") == ["web-1", "web-2"]
+    assert names("--filter", "status=exited") == ["web-2"]
+    assert names("--filter", "status=created") == ["job"]
+    assert names("-a", "--filter", "label=tier") == ["web-1", "web-2"]
+    assert names("-a", "--filter", "label=tier=db") == ["web-2"]
+    assert names("-a", "--filter", f"ancestor={busybox_image}") == ["job", "web-1", "web-2"]
+    assert names("-a", "--filter", "exited=2") == ["web-2"]
+    assert minirun("ps", "-q").stdout == f"{container[:12]}\n"
+    assert minirun("ps", "-q", "--no-trunc").stdout == f"{container}\n"
+    header, line = minirun("ps").stdout.splitlines()
+    assert header.split("  ")[0] == "CONTAINER ID"
+    assert '"sh -c \'sleep 1000; …"' in line
+    assert "Up " in line
+    row = json.loads(minirun("ps", "--format", "json").stdout)
+    assert (row["Names"], row["State"], row["Image"]) == ("web-1", "running", busybox_image)
+
+
+def test_inspect(minirun: Minirun, background: RunInBackground, busybox_image: str) -> None:
+    container = background("box", "-e", "A=1", "-l", "x=y", "-u", "user")
+    document = minirun.inspect("box")
+    assert document["Id"] == container
+    assert document["Path"] == "sleep"
+    assert document["Args"] == ["1000"]
+    assert document["Config"]["Image"] == busybox_image
+    assert document["Config"]["Labels"] == {"x": "y"}
+    assert document["Config"]["User"] == "user"
+    assert document["HostConfig"]["NetworkMode"] == "none"
+    assert document["State"]["Running"] is True
+    assert (json.loads(minirun("inspect", "-f", "{{json .State.Pid}}", "box").stdout)) == document["State"]["Pid"]
+    assert minirun("inspect", "--format", "{{.Name}} {{.State.Status}}", "box").stdout == "/box running\n"
+    done = minirun("inspect", "missing", check=False)
+    assert (done.returncode, json.loads(done.stdout)) == (1, [])
+    assert "missing" in done.stderr
+
+
+def test_inspect_after_the_end(minirun: Minirun, busybox_image: str) -> None:
+    minirun("run", "--name=ended", "--network=none", busybox_image, "sh", "-c", "exit 3", check=False)
+    ended = state(minirun, "ended")
+    assert (ended["Status"], ended["Running"], ended["ExitCode"], ended["Pid"]) == ("exited", False, 3, 0)
+    assert ended["OOMKilled"] is False
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", ended["FinishedAt"])
+    assert ended["FinishedAt"] > ended["StartedAt"]
+
+
+def test_logs(minirun: Minirun, busybox_image: str) -> None:
+    script = "for i in 1 2 3; do echo out $i; echo err $i >&2; done; printf partial; sleep 0.1; printf ' line'"
+    minirun("run", "--name=talks", "--network=none", busybox_image, "sh", "-c", script)
+    done = minirun("logs", "talks")
+    assert done.stdout == "out 1\nout 2\nout 3\npartial line"
+    assert done.stderr == "err 1\nerr 2\nerr 3\n"
+    tail = minirun("logs", "--tail", "2", "talks")
+    assert (tail.stdout, tail.stderr) == ("partial line", "err 3\n")
+    for line in minirun("logs", "-t", "talks").stdout.splitlines():
+        assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z (out \d|partial line)$", line)
+    assert minirun("logs", "--since", "1h", "talks").stdout == done.stdout
+    assert minirun("logs", "--until", "1h", "talks").stdout == ""
+
+
+def test_following_logs_ends_with_the_container(minirun: Minirun, background: RunInBackground) -> None:
+    background("talks", command=("sh", "-c", "for i in 1 2 3 4; do echo $i; sleep 0.1; done"))
+    assert minirun("logs", "-f", "talks", timeout=20).stdout == "1\n2\n3\n4\n"
+
+
+def test_top(minirun: Minirun, background: RunInBackground) -> None:
+    background("box", command=("sh", "-c", "sleep 777 & sleep 888"))
+    eventually(lambda: "sleep 888" in minirun("top", "box").stdout)
+    lines = minirun("top", "box").stdout.splitlines()
+    assert len(lines) == 3
+    assert lines[0].split()[:3] in (["UID", "PID", "PPID"], ["USER", "PID", "PPID"])
+    assert minirun("top", "box", "-o", "pid,args").stdout.split("\n")[0].split() == ["PID", "COMMAND"]
+    pids = [line.split()[0] for line in minirun("top", "box", "-o", "pid").stdout.splitlines()[1:]]
+    assert str(state(minirun, "box")["Pid"]) in pids
+
+
+def test_stats(minirun: Minirun, background: RunInBackground) -> None:
+    background("box", command=("sh", "-c", "while :; do :; done"))
+    row = json.loads(minirun("stats", "--no-stream", "--format", "json", "box").stdout)
+    assert row["Name"] == "box"
+    assert float(row["CPUPerc"].rstrip("%")) > 5
+    assert row["PIDs"] == "1"
+    assert "CPU %" in minirun("stats", "--no-stream").stdout
+
+
+def test_ports_are_told(minirun: Minirun, background: RunInBackground) -> None:
+    background("web", "--network", "bridge", "-p", "127.0.0.1:18080:80", "-p", "53:53/udp", "-p", "82")
+    lines = minirun("port", "web").stdout.splitlines()
+    assert "80/tcp -> 127.0.0.1:18080" in lines
+    assert "53/udp -> 0.0.0.0:53" in lines
+    assert minirun("port", "web", "80").stdout == "127.0.0.1:18080\n"
+    assert minirun("port", "web", "53/udp").stdout.splitlines()[0] == "0.0.0.0:53"
+    assert int(minirun("port", "web", "82").stdout.splitlines()[0].rpartition(":")[2]) >= 32768
+    assert minirun("port", "web", "99", check=False).returncode == 1
+    assert "127.0.0.1:18080->80/tcp" in minirun("ps").stdout
+    ports = minirun.inspect("web")["NetworkSettings"]["Ports"]
+    assert ports["80/tcp"] == [{"HostIp": "127.0.0.1", "HostPort": "18080"}]
+
+
+# -- auto-removal -----------------------------------------------------------------------------------------------------
+def test_rm_removes_when_the_container_ends(
+    minirun: Minirun, background: RunInBackground, leftovers: Leftovers
+) -> None:
+    background("short", "--rm", "-v", "/anonymous", command=("sleep", "1"))
+    assert minirun("ps", "-q").stdout
+    eventually(lambda: minirun("ps", "-aq").stdout == "")
+    background("long", "--rm")
+    minirun("stop", "-t", "0", "long")
+    assert minirun("ps", "-aq").stdout == ""
+    leftovers.check()
