@@ -8,7 +8,7 @@ import time
 import click
 
 from minirun.cli.command import Command
-from minirun.cli.context import for_each, host_layout
+from minirun.cli.context import for_each, swept_layout
 from minirun.errors import MinirunError
 
 TYPE_CHECKING = False
@@ -30,7 +30,7 @@ def _each(names: tuple[str, ...], act: Callable[[Layout, ContainerRecord], objec
     """Do `act` with each container and print its name as it was given."""
     from minirun.engine import containers
 
-    layout = host_layout()
+    layout = swept_layout()
 
     def find_and_act(name: str) -> None:
         act(layout, containers.find(layout, name))
@@ -55,7 +55,7 @@ def start(names: tuple[str, ...], attach: bool, interactive: bool, sig_proxy: bo
     if not attach and not interactive:
         _each(names, containers.start)
         return 0
-    layout = host_layout()
+    layout = swept_layout()
     if len(names) > 1:
         raise MinirunError("you cannot start and attach multiple containers at once")
     record = containers.find(layout, names[0])
@@ -73,7 +73,7 @@ def attach(name: str, no_stdin: bool, sig_proxy: bool, detach_keys: str) -> int:
     """Attach your standard streams to a running container."""
     from minirun.engine import containers
 
-    layout = host_layout()
+    layout = swept_layout()
     record = containers.find(layout, name)
     _check_terminal(record, reads=not no_stdin)
     streams = frozenset({"stdout", "stderr", *([] if no_stdin else ["stdin"])})
@@ -145,7 +145,7 @@ def rm(names: tuple[str, ...], force: bool, volumes: bool) -> None:
     """Remove one or more containers."""
     from minirun.engine import containers
 
-    layout = host_layout()
+    layout = swept_layout()
 
     def act(name: str) -> None:
         try:
@@ -169,7 +169,7 @@ def rename(name: str, new_name: str) -> None:
     from minirun.engine import containers
     from minirun.engine.request import check_name
 
-    layout = host_layout()
+    layout = swept_layout()
     containers.rename(layout, containers.find(layout, name), check_name(new_name))
 
 
@@ -179,7 +179,7 @@ def wait(names: tuple[str, ...]) -> None:
     """Wait until containers end and print their exit codes."""
     from minirun.engine import containers
 
-    layout = host_layout()
+    layout = swept_layout()
     for_each(names, lambda name: click.echo(containers.wait(layout, containers.find(layout, name))))
 
 
@@ -200,7 +200,7 @@ def exec_(name: str, command: tuple[str, ...], **options: Any) -> int:
     from minirun.engine import containers
     from minirun.engine.environment import from_flags
 
-    layout = host_layout()
+    layout = swept_layout()
     record = containers.find(layout, name)
     request = containers.ExecRequest(
         command=command,
@@ -247,7 +247,7 @@ def ps(
     from minirun.cli import listing
     from minirun.cli.format import print_rows
 
-    layout = host_layout()
+    layout = swept_layout()
     wanted = listing.Filters.parse(layout, filters)
     limit = 1 if latest else last
     every = everything or limit > 0 or wanted.asks_for_state
@@ -273,7 +273,7 @@ def inspect(names: tuple[str, ...], template: str, kind: str | None, size: bool)
     """Print all that is known about containers or images, as JSON."""
     from minirun.cli import listing
 
-    layout = host_layout()
+    layout = swept_layout()
     listing.print_documents(names, template, lambda name: _document(layout, name, kind))
 
 
@@ -305,7 +305,7 @@ def port(name: str, private: str | None) -> None:
     from minirun.cli.listing import address
     from minirun.engine import containers
 
-    layout = host_layout()
+    layout = swept_layout()
     record = containers.find(layout, name)
     runs = containers.status(layout, record).state in ("running", "paused")
     published = record.endpoint.ports if record.endpoint and runs else ()
@@ -329,7 +329,7 @@ def top(name: str, options: tuple[str, ...]) -> None:
     from minirun.cli import processes
     from minirun.engine import containers, usage
 
-    layout = host_layout()
+    layout = swept_layout()
     record = containers.find(layout, name)
     if containers.status(layout, record).state not in ("running", "paused"):
         raise MinirunError(f"Container {record.id} is not running", "'minirun start' starts it.")
@@ -348,7 +348,7 @@ def stats(names: tuple[str, ...], everything: bool, no_stream: bool, no_trunc: b
     from minirun.cli.format import print_rows
     from minirun.engine import containers
 
-    layout = host_layout()
+    layout = swept_layout()
     on_terminal = os.isatty(1)
     before: dict[str, Sample] = {}
     while True:

@@ -60,6 +60,15 @@ def host_layout() -> Layout:
     return layout()
 
 
+def swept_layout() -> Layout:
+    """Return what `host_layout` does, after unmaking what killed commands have left behind."""
+    from minirun.engine import garbage
+
+    found = host_layout()
+    garbage.collect(found)
+    return found
+
+
 def report(error: MinirunError) -> None:
     """Print an error as every command does: one sentence, then what to do about it."""
     click.echo(f"minirun: {error.message.rstrip('.')}.", err=True)

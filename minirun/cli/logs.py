@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import click
 
 from minirun.cli.command import Command
-from minirun.cli.context import host_layout
+from minirun.cli.context import swept_layout
 from minirun.errors import MinirunError
 
 
@@ -24,7 +24,7 @@ def logs(container: str, follow: bool, tail: str, since: str | None, until: str 
     from minirun.engine import attach, containers
     from minirun.engine.logs import parse_moment, read_logs
 
-    layout = host_layout()
+    layout = swept_layout()
     now = time.time_ns()
     since_ns = parse_moment(since, now) if since else None
     until_ns = parse_moment(until, now) if until else None

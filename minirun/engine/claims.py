@@ -60,20 +60,39 @@ class Claim:
 def take(layout: Layout, container_id: str, wait: bool = True) -> Claim | None:
     """Make the bundle's folder if there is none and take its lock. With wait=False, None if somebody has it."""
     bundle = layout.bundle(container_id)
+    path = f"{bundle}/monitor.lock"
     while True:
         os.makedirs(bundle, mode=0o700, exist_ok=True)
         try:
-            fd = os.open(f"{bundle}/monitor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            return Claim(layout, container_id, _make_locked(bundle, path))
         except FileNotFoundError:
             continue  # its last holder has just removed the folder
+        except FileExistsError:
+            pass
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            if _is_same(fd, f"{bundle}/monitor.lock"):
+            if _is_same(fd, path):
                 return Claim(layout, container_id, fd)
         except BlockingIOError:
             os.close(fd)
             return None
         os.close(fd)
+
+
+def _make_locked(bundle: str, path: str) -> int:
+    """Make the lock's file, locked from the moment it can be seen. Raises FileExistsError or FileNotFoundError."""
+    fd = os.open(bundle, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        os.link(f"/proc/self/fd/{fd}", path, follow_symlinks=True)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def is_held(layout: Layout, container_id: str) -> bool:
@@ -97,6 +116,18 @@ def claimed_ids(layout: Layout) -> list[str]:
         return os.listdir(layout.bundles)
     except FileNotFoundError:
         return []
+
+
+def take_abandoned(layout: Layout, container_id: str) -> Claim | None:
+    """Take the lock of a bundle that was left behind; None if somebody has it or has just removed it."""
+    bundle = layout.bundle(container_id)
+    try:
+        os.rmdir(bundle)  # empty: somebody was killed, or is about to go on, before anything was made
+        return None
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return None if is_held(layout, container_id) else take(layout, container_id, wait=False)
 
 
 def _is_same(fd: int, path: str) -> bool:

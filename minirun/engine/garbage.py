@@ -66,9 +66,7 @@ def remove_container(layout: Layout, container_id: str, anonymous_volumes: bool)
 def collect(layout: Layout) -> None:
     """Unmake what killed commands have left behind. Costs next to nothing when there is nothing."""
     for container_id in claims.claimed_ids(layout):
-        if claims.is_held(layout, container_id):
-            continue
-        claim = claims.take(layout, container_id, wait=False)
+        claim = claims.take_abandoned(layout, container_id)
         if claim is None:
             continue
         if os.listdir(layout.bundle(container_id)) != ["monitor.lock"]:
