@@ -88,7 +88,8 @@ def _make_locked(bundle: str, path: str) -> int:
     fd = os.open(bundle, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
-        os.link(f"/proc/self/fd/{fd}", path, follow_symlinks=True)
+        # With a dir_fd Python calls linkat(2), which can follow the link in /proc; link(2) cannot.
+        os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
     except BaseException:
         os.close(fd)
         raise
