@@ -14,7 +14,7 @@ from minirun import __version__
 from minirun.cli.flags import Flag, Parsed, parse, usage
 from minirun.errors import MinirunError
 from minirun.model.record import Record
-from minirun.runtime.state import OCI_VERSION
+from minirun.model.spec import OCI_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

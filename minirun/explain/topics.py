@@ -16,6 +16,20 @@ class Chapter(Record):
 
 
 CHAPTERS = {
+    "hooks": Chapter(
+        "Hooks: programs of the caller at fixed moments",
+        """\
+An OCI bundle may name programs that the runtime runs while it makes, starts
+and deletes a container: prestart and createRuntime on the host, once all is
+mounted; createContainer in the container's mount namespace, before its root
+is left for; startContainer inside, just before the command; poststart and
+poststop on the host, afterwards. Each gets the container's state as JSON on
+standard input. Before the start a hook that fails fails the container.
+Podman and others wire networks and devices this way; 'minirun run' needs
+none, because it does its own wiring between create and start.""",
+        "environ(7); runtime-spec, config.md, POSIX-platform Hooks",
+        "minirun-oci features",
+    ),
     "namespaces": Chapter(
         "Namespaces: what a process can see",
         """\

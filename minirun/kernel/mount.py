@@ -13,6 +13,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+# What callers combine themselves, by the kernel's names.
+MS_RDONLY: int = lib.MS_RDONLY
+MS_NOSUID: int = lib.MS_NOSUID
+MS_NODEV: int = lib.MS_NODEV
+MS_NOEXEC: int = lib.MS_NOEXEC
+MS_NOATIME: int = lib.MS_NOATIME
+MS_NODIRATIME: int = lib.MS_NODIRATIME
+MS_RELATIME: int = lib.MS_RELATIME
+MS_BIND: int = lib.MS_BIND
+MS_REC: int = lib.MS_REC
+MOUNT_ATTR_RDONLY: int = lib.MOUNT_ATTR_RDONLY
+# File systems by the magic number that statfs(2) tells.
+PROCFS: int = lib.PROC_SUPER_MAGIC
+SYSFS: int = lib.SYSFS_MAGIC
+TMPFS: int = lib.TMPFS_MAGIC
+CGROUP2: int = lib.CGROUP2_SUPER_MAGIC
+
 # Options of mount(8) with the flag each sets (or, for the second table, clears), as runtime-spec config.md lists them.
 SETS_FLAG: dict[str, int] = {
     "ro": lib.MS_RDONLY,
@@ -176,6 +193,12 @@ def set_propagation(target: str, flags: int) -> None:
 def move_mount(source: str, target: str) -> None:
     """Move the mount at `source` to `target`. Raises OSError."""
     check(lib.minirun_mount(os.fsencode(source), os.fsencode(target), b"", lib.MS_MOVE, b""), f"move to {target}")
+
+
+@operation(man="chroot(2)", shell="chroot {path} ...")
+def change_root_directory(path: str) -> None:
+    """Make `path` this process's "/"; by itself no wall, because a process with CAP_SYS_CHROOT gets out again."""
+    os.chroot(path)
 
 
 @operation(man="umount2(2)", shell="umount -l {target}")

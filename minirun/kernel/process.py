@@ -205,6 +205,11 @@ def run_program(
     return process.returncode, output.decode(errors="replace")
 
 
+def prepare_to_run_programs() -> None:
+    """Import what `run_program` needs, for a child that will not be able to any more (see `close_imports`)."""
+    import subprocess  # noqa: F401
+
+
 @operation(man="setsid(2)", shell="setsid")
 def new_session() -> None:
     """Leave the caller's session and terminal. Raises OSError."""

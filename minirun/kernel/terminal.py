@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 
 from minirun.kernel.trace import operation
@@ -10,6 +11,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
+
+
+# ioctl_tty(2); the termios module lacks these two.
+_TIOCSPTLCK = 0x40045431
+_TIOCGPTPEER = 0x5441
+
+
+@operation(man="ioctl_tty(2)")
+def open_peer(master: int) -> int:
+    """Unlock a pty and open its slave by the master, not by a path that an image could redirect. Raises OSError."""
+    import fcntl
+    import struct
+
+    fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
+    return fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
 
 
 @operation(man="ioctl_tty(2)", shell="stty size")

@@ -6,7 +6,7 @@ from minirun.errors import MinirunError
 
 
 def parse_signal(text: str) -> int:
-    """Return the number of "TERM", "SIGTERM", "sigterm", "15" or "RTMIN+3". Raises MinirunError (exit code 1)."""
+    """Return the number of "TERM", "SIGTERM", "sigterm", "15" or "RTMIN+3". Raises MinirunError."""
     from signal import SIGRTMAX, SIGRTMIN, Signals
 
     name = text.upper().removeprefix("SIG")
@@ -22,5 +22,5 @@ def parse_signal(text: str) -> int:
     elif f"SIG{name}" in Signals.__members__:
         number = Signals[f"SIG{name}"]
     if not 1 <= number <= SIGRTMAX:
-        raise MinirunError(f"invalid signal: {text}", "See signal(7) for the names, such as TERM or KILL.", 1)
+        raise MinirunError(f"invalid signal: {text}", "See signal(7) for the names, such as TERM or KILL.")
     return number

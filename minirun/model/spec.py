@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+OCI_VERSION = "1.2.0"  # the newest version of the specification that this runtime carries out
 NAMESPACE_TYPES = ("user", "pid", "mount", "uts", "ipc", "network", "cgroup", "time")
 
 

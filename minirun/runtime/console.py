@@ -14,16 +14,12 @@ import termios
 
 from minirun.kernel.mount import Place, attach_tree, clone_tree
 from minirun.kernel.path import make_file_in_root, open_in_root
-from minirun.kernel.terminal import set_window_size
-from minirun.kernel.trace import operation, step
+from minirun.kernel.terminal import open_peer, set_window_size
+from minirun.kernel.trace import step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirun.model.spec import Process
-
-# ioctl_tty(2); the termios module lacks these two.
-_TIOCSPTLCK = 0x40045431
-_TIOCGPTPEER = 0x5441
 
 
 def open_terminal(root: int, process: Process) -> tuple[int, int]:
@@ -32,18 +28,11 @@ def open_terminal(root: int, process: Process) -> tuple[int, int]:
         "open a pseudo-terminal", "terminal", "The container gets the slave; the master goes out to its monitor."
     ):
         master = open_in_root(root, "/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
-        slave = _open_peer(master)
+        slave = open_peer(master)
         if process.console_rows or process.console_columns:
             set_window_size(master, process.console_rows, process.console_columns)
         os.fchown(slave, process.uid, -1)
         return master, slave
-
-
-@operation(man="ioctl_tty(2)")
-def _open_peer(master: int) -> int:
-    """Unlock the pty and open its slave by the master, not by a path that the image could redirect."""
-    fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
-    return fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
 
 
 def send_master(path: str, master: int) -> None:

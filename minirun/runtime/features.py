@@ -8,8 +8,7 @@ from minirun import __version__
 from minirun.kernel.mount import CLEARS_FLAG, PROPAGATION, RECURSIVE_ATTRIBUTES, SETS_FLAG
 from minirun.kernel.seccomp import ACTIONS, FLAGS, OPERATORS, architecture_token
 from minirun.model.capabilities import NAMES
-from minirun.model.spec import NAMESPACE_TYPES
-from minirun.runtime.state import OCI_VERSION
+from minirun.model.spec import NAMESPACE_TYPES, OCI_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

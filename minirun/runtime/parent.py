@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from minirun.errors import MinirunError
-from minirun.kernel.process import NAMESPACE_FLAGS, clone3, sealed_copy
+from minirun.kernel.process import NAMESPACE_FLAGS, clone3, prepare_to_run_programs, sealed_copy
 from minirun.kernel.trace import step
 from minirun.model.record import Record
 from minirun.runtime import child, handshake, hooks, namespaces
@@ -46,7 +46,7 @@ def clone_container(spec: Spec, bundle: str, plan: ChildPlan, cgroup_fd: int) ->
         "One clone3 makes the process, all of them, and puts it into its cgroup: nothing of it ever runs outside.",
     ):
         if spec.hooks:
-            import subprocess  # noqa: F401 - the child runs some of them and can import nothing by then
+            prepare_to_run_programs()
         cloned = _clone(
             flags,
             cgroup_fd,

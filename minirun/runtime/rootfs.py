@@ -11,17 +11,31 @@ import errno
 import os
 
 from minirun.errors import MinirunError
-from minirun.kernel._native import lib
 from minirun.kernel.files import write
 from minirun.kernel.mount import (
     BIND_ATTRIBUTES,
+    CGROUP2,
     CLEARS_FLAG,
+    MOUNT_ATTR_RDONLY,
+    MS_BIND,
+    MS_NOATIME,
+    MS_NODEV,
+    MS_NODIRATIME,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_RDONLY,
+    MS_REC,
+    MS_RELATIME,
+    PROCFS,
     PROPAGATION,
     RECURSIVE_ATTRIBUTES,
     SETS_FLAG,
+    SYSFS,
+    TMPFS,
     Place,
     attach_tree,
     bind,
+    change_root_directory,
     clone_tree,
     file_system_type,
     mount,
@@ -33,7 +47,7 @@ from minirun.kernel.mount import (
     set_propagation,
     unmount_lazily,
 )
-from minirun.kernel.path import make_directories_in_root, make_file_in_root, open_in_root
+from minirun.kernel.path import WITHOUT_SYMLINKS, make_directories_in_root, make_file_in_root, open_in_root
 from minirun.kernel.trace import step
 from minirun.model.record import Record
 
@@ -51,7 +65,7 @@ def open_rootfs(rootfs: str, propagation: str) -> int:
     ):
         set_propagation("/", PROPAGATION[propagation or "rslave"])
     with step("make the root file system a mount point", "pivot_root", "pivot_root accepts nothing else."):
-        bind(rootfs, rootfs, lib.MS_REC)
+        bind(rootfs, rootfs, MS_REC)
         return os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
@@ -59,7 +73,7 @@ def make_mounts(root: int, spec: Spec) -> None:
     """Carry out the bundle's list of mounts, in its order. Raises MinirunError."""
     for entry in spec.mounts:
         options = _parse_options(entry)
-        if options.flags & lib.MS_BIND:
+        if options.flags & MS_BIND:
             _bind(root, entry, options)
         else:
             _mount(root, entry, options)
@@ -91,7 +105,7 @@ def _parse_options(entry: MountSpec) -> _Options:
         else:
             data.append(option)
     if entry.type == "bind":
-        flags |= lib.MS_BIND
+        flags |= MS_BIND
     return _Options(flags, cleared, tuple(propagation), tuple(recursive), ",".join(data))
 
 
@@ -103,7 +117,7 @@ def _bind(root: int, entry: MountSpec, options: _Options) -> None:
     with step(
         f"bind {entry.source} to {entry.destination}", "mounts", "It stays the host's: changes show on both sides."
     ):
-        tree = clone_tree(entry.source, recursive=bool(options.flags & lib.MS_REC))
+        tree = clone_tree(entry.source, recursive=bool(options.flags & MS_REC))
         attributes = sum(attribute for flag, attribute in BIND_ATTRIBUTES if options.flags & flag)
         clear = sum(attribute for flag, attribute in BIND_ATTRIBUTES if options.cleared & flag)
         if attributes or clear:
@@ -111,8 +125,8 @@ def _bind(root: int, entry: MountSpec, options: _Options) -> None:
         for attributes, clear in options.recursive:
             set_attributes(tree, attributes, clear, recursive=True)
         for propagation in options.propagation or (PROPAGATION["rprivate"],):
-            recursive = bool(propagation & lib.MS_REC)
-            set_attributes(tree, 0, propagation=propagation & ~lib.MS_REC, recursive=recursive)
+            recursive = bool(propagation & MS_REC)
+            set_attributes(tree, 0, propagation=propagation & ~MS_REC, recursive=recursive)
         # O_PATH, so that a device or fifo is not opened.
         is_folder = os.stat(entry.source).st_mode & 0o170000 == 0o040000
         make = make_directories_in_root if is_folder else make_file_in_root
@@ -136,7 +150,7 @@ def _mount(root: int, entry: MountSpec, options: _Options) -> None:
             for attributes, clear in options.recursive:
                 set_attributes(mounted, attributes, clear, recursive=True)
             for propagation in options.propagation:
-                set_attributes(mounted, 0, propagation=propagation & ~lib.MS_REC)
+                set_attributes(mounted, 0, propagation=propagation & ~MS_REC)
             os.close(mounted)
 
 
@@ -192,19 +206,19 @@ def change_root(root: int) -> None:
     with step("move the root file system over /", "pivot_root", "On an initramfs pivot_root is refused."):
         os.fchdir(root)
         move_mount(".", "/")
-        os.chroot(".")
+        change_root_directory(".")
         os.chdir("/")
 
 
 def make_root_readonly() -> None:
     """Make the root mount read-only; what is mounted on it keeps its own flags."""
     with step("make the root file system read-only", "mounts"):
-        remount("/", lib.MS_BIND | lib.MS_RDONLY | _locked_flags("/"))
+        remount("/", MS_BIND | MS_RDONLY | _locked_flags("/"))
 
 
 def _locked_flags(path: str) -> int:
     """Return the flags that a remount must repeat to keep (statvfs(3) and mount(2) number them alike)."""
-    keep: int = lib.MS_NOSUID | lib.MS_NODEV | lib.MS_NOEXEC | lib.MS_NOATIME | lib.MS_NODIRATIME | lib.MS_RELATIME
+    keep: int = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME
     return os.statvfs(path).f_flag & keep
 
 
@@ -226,9 +240,7 @@ def hide_paths(root: int, paths: tuple[str, ...]) -> None:
             if place is None:
                 continue
             if os.fstat(place.fd).st_mode & 0o170000 == 0o040000:
-                tree = new_file_system(
-                    "tmpfs", {"source": "tmpfs", "size": "0", "nr_inodes": "2"}, lib.MOUNT_ATTR_RDONLY
-                )
+                tree = new_file_system("tmpfs", {"source": "tmpfs", "size": "0", "nr_inodes": "2"}, MOUNT_ATTR_RDONLY)
             else:
                 tree = clone_tree("", directory=null)
             attach_tree(tree, place)
@@ -249,7 +261,7 @@ def make_paths_readonly(root: int, paths: tuple[str, ...]) -> None:
             if place is None:
                 continue
             tree = clone_tree("", recursive=True, directory=place.fd)
-            set_attributes(tree, lib.MOUNT_ATTR_RDONLY, recursive=True)
+            set_attributes(tree, MOUNT_ATTR_RDONLY, recursive=True)
             attach_tree(tree, place)
             os.close(tree)
             os.close(place.fd)
@@ -258,7 +270,7 @@ def make_paths_readonly(root: int, paths: tuple[str, ...]) -> None:
 def _place(root: int, path: str) -> Place | None:
     """Open what is to be covered, without following links; None where this kernel or image lacks it."""
     try:
-        fd = open_in_root(root, path, os.O_PATH | os.O_NOFOLLOW, resolve=lib.RESOLVE_IN_ROOT | lib.RESOLVE_NO_SYMLINKS)
+        fd = open_in_root(root, path, os.O_PATH | os.O_NOFOLLOW, resolve=WITHOUT_SYMLINKS)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
             return None
@@ -266,9 +278,9 @@ def _place(root: int, path: str) -> Place | None:
             raise MinirunError(f"{path} is a symbolic link, so it cannot be covered safely") from error
         raise
     # Covering /proc/x of something that is not procfs would leave the real one open elsewhere (CVE-2025-52881).
-    kinds = {"/proc/": lib.PROC_SUPER_MAGIC, "/sys/": lib.SYSFS_MAGIC}
+    kinds = {"/proc/": PROCFS, "/sys/": SYSFS}
     for prefix, kind in kinds.items():
-        if path.startswith(prefix) and file_system_type(fd) not in (kind, lib.TMPFS_MAGIC, lib.CGROUP2_SUPER_MAGIC):
+        if path.startswith(prefix) and file_system_type(fd) not in (kind, TMPFS, CGROUP2):
             os.close(fd)
             raise MinirunError(f"{path} is not on the file system it claims to be on", "The image is hostile.")
     return Place(fd, path)

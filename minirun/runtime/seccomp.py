@@ -189,12 +189,14 @@ def _listener(profile: dict[str, Any]) -> dict[str, str]:
 
 
 def as_object(value: object, field: str) -> dict[str, Any]:
+    """Return `value` if it is a JSON object. Raises MinirunError that names the field."""
     if not isinstance(value, dict):
         raise invalid(field, "is not an object")
     return value
 
 
 def as_list(entry: dict[str, Any], key: str, field: str) -> list[Any]:
+    """Return the field if it is a JSON list, or an empty one if the field is absent. Raises MinirunError that names it."""
     value = entry.get(key) or []
     if not isinstance(value, list):
         raise invalid(f"{field}.{key}", "is not a list")

@@ -15,13 +15,11 @@ import os
 from minirun.errors import MinirunError
 from minirun.kernel.files import read
 from minirun.model.record import Record
+from minirun.model.spec import OCI_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-
-OCI_VERSION = "1.2.0"
 
 
 class ContainerState(Record):

@@ -247,8 +247,7 @@ def test_devices_and_their_rules() -> None:
     assert rules[0] == {"allow": False, "access": "rwm"}
     assert {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "r"} in rules
     assert rules[-1] == {"allow": True, "type": "c", "major": 1, "access": "rwm"}
-    allowed = {(r.get("major"), r.get("minor")) for r in rules[1:] if r["access"] == "rwm" and "minor" in r}
-    assert allowed >= {(1, 3), (1, 5), (1, 8), (1, 9), (5, 0), (5, 1)}
+    assert len(rules) == 3
 
 
 @pytest.mark.parametrize("path", ["/nonexistent", "/etc/passwd"])
