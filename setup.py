@@ -29,7 +29,7 @@ class BuildNative(build_ext):
         in_place = self.inplace or self.editable_mode
         folder = os.path.join("" if in_place else self.build_lib, "minirun", "native", "bin")
         self.mkpath(folder)
-        for name in (name for name in PROGRAMS if os.path.exists(f"minirun/native/{name}.c")):
+        for name in PROGRAMS:
             self.build_program(name, os.path.join(folder, name))
 
     def build_program(self, name: str, target: str) -> None:
@@ -43,7 +43,4 @@ class BuildNative(build_ext):
         subprocess.run(command, check=True)
 
 
-setup(
-    cffi_modules=[module for module in CFFI_MODULES if os.path.exists(module.partition(":")[0])],
-    cmdclass={"build_ext": BuildNative},
-)
+setup(cffi_modules=CFFI_MODULES, cmdclass={"build_ext": BuildNative})
