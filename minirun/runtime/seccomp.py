@@ -196,7 +196,7 @@ def as_object(value: object, field: str) -> dict[str, Any]:
 
 
 def as_list(entry: dict[str, Any], key: str, field: str) -> list[Any]:
-    """Return the field if it is a JSON list, or an empty one if the field is absent. Raises MinirunError that names it."""
+    """Return the field if it is a JSON list, or an empty one if it is absent. Raises MinirunError that names it."""
     value = entry.get(key) or []
     if not isinstance(value, list):
         raise invalid(f"{field}.{key}", "is not a list")
@@ -204,6 +204,7 @@ def as_list(entry: dict[str, Any], key: str, field: str) -> list[Any]:
 
 
 def as_texts(entry: dict[str, Any], key: str, field: str) -> list[str]:
+    """Return the field if it is a JSON list of non-empty strings. Raises MinirunError that names it."""
     value = as_list(entry, key, field)
     if not all(isinstance(text, str) and text and "\0" not in text for text in value):
         raise invalid(f"{field}.{key}", "is not a list of names")
