@@ -257,7 +257,7 @@ def executables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with `minirun` and `minirun-oci`, made from the package that these tests import."""
     folder = tmp_path_factory.mktemp("bin")
     paths = [str(Path(package.__file__).parent.parent), *(path for path in sys.path if path.endswith("site-packages"))]
-    for name, module in (("minirun", "minirun.cli.main"), ("minirun-oci", "minirun.cli.oci")):
+    for name, module in (("minirun", "minirun.cli.entry"), ("minirun-oci", "minirun.cli.oci")):
         lines = [f"#!{sys.executable} -IS", "import sys", f"sys.path += {paths!r}"]
         lines += [f"from {module} import main", "sys.exit(main())"]
         (folder / name).write_text("\n".join(lines) + "\n")
@@ -352,9 +352,12 @@ class Minirun:
     def close(self) -> None:
         """Kill what was started, and remove every container."""
         for process in self._started:
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
+            process.kill()
+            process.wait()
+            # Not read to their end: something that stayed behind may still hold the other one.
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
         containers = Path("/var/lib/minirun/containers")
         if containers.is_dir() and (ids := [entry.name for entry in containers.iterdir() if len(entry.name) == 64]):
             self._started = []
