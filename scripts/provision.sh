@@ -60,7 +60,7 @@ main() {
         install_minirun
         echo "$state" > "$prefix/provisioned"
     fi
-    write_executable minirun minirun.cli.main
+    write_executable minirun minirun.cli.entry
     write_executable minirun-oci minirun.cli.oci
 }
 

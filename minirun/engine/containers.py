@@ -11,12 +11,11 @@ import time
 
 from minirun.engine import attach as attaching
 from minirun.engine import claims, garbage, launch, records, volumes
-from minirun.engine.launch import Surroundings
 from minirun.engine.records import all_records, find
 from minirun.engine.spec import arguments
 from minirun.errors import MinirunError
 from minirun.kernel.trace import step
-from minirun.model.container import ContainerRecord, VolumeMount
+from minirun.model.container import ContainerJob, ContainerRecord, ExecRequest, VolumeMount
 from minirun.model.record import Record
 from minirun.model.signals import parse_signal
 from minirun.network import dns, endpoints, ports
@@ -78,19 +77,6 @@ class Status(Record):
     state: str
     pid: int = 0
     exit: ExitStatus | None = None
-
-
-class ExecRequest(Record):
-    """What `exec` is told; empty fields mean: as the container's first process has it."""
-
-    command: tuple[str, ...]
-    environment: tuple[str, ...] = ()
-    working_dir: str = ""
-    user: str = ""
-    tty: bool = False
-    open_stdin: bool = False
-    detach: bool = False
-    privileged: bool = False
 
 
 # -- making -----------------------------------------------------------------------------------------------------------
@@ -241,7 +227,9 @@ def _start(layout: Layout, record: ContainerRecord, claim: Claim, attachment: At
         records.save(layout, record)
         if previous_exit:
             os.unlink(f"{layout.container(record.id)}/exit.json")
-        launched = launch.launch(layout, record, _surroundings(layout, record, claim, sockets))
+        with attaching.listen(layout.bundle(record.id)) as listener:
+            hold = (claim.fd, *(held.fileno() for held in sockets))
+            launched = launch.launch(layout, record, _job(layout, record), listener, hold)
         claim.release()
         if endpoint:
             endpoints.attach(layout, record.id, endpoint, launched.pid)
@@ -323,19 +311,15 @@ def _published(layout: Layout, record: ContainerRecord) -> tuple[PortMapping, ..
     return ports.with_exposed(request.ports, (*exposed, *request.expose))
 
 
-def _surroundings(
-    layout: Layout, record: ContainerRecord, claim: Claim, sockets: tuple[socket.socket, ...]
-) -> Surroundings:
+def _job(layout: Layout, record: ContainerRecord) -> ContainerJob:
     """Prepare on the host what the builder needs: volumes, the three files of /etc, namespaces to join."""
     mounts, fresh = _host_mounts(layout, record)
-    return Surroundings(
-        image=images.load_image(layout, record.image_id),
+    return ContainerJob(
         files=_write_files(layout, record),
         mounts=mounts,
         fresh_volumes=fresh,
         joined=_joined(layout, record.request),
         console_size=attaching.terminal_size() or (0, 0) if record.request.tty else (0, 0),
-        hold=(claim.fd, *(held.fileno() for held in sockets)),
     )
 
 
@@ -586,23 +570,21 @@ def _running(layout: Layout, record: ContainerRecord) -> ContainerRecord:
 
 def execute(layout: Layout, record: ContainerRecord, request: ExecRequest, attachment: Attachment | None) -> int:
     """Run a further command in a running container; with an attachment return its exit code, else 0."""
-    from minirun.engine import exec_process
-
     _running(layout, record)
-    spec = lifecycle.load_spec(layout.bundle(record.id))
-    pid = runtime_state.load(layout.runtime, record.id).pid
-    process = exec_process.of_request(request, spec, pid, attaching.terminal_size() if request.tty else None)
     exit_file = f"{layout.bundle(record.id)}/exec-{records.new_id()[:12]}.json"
-    launched = launch.launch_exec(layout, record, process, spec, exit_file, request)
+    console_size = attaching.terminal_size() if request.tty else None
+    launched = launch.launch_exec(layout, record, request, exit_file, console_size)
     control = launched.control
     if attachment is None:
         launch.start_exec(launched)
+        attaching.say_started(control)
         attaching.say_detached(control)
         control.close()
         return 0
     streams = attachment.streams
     attaching.subscribe(control, stdin=request.open_stdin, stdout="stdout" in streams, stderr="stderr" in streams)
     launch.start_exec(launched)
+    attaching.say_started(control)
     ended = attaching.attach(
         control,
         stdin=request.open_stdin,

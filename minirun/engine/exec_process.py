@@ -12,7 +12,7 @@ from minirun.model.spec import Capabilities
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minirun.engine.containers import ExecRequest
+    from minirun.model.container import ExecRequest
     from minirun.model.spec import Process, Spec
 
 

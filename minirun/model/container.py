@@ -28,6 +28,11 @@ class VolumeMount(Record):
     copy_up: bool = True
     options: tuple[str, ...] = ()
 
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> VolumeMount:
+        """Read back what `as_dict` gave and `json` stored."""
+        return cls(**fields | {"options": tuple(fields["options"])})
+
 
 class Ulimit(Record):
     """One `--ulimit name=soft:hard`; the name is the kernel's without RLIMIT_, in lower case."""
@@ -102,7 +107,7 @@ class RunRequest(Record):
         """Read back what `as_dict` gave and `json` stored."""
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
         values["ports"] = tuple(PortMapping.from_dict(port) for port in fields["ports"])
-        values["mounts"] = tuple(VolumeMount(**m | {"options": tuple(m["options"])}) for m in fields["mounts"])
+        values["mounts"] = tuple(map(VolumeMount.from_dict, fields["mounts"]))
         values["ulimits"] = tuple(Ulimit(**ulimit) for ulimit in fields["ulimits"])
         values["resources"] = Resources(**fields["resources"])
         return cls(**values)
@@ -145,4 +150,44 @@ class ContainerRecord(Record):
         values["request"] = RunRequest.from_dict(fields["request"])
         if fields.get("endpoint"):
             values["endpoint"] = Endpoint.from_dict(fields["endpoint"])
+        return cls(**values)
+
+
+class ContainerJob(Record):
+    """A container to bring up: what the command has prepared for it.
+
+    `mounts` are all volumes with absolute host paths; `fresh_volumes` those to be filled from the image; `joined` the
+    namespaces shared with other containers; `console_size` the terminal's (rows, columns).
+    """
+
+    files: str
+    mounts: tuple[VolumeMount, ...]
+    fresh_volumes: tuple[VolumeMount, ...]
+    joined: dict[str, str]
+    console_size: tuple[int, int]
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> ContainerJob:
+        """Read back what `as_dict` gave and the channel carried."""
+        mounts, fresh = (tuple(map(VolumeMount.from_dict, fields[name])) for name in ("mounts", "fresh_volumes"))
+        rows, columns = fields["console_size"]
+        return cls(fields["files"], mounts, fresh, fields["joined"], (rows, columns))
+
+
+class ExecRequest(Record):
+    """What `exec` is told; empty fields mean: as the container's first process has it."""
+
+    command: tuple[str, ...]
+    environment: tuple[str, ...] = ()
+    working_dir: str = ""
+    user: str = ""
+    tty: bool = False
+    open_stdin: bool = False
+    detach: bool = False
+    privileged: bool = False
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> ExecRequest:
+        """Read back what `as_dict` gave and the channel carried."""
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
         return cls(**values)

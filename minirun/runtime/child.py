@@ -170,7 +170,7 @@ def open_console(root: int, plan: ChildPlan, channel: Channel, bind: bool = True
     if not plan.process.terminal:
         return -1
     master, slave = console.open_terminal(root, plan.process)
-    channel.send(CONSOLE, fd=master)
+    channel.send(CONSOLE, {}, master)
     os.close(master)
     if bind:
         console.bind_console(root, slave)

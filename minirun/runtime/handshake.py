@@ -33,7 +33,8 @@ PROCEED = "proceed"
 CONSOLE = "console"
 HOOKS = "hooks"
 FAILED = "failed"
-_LARGEST = 65536
+_LARGEST = 200_000  # what a socket's default buffer (net.core.wmem_default) takes in one piece
+_MOST_FDS = 253  # SCM_MAX_FD of the kernel
 
 
 class Channel:
@@ -50,21 +51,26 @@ class Channel:
         """Close this end; the other reads end of file."""
         self._end.close()
 
-    def send(self, kind: str, fields: dict[str, Any] | None = None, fd: int = -1) -> None:
-        """Send one message and, with `fd`, a copy of that descriptor. Raises OSError."""
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))] if fd >= 0 else []
+    def send(self, kind: str, fields: dict[str, Any] | None = None, *fds: int) -> None:
+        """Send one message and copies of the descriptors. Raises OSError."""
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         self._end.sendmsg([json.dumps([kind, fields or {}]).encode()], rights)
 
     def receive(self) -> tuple[str, dict[str, Any], int]:
         """Return the next message as (kind, fields, fd or -1); ("", {}, -1) at end of file. Raises OSError."""
-        data, rights, _, _ = self._end.recvmsg(_LARGEST, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+        kind, fields, fds = self.receive_all()
+        return kind, fields, fds[0] if fds else -1
+
+    def receive_all(self) -> tuple[str, dict[str, Any], list[int]]:
+        """Return the next message with all its descriptors; ("", {}, []) at end of file. Raises OSError."""
+        data, rights, _, _ = self._end.recvmsg(_LARGEST, socket.CMSG_SPACE(4 * _MOST_FDS), socket.MSG_CMSG_CLOEXEC)
         if not data:
-            return "", {}, -1
+            return "", {}, []
         fds = array.array("i")
         for _, _, content in rights:
             fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
         kind, fields = json.loads(data)
-        return kind, fields, fds[0] if fds else -1
+        return kind, fields, list(fds)
 
     def send_failure(self, error: BaseException) -> None:
         """Tell the parent why the child gives up."""

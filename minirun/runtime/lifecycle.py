@@ -14,9 +14,7 @@ from minirun.kernel.process import NAMESPACE_FILES, NAMESPACE_FLAGS, pidfd_open,
 from minirun.kernel.trace import step
 from minirun.model.record import Record
 from minirun.model.spec import Spec
-from minirun.runtime import cgroup, hooks, parent, state
-from minirun.runtime.child import ChildPlan
-from minirun.runtime.seccomp import filter_for
+from minirun.runtime import cgroup, hooks, state
 from minirun.runtime.state import ContainerState
 
 TYPE_CHECKING = False
@@ -88,6 +86,11 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
     The caller becomes the process's parent and owns the returned descriptors. Whatever was made is unmade if anything
     fails. Raises MinirunError.
     """
+    # What only making a container takes is imported here: kill, delete or state do without.
+    from minirun.runtime import parent
+    from minirun.runtime.child import ChildPlan
+    from minirun.runtime.seccomp import filter_for
+
     process = parent.check_bundle(spec, bundle)
     folder = state.folder(root, container_id)
     os.makedirs(root, mode=0o711, exist_ok=True)
@@ -246,6 +249,10 @@ def _kill_and_wait(pid: int) -> None:
 
 def execute(root: str, container_id: str, process: Process, spec: Spec, options: ExecOptions) -> Cloned:
     """Run a further process in a running container. The caller becomes its parent. Raises MinirunError."""
+    from minirun.runtime import parent
+    from minirun.runtime.child import ChildPlan
+    from minirun.runtime.seccomp import filter_for
+
     found = state.load(root, container_id)
     now = state.status(root, found)
     if now == "paused" and not options.ignore_paused:
