@@ -28,6 +28,8 @@ _EXIT = 0x95
 # Registers: r0 is the result, r1 the argument at entry; the program keeps what it compares in r2 to r5.
 RESULT, CONTEXT, KIND, ACCESS, MAJOR, MINOR, SCRATCH = 0, 1, 2, 3, 4, 5, 0
 
+NAME = b"minirun_devices"  # what our programs are called in the kernel: `bpftool cgroup list` shows it
+
 
 def instruction(code: int, destination: int = 0, source: int = 0, offset: int = 0, constant: int = 0) -> bytes:
     """Return one `struct bpf_insn`."""
@@ -49,28 +51,30 @@ def prologue() -> bytes:
 
 
 def rule(kind: int | None, access: int, major: int | None, minor: int | None, *, allow: bool) -> bytes:
-    """Return the instructions that end the program with `allow` if a device matches, and go on otherwise.
+    """Return the instructions of one rule; None matches everything.
 
-    None matches everything. An allowing rule must cover all that is asked for; a denying one any part of it.
+    The program asks the rules from the last to the first, and keeps in ACCESS what no rule has decided yet. If the
+    device matches, an allowing rule takes away what it allows, and ends the program once nothing is left; a denying
+    one ends the program if it denies any of the rest.
     """
-    body: list[tuple[int, int, int]] = []  # (code, register, constant) of tests that skip the rest of the rule
-    for register, wanted in ((KIND, kind), (MAJOR, major), (MINOR, minor)):
-        if wanted is not None:
-            body.append((_JUMP_UNLESS_EQUAL, register, wanted))
-    parts = [(code, register, constant, True) for code, register, constant in body]
-    parts.append((_MOVE, SCRATCH, ACCESS, False))
-    mask = ~access & 7 if allow else access
-    parts.append((_AND_CONSTANT, SCRATCH, mask, False))
-    parts.append((_JUMP_UNLESS_EQUAL if allow else _JUMP_IF_EQUAL, SCRATCH, 0, True))
-    parts.append((_MOVE_CONSTANT, RESULT, int(allow), False))
-    parts.append((_EXIT, 0, 0, False))
-    program = b""
-    for position, (code, register, value, jumps) in enumerate(parts):
-        if code == _MOVE:
-            program += instruction(code, register, value)
-        else:
-            program += instruction(code, register, 0, len(parts) - position - 1 if jumps else 0, value)
-    return program
+    if allow:
+        decision = [
+            instruction(_AND_CONSTANT, ACCESS, constant=~access & 7),
+            instruction(_JUMP_UNLESS_EQUAL, ACCESS, offset=2),
+        ]
+    else:
+        decision = [
+            instruction(_MOVE, SCRATCH, ACCESS),
+            instruction(_AND_CONSTANT, SCRATCH, constant=access),
+            instruction(_JUMP_IF_EQUAL, SCRATCH, offset=2),
+        ]
+    decision += [instruction(_MOVE_CONSTANT, RESULT, constant=int(allow)), instruction(_EXIT)]
+    tests = [(register, n) for register, n in ((KIND, kind), (MAJOR, major), (MINOR, minor)) if n is not None]
+    length = len(tests) + len(decision)
+    return b"".join(
+        instruction(_JUMP_UNLESS_EQUAL, register, offset=length - position - 1, constant=wanted)
+        for position, (register, wanted) in enumerate(tests)
+    ) + b"".join(decision)
 
 
 def epilogue(*, allow: bool) -> bytes:
@@ -80,9 +84,16 @@ def epilogue(*, allow: bool) -> bytes:
 
 @operation(man="bpf(2)", program=lambda program: f"{len(program) // 8} instructions")
 def attach_device_program(cgroup_fd: int, program: bytes) -> None:
-    """Load a device program and attach it to a cgroup, which keeps it until it is removed. Raises OSError."""
-    loaded = check(lib.minirun_load_device_program(program, len(program) // 8, b"", 0), "load the device program")
+    """Load a device program and attach it to a cgroup, which keeps it until it is removed. Raises OSError.
+
+    The one that an earlier call has attached is replaced in one step: no open(2) falls between the two. Programs of
+    others, systemd's for example, stay: the kernel allows what all of them allow.
+    """
+    loaded = check(lib.minirun_load_device_program(program, len(program) // 8, NAME), "load the device program")
+    replaced = lib.minirun_find_device_program(cgroup_fd, NAME)
     try:
-        check(lib.minirun_attach_device_program(cgroup_fd, loaded), "attach the device program")
+        check(lib.minirun_attach_device_program(cgroup_fd, loaded, replaced), "attach the device program")
     finally:
         os.close(loaded)
+        if replaced >= 0:
+            os.close(replaced)

@@ -41,8 +41,9 @@ DECLARATIONS = """
     int minirun_move_mount(int from_fd, const char *from, int to_fd, const char *to, unsigned int flags);
     int minirun_mount_setattr(int dirfd, const char *path, unsigned int flags, uint64_t set, uint64_t clear,
                               uint64_t propagation, int userns_fd);
-    int minirun_load_device_program(const void *instructions, unsigned int count, char *log, unsigned int log_size);
-    int minirun_attach_device_program(int cgroup_fd, int program_fd);
+    int minirun_load_device_program(const void *instructions, unsigned int count, const char *name);
+    int minirun_find_device_program(int cgroup_fd, const char *name);
+    int minirun_attach_device_program(int cgroup_fd, int program_fd, int replaced_fd);
     int minirun_fsopen(const char *fstype);
     int minirun_fsconfig(int context, const char *name, const char *value);
     int minirun_fsmount(int context, unsigned int attributes);
@@ -134,19 +135,44 @@ static int minirun_mount_setattr(int dirfd, const char *path, unsigned int flags
     return result(syscall(SYS_mount_setattr, dirfd, path, flags, &attributes, sizeof attributes));
 }
 
-static int minirun_load_device_program(const void *instructions, unsigned int count, char *log, unsigned int log_size)
+static int minirun_load_device_program(const void *instructions, unsigned int count, const char *name)
 {
     union bpf_attr attributes = { .prog_type = BPF_PROG_TYPE_CGROUP_DEVICE, .insns = (uint64_t)(uintptr_t)instructions,
-                                  .insn_cnt = count, .license = (uint64_t)(uintptr_t) "Apache-2.0",
-                                  .log_level = log_size ? 1 : 0, .log_buf = log_size ? (uint64_t)(uintptr_t)log : 0,
-                                  .log_size = log_size };
+                                  .insn_cnt = count, .license = (uint64_t)(uintptr_t) "Apache-2.0" };
+    strncpy(attributes.prog_name, name, sizeof attributes.prog_name - 1);
     return result(syscall(SYS_bpf, BPF_PROG_LOAD, &attributes, sizeof attributes));
 }
 
-static int minirun_attach_device_program(int cgroup_fd, int program_fd)
+static int minirun_find_device_program(int cgroup_fd, const char *name)
+{
+    uint32_t ids[64];
+    union bpf_attr query = { .query = { .target_fd = (uint32_t)cgroup_fd, .attach_type = BPF_CGROUP_DEVICE,
+                                        .prog_ids = (uint64_t)(uintptr_t)ids, .prog_cnt = 64 } };
+    if (syscall(SYS_bpf, BPF_PROG_QUERY, &query, sizeof query) < 0)
+        return -errno;
+    for (uint32_t i = 0; i < query.query.prog_cnt; i++) {
+        union bpf_attr get = { .prog_id = ids[i] };
+        int program = (int)syscall(SYS_bpf, BPF_PROG_GET_FD_BY_ID, &get, sizeof get);
+        if (program < 0)
+            continue;
+        struct bpf_prog_info info = { 0 };
+        union bpf_attr ask = { .info = { .bpf_fd = (uint32_t)program, .info_len = sizeof info,
+                                         .info = (uint64_t)(uintptr_t)&info } };
+        if (syscall(SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, &ask, sizeof ask) == 0 && strcmp(info.name, name) == 0)
+            return program;
+        close(program);
+    }
+    return -ENOENT;
+}
+
+static int minirun_attach_device_program(int cgroup_fd, int program_fd, int replaced_fd)
 {
     union bpf_attr attributes = { .target_fd = (uint32_t)cgroup_fd, .attach_bpf_fd = (uint32_t)program_fd,
                                   .attach_type = BPF_CGROUP_DEVICE, .attach_flags = BPF_F_ALLOW_MULTI };
+    if (replaced_fd >= 0) {
+        attributes.attach_flags |= BPF_F_REPLACE;
+        attributes.replace_bpf_fd = (uint32_t)replaced_fd;
+    }
     return result(syscall(SYS_bpf, BPF_PROG_ATTACH, &attributes, sizeof attributes));
 }
 

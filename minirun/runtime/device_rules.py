@@ -30,43 +30,52 @@ _ALWAYS_ALLOWED: tuple[dict[str, Any], ...] = (
 
 
 def restrict(cgroup_fd: int, rules: list[dict[str, Any]]) -> None:
-    """Attach the program that the rules stand for; nothing for no rules or one that allows all. Raises MinirunError."""
-    program = compile_rules(rules)
-    if program:
-        with step("allow only harmless devices", "devices", "A device node is easily made; using it is refused here."):
-            bpf.attach_device_program(cgroup_fd, program)
+    """Attach the program that the rules of a new cgroup stand for; none if they allow all. Raises MinirunError."""
+    if rules and _allows_all(rules[-1]):
+        return
+    with step("allow only harmless devices", "devices", "A device node is easily made; using it is refused here."):
+        bpf.attach_device_program(cgroup_fd, compile_rules(rules))
+
+
+def change(cgroup_fd: int, rules: list[dict[str, Any]]) -> None:
+    """Put other rules in place of a cgroup's present ones, in one step. Raises MinirunError."""
+    with step("change which devices are allowed", "devices", "The new program replaces the old one in one step."):
+        bpf.attach_device_program(cgroup_fd, compile_rules(rules))
 
 
 def compile_rules(rules: list[dict[str, Any]]) -> bytes:
-    """Return the program, b"" if everything is allowed. What no rule names is denied."""
-    if not rules or _allows_all(rules[-1]):
-        return b""
+    """Return the program. What no rule names is denied. Raises MinirunError that names the field."""
+    if rules and _allows_all(rules[-1]):
+        return bpf.epilogue(allow=True)
     rules = [*rules, *_ALWAYS_ALLOWED]
     parts = [bpf.prologue()]
-    # The last rule that matches decides; the program looks at them from the back and stops at the first match.
+    # The last rule that matches decides; the program looks at them from the back and stops once all is decided.
     for number in range(len(rules) - 1, -1, -1):
         parts.append(_compile(rules[number], f"linux.resources.devices[{number}]"))
     return b"".join(parts) + bpf.epilogue(allow=False)
 
 
 def _allows_all(rule: dict[str, Any]) -> bool:
-    unspecific = rule.get("type", "a") == "a" and rule.get("major", -1) < 0 and rule.get("minor", -1) < 0
-    return bool(rule["allow"]) and unspecific and set(rule.get("access", "rwm")) >= set("rwm")
+    """Say whether a rule allows everything, whatever was said before it."""
+    unspecific = (rule.get("type") or "a") == "a" and _number(rule, "major") is None and _number(rule, "minor") is None
+    return rule.get("allow") is True and unspecific and set(rule.get("access") or "rwm") >= set("rwm")
 
 
 def _compile(rule: dict[str, Any], field: str) -> bytes:
-    kind = rule.get("type") or "a"
+    kind, access = rule.get("type") or "a", rule.get("access") or "rwm"
     if kind not in _KINDS:
         raise MinirunError(f"config.json: {field}.type '{kind}' is not a, b or c")
-    access = rule.get("access") or "rwm"
-    if not set(access) <= set(_ACCESS):
+    if not isinstance(access, str) or not set(access) <= set(_ACCESS):
         raise MinirunError(f"config.json: {field}.access '{access}' has letters other than r, w and m")
+    if not isinstance(rule.get("allow"), bool):
+        raise MinirunError(f"config.json: {field}.allow is not true or false")
     bits = sum(_ACCESS[letter] for letter in set(access))
-    return bpf.rule(
-        _KINDS[kind], bits, _number(rule.get("major")), _number(rule.get("minor")), allow=bool(rule["allow"])
-    )
+    return bpf.rule(_KINDS[kind], bits, _number(rule, "major"), _number(rule, "minor"), allow=rule["allow"])
 
 
-def _number(value: int | None) -> int | None:
+def _number(rule: dict[str, Any], name: str) -> int | None:
     """Return a device number, None for "any" (absent, or -1 as older writers have it)."""
+    value = rule.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value >= 1 << 31):
+        raise MinirunError(f"config.json: linux.resources.devices: {name} {value!r} is not a device number")
     return None if value is None or value < 0 else value
