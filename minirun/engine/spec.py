@@ -86,7 +86,7 @@ def build(request: RunRequest, image: ImageConfig, found: Surroundings) -> dict[
             "namespaces": namespaces,
             "cgroupsPath": f"/minirun/{found.container_id}",
             "resources": {"devices": rules} | _resources(request.resources),
-            "rootfsPropagation": "rprivate",
+            "rootfsPropagation": _root_propagation(found.mounts),
         },
     }
     if "uts" in fresh:
@@ -228,6 +228,15 @@ def _bind(source: str, target: str, read_only: str = "", options: tuple[str, ...
     recursion = "bind" if "bind" in options else "rbind"
     propagation = next((word for word in options if word != "bind"), "rprivate")
     return _mount(target, "bind", source, [word for word in (recursion, read_only, propagation) if word])
+
+
+def _root_propagation(mounts: tuple[VolumeMount, ...]) -> str:
+    """Return the propagation of all mounts that do not ask for their own: private, unless one is to follow the host's.
+
+    A mount can only be a slave of the host's where the root has not cut all ties to it (mount_namespaces(7)).
+    """
+    follows = any(word in ("slave", "rslave", "shared", "rshared") for mount in mounts for word in mount.options)
+    return "rslave" if follows else "rprivate"
 
 
 def _mount(destination: str, kind: str, source: str, options: list[str]) -> dict[str, Any]:
