@@ -57,6 +57,8 @@ __all__ = [
 ]
 
 _STOP_TIMEOUT = 10
+_MOMENT = 0.001
+"""Seconds between two looks at a lock that is about to be free."""
 
 
 class Attachment(Record):
@@ -481,33 +483,40 @@ def kill(layout: Layout, record: ContainerRecord, signal_name: str = "KILL") -> 
 
 def remove(layout: Layout, record: ContainerRecord, *, force: bool = False, anonymous_volumes: bool = False) -> None:
     """Remove a container; with `force` one that runs, too. Raises MinirunError (exit code 1) if it runs."""
-    now = status(layout, record)
-    if now.state in ("running", "paused"):
-        if not force:
+    # Not by waiting for the lock: who starts the container right now hands it on to the monitor.
+    while (claim := claims.take(layout, record.id, wait=False)) is None:
+        now = status(layout, record)
+        if now.state not in ("running", "paused"):
+            time.sleep(_MOMENT)
+        elif force:
+            _end(layout, record)
+        else:
             raise MinirunError(
                 f"You cannot remove a {now.state} container {record.id}",
                 "Stop the container before attempting removal or force remove.",
                 1,
             )
-        connection = attaching.connect(layout, record.id)
-        _signal(layout, record, signal.SIGKILL)
-        if connection:
-            with connection:
-                attaching.subscribe(connection)
-                attaching.wait_gone(connection)
-    claim = claims.take(layout, record.id)
-    if claim:
-        with claim:
-            garbage.unmake(layout, record.id)
-            garbage.remove_container(layout, record.id, anonymous_volumes)
-            claim.discard()
+    with claim:
+        garbage.unmake(layout, record.id)
+        garbage.remove_container(layout, record.id, anonymous_volumes)
+        claim.discard()
+
+
+def _end(layout: Layout, record: ContainerRecord) -> None:
+    """Kill the container and wait until it is unmade."""
+    connection = attaching.connect(layout, record.id)
+    _signal(layout, record, signal.SIGKILL)
+    if connection:
+        with connection:
+            attaching.subscribe(connection)
+            attaching.wait_gone(connection)
 
 
 def _wait_until_free(layout: Layout, container_id: str) -> None:
     """Wait until the monitor has let go of the lock: then everything is unmade."""
     deadline = time.monotonic() + 10
     while claims.is_held(layout, container_id) and time.monotonic() < deadline:
-        time.sleep(0.001)
+        time.sleep(_MOMENT)
 
 
 def pause(layout: Layout, record: ContainerRecord) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +14,6 @@ from eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.conftest import Leftovers, Minirun
 
@@ -233,6 +234,19 @@ def test_rename(minirun: Minirun, background: RunInBackground, busybox_image: st
     assert done.returncode == 1
     assert "in use" in done.stderr
     assert minirun("rename", "new-name", "/bad name", check=False).returncode == 1
+
+
+def test_rm_of_a_container_that_is_being_started(minirun: Minirun, busybox_image: str, leftovers: Leftovers) -> None:
+    container = minirun("create", "--name", "starting", busybox_image, *SLEEP).stdout.strip()
+    starting = minirun.start("start", "starting")
+    eventually(Path(f"/run/minirun/bundles/{container}/monitor.lock").exists)
+    starting.send_signal(signal.SIGSTOP)
+    removing = minirun.start("rm", "-f", "starting")
+    time.sleep(0.5)  # it stands before the lock by now
+    starting.send_signal(signal.SIGCONT)
+    assert removing.wait(timeout=20) == 0
+    starting.wait(timeout=20)
+    leftovers.check()
 
 
 def test_rm(minirun: Minirun, background: RunInBackground, leftovers: Leftovers) -> None:
