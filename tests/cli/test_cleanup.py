@@ -111,7 +111,7 @@ def test_kill_of_the_builder(minirun: Minirun, busybox_image: str, leftovers: Le
 
 
 @pytest.mark.parametrize("victim", ["container", "network helper"])
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("share", [0.5, 0.9])
 def test_kill_of_the_others(
     minirun: Minirun, busybox_image: str, leftovers: Leftovers, victim: str, share: float
 ) -> None:
@@ -162,8 +162,9 @@ def test_kill_of_the_monitor_under_a_foreground_command(
     assert process.stdout is not None
     assert process.stdout.readline() == b"up\n"
     os.kill(monitor_of(minirun, "victim"), signal.SIGKILL)
-    process.communicate(timeout=20)
-    assert process.returncode == 137
+    _, error = process.communicate(timeout=20)
+    assert process.returncode == 125
+    assert b"monitor has died" in error
     check_after(minirun, leftovers, busybox_image)
 
 
