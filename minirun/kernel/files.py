@@ -57,3 +57,24 @@ def make_device(path: str, kind: str, major: int, minor: int, mode: int = 0o666,
 def make_symlink(target: str, path: str, directory: int | None = None) -> None:
     """Make a symbolic link. Raises OSError."""
     os.symlink(target, path, dir_fd=directory)
+
+
+@operation(man="setxattr(2)", shell="setfattr --name {name} --value {value} {path}")
+def set_attribute(path: str, name: str, value: str) -> None:
+    """Note something on a file or a cgroup's folder, as an extended attribute (xattr(7)). Raises OSError."""
+    os.setxattr(path, name, value.encode())
+
+
+def has_attribute(path: str, name: str) -> bool:
+    """Say whether a file or folder carries an extended attribute."""
+    try:
+        os.getxattr(path, name)
+    except OSError:
+        return False
+    return True
+
+
+@operation(man="removexattr(2)", shell="setfattr --remove {name} {path}")
+def remove_attribute(path: str, name: str) -> None:
+    """Take an extended attribute away. Raises OSError."""
+    os.removexattr(path, name)

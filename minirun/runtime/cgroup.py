@@ -14,16 +14,32 @@ import os
 import time
 
 from minirun.errors import MinirunError
-from minirun.kernel.files import make_directory, read, remove_directory, write
+from minirun.kernel.files import (
+    has_attribute,
+    make_directory,
+    read,
+    remove_attribute,
+    remove_directory,
+    set_attribute,
+    write,
+)
 from minirun.kernel.trace import step
 from minirun.model.record import Record
 from minirun.runtime import device_rules
+from minirun.runtime.cgroup_files import DECIDING, files_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from minirun.model.spec import Spec
+    from minirun.runtime.cgroup_files import Setting
+
+CONTROLLERS = frozenset(("cpu", "cpuset", "hugetlb", "io", "memory", "misc", "perf_event", "pids", "rdma"))
+COUNTING = frozenset(("cpu", "io", "memory", "pids"))  # without them there would be no statistics
+THREADED = frozenset(("cpu", "cpuset", "perf_event", "pids"))  # those that can tell threads apart
+KEEP_ATTRIBUTE = "trusted.org.minirun.keep"  # on a cgroup that was there before its container
 
 
 class Hierarchy(Record):
@@ -32,6 +48,13 @@ class Hierarchy(Record):
     mount_point: str
     controllers: frozenset[str]
     bound_to_v1: dict[str, str]
+
+
+class Entrance(Record):
+    """The way into a new cgroup: its descriptor for clone3, and the pid of what keeps systemd's scope alive, or 0."""
+
+    fd: int
+    placeholder: int = 0
 
 
 def find_hierarchy() -> Hierarchy:
@@ -60,189 +83,329 @@ def folder_of(hierarchy: Hierarchy, cgroups_path: str, container_id: str) -> str
     return f"{hierarchy.mount_point}{path}"
 
 
-def choose(spec: Spec, container_id: str, *, use: bool, systemd: bool) -> str:
-    """Return the folder of the container's cgroup-to-be, "" where it stays in the caller's. Raises MinirunError."""
+def choose(spec: Spec, container_id: str, *, use: bool, systemd: bool) -> tuple[str, str]:
+    """Return the folder of the container's cgroup-to-be, "" where it stays in the caller's, and systemd's name for it.
+
+    A cgroup that is there already must be empty and not frozen; it is marked, and outlives the container. Raises
+    MinirunError.
+    """
     if not use:
-        return ""
-    if systemd:
-        raise MinirunError("cgroups by systemd are not supported yet", "Leave out --systemd-cgroup.")
-    return folder_of(find_hierarchy(), spec.cgroups_path, container_id)
-
-
-def create(folder: str, resources: dict[str, Any]) -> int:
-    """Make the cgroup, set its limits and return a descriptor of it for clone3. Raises MinirunError."""
+        return "", ""
     hierarchy = find_hierarchy()
-    settings = files_of(resources)
-    needed = {name.partition(".")[0] for name, _ in settings}
-    for controller in sorted(needed):
-        _require(hierarchy, controller)
+    if systemd:
+        from minirun.runtime import systemd as systemd_
+
+        path, unit = systemd_.place(spec.cgroups_path, container_id)
+        folder = f"{hierarchy.mount_point}/{path}"
+    else:
+        folder, unit = folder_of(hierarchy, spec.cgroups_path, container_id), ""
+        if folder.rstrip("/") == hierarchy.mount_point:
+            raise MinirunError("config.json: linux.cgroupsPath '/' is the root of all cgroups", "Name one below it.")
+    if os.path.isdir(folder):
+        _check_is_free(folder)
+        if spec.cgroups_path and not unit:
+            set_attribute(folder, KEEP_ATTRIBUTE, "1")
+    return folder, unit
+
+
+def _check_is_free(folder: str) -> None:
+    """Refuse to share a cgroup: the limits, the freezing and the killing of one container would hit the others."""
+    if found := processes(folder):
+        raise MinirunError(
+            f"container's cgroup is not empty: {len(found)} process(es) found in {folder}",
+            "Each container has a cgroup of its own: choose another linux.cgroupsPath, or end what runs there.",
+        )
+    if read(f"{folder}/cgroup.freeze").strip() == "1":
+        raise MinirunError(
+            f"container's cgroup unexpectedly frozen: {folder}",
+            "A process that enters it would hang. Thaw or remove it.",
+        )
+
+
+def create(folder: str, resources: dict[str, Any], unit: str = "", annotations: Mapping[str, str] = {}) -> Entrance:
+    """Make the cgroup, or have systemd make it as the scope `unit`, and set its limits. Raises MinirunError.
+
+    The caller clones the container into the returned entrance and closes it then.
+    """
+    hierarchy = find_hierarchy()
+    settings = _possible(hierarchy, files_of(resources))
+    needed = {setting.controller for setting in settings} - {""}
     path = folder.removeprefix(hierarchy.mount_point).strip("/")
-    with step(f"make the cgroup {path}", "cgroup", "Limits and counters hold for all processes in it."):
-        for attempt in range(10):
-            try:
-                _make_all(hierarchy.mount_point, path.split("/"), needed)
-                break
-            except FileNotFoundError:
-                # The last container of another command has just taken the common parent with it.
-                if attempt == 9:
-                    raise
+    placeholder = 0
     try:
-        _refuse_frozen(folder)
+        if unit:
+            from minirun.runtime import systemd
+
+            placeholder = systemd.start_scope(unit, os.path.dirname(path), settings, annotations)
+        with step(f"make the cgroup {path}", "cgroup", "Limits and counters hold for all processes in it."):
+            for attempt in range(10):
+                try:
+                    _make_all(hierarchy, path.split("/"), needed)
+                    break
+                except FileNotFoundError:
+                    # The last container of another command has just taken the common parent with it.
+                    if attempt == 9:
+                        raise
+        _check_type(folder, needed)
         apply(folder, settings)
         cgroup_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        device_rules.restrict(cgroup_fd, resources.get("devices") or [])
+        try:
+            device_rules.restrict(cgroup_fd, resources.get("devices") or [])
+        except BaseException:
+            os.close(cgroup_fd)
+            raise
     except BaseException:
-        remove(folder)
+        _end_placeholder(placeholder)
+        remove(folder, unit)
         raise
-    return cgroup_fd
+    return Entrance(cgroup_fd, placeholder)
 
 
-def update(folder: str, resources: dict[str, Any]) -> None:
-    """Change the limits of a cgroup that exists; what `resources` does not name stays. Raises MinirunError."""
+def close(entrance: Entrance) -> None:
+    """Close the way into a cgroup, once the container is in or has failed."""
+    os.close(entrance.fd)
+    _end_placeholder(entrance.placeholder)
+
+
+def _end_placeholder(pid: int) -> None:
+    if pid:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+
+
+def update(folder: str, resources: dict[str, Any], unit: str = "") -> None:
+    """Change the limits of a cgroup that exists; what `resources` does not name stays. Raises MinirunError.
+
+    If one cannot be changed, those before it get their old values back.
+    """
     hierarchy = find_hierarchy()
-    settings = files_of(resources)
-    for controller in sorted({name.partition(".")[0] for name, _ in settings}):
-        _require(hierarchy, controller)
-    apply(folder, settings)
+    now = {name: text.strip() for name in DECIDING if (text := _text(folder, name))}
+    settings = _possible(hierarchy, files_of(resources, now))
+    needed = {setting.controller for setting in settings} - {""}
+    path = folder.removeprefix(hierarchy.mount_point).strip("/")
+    _make_all(hierarchy, path.split("/"), needed)
+    before = [setting.replace(text=line) for setting in settings for line in _text(folder, setting.file).splitlines()]
+    if unit:
+        from minirun.runtime import systemd
+
+        systemd.set_properties(unit, settings)
+    try:
+        apply(folder, settings)
+    except MinirunError:
+        for setting in reversed(before):
+            try:
+                write(f"{folder}/{setting.file}", setting.text)
+            except OSError:
+                pass  # what was refused first tells more
+        raise
+    if resources.get("devices"):
+        cgroup_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            device_rules.change(cgroup_fd, resources["devices"])
+        finally:
+            os.close(cgroup_fd)
 
 
-def open_below(folder: str, path: str) -> int:
-    """Return a descriptor of the container's cgroup, or of the existing one at `path` below it. Raises MinirunError."""
+def open_below(folder: str, path: str, pid: int) -> int:
+    """Return a descriptor of the container's cgroup, or of the existing one at `path` below it. Raises MinirunError.
+
+    A container that runs an init system has moved its first process, `pid`, into a cgroup below, and passed controllers
+    on: then no process may be in the upper one any more, and a further process goes where the first one is.
+    """
     target = os.path.normpath(f"{folder}/{path.partition(':')[2] if ':' in path else path}")
     if not f"{target}/".startswith(f"{folder}/"):
         raise MinirunError(f"the cgroup {path} is not below the container's own")
+    if target == folder and _text(folder, "cgroup.subtree_control").split():
+        mount_point = find_hierarchy().mount_point
+        own = [line[3:] for line in read(f"/proc/{pid}/cgroup").splitlines() if line.startswith("0::")]
+        target = f"{mount_point}{own[0]}" if own and f"{mount_point}{own[0]}/".startswith(f"{folder}/") else target
     with step(f"open the cgroup {target}", "cgroup"):
         return os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def _make_all(folder: str, parts: list[str], controllers: set[str]) -> None:
+def _make_all(hierarchy: Hierarchy, parts: list[str], needed: set[str]) -> None:
+    """Make every cgroup on the way that is not there, and pass the controllers on that the last one needs."""
+    folder = hierarchy.mount_point
     for part in parts:
-        _enable(folder, controllers)
+        _enable(folder, needed, COUNTING & hierarchy.controllers)
         folder = f"{folder}/{part}"
-        try:
-            make_directory(folder)
-        except FileExistsError:
-            pass
+        if not os.path.isdir(folder):
+            try:
+                make_directory(folder)
+            except FileExistsError:
+                pass
 
 
-def _refuse_frozen(folder: str) -> None:
-    if read(f"{folder}/cgroup.freeze").strip() == "1":
-        raise MinirunError(f"the cgroup {folder} is frozen", "A process that enters it would hang. Thaw or remove it.")
-
-
-def _require(hierarchy: Hierarchy, controller: str) -> None:
-    """Refuse a limit whose controller cannot be used here; say where it is and the way out."""
-    if controller in hierarchy.controllers:
+def _check_type(folder: str, needed: set[str]) -> None:
+    """Settle what kind of cgroup it is (cgroups(7), "Thread mode"). Raises MinirunError where limits cannot hold."""
+    kind = _text(folder, "cgroup.type").strip()
+    if kind == "domain":
         return
-    what = {"cpu": "CPU time", "cpuset": "the CPUs", "pids": "the number of processes"}.get(controller, controller)
-    place = hierarchy.bound_to_v1.get(controller)
+    if domain := sorted(needed - THREADED):
+        raise MinirunError(
+            f"cannot use the {', '.join(domain)} controller in the cgroup {folder}: its type is '{kind}'",
+            "Processes run in a cgroup above it, or it is in thread mode. Choose another linux.cgroupsPath.",
+        )
+    if kind == "domain invalid":
+        with step("put the cgroup into thread mode", "cgroup", "Processes run in a cgroup above it."):
+            write(f"{folder}/cgroup.type", "threaded")
+
+
+def _possible(hierarchy: Hierarchy, settings: list[Setting]) -> list[Setting]:
+    """Leave out what asks for nothing and could not be set here; refuse what asks for something."""
+    possible = []
+    for setting in settings:
+        if setting.controller in hierarchy.controllers | {""}:
+            possible.append(setting)
+        elif setting.real:
+            _require(hierarchy, setting)
+    return possible
+
+
+def _require(hierarchy: Hierarchy, setting: Setting) -> None:
+    """Refuse a limit whose controller cannot be used here; say where it is and the way out."""
+    controller = setting.controller
+    what = {"cpu": "CPU time", "cpuset": "the CPUs", "pids": "the number of processes", "io": "input and output"}
+    place = hierarchy.bound_to_v1.get({"io": "blkio"}.get(controller, controller))
     if place:
         reason = (
             f"the {controller} controller is not available in cgroup v2 (it is bound to the v1 hierarchy at {place})"
         )
         hint = "Boot with systemd.unified_cgroup_hierarchy=1 cgroup_no_v1=all, or use a machine with cgroup v2 only."
+    elif ".unified." in setting.field and controller not in CONTROLLERS:
+        reason = f"the requested cgroup controller `{controller}` is not available"
+        hint = f"{hierarchy.mount_point}/cgroup.controllers lists those that are."
     else:
         reason = f"the {controller} controller is not available in cgroup v2 at {hierarchy.mount_point}"
         hint = f"Is it off in the kernel? Boot with cgroup_enable={controller}, or run minirun outside of a container."
-    raise MinirunError(f"cannot limit {what}: {reason}", hint)
+    raise MinirunError(f"cannot limit {what.get(controller, controller)}: {setting.field}: {reason}", hint)
 
 
-def _enable(folder: str, controllers: set[str] | frozenset[str]) -> None:
-    """Pass controllers on to the children of a cgroup."""
-    missing = controllers - set(read(f"{folder}/cgroup.subtree_control").split())
-    for controller in sorted(missing):
+def _enable(folder: str, needed: set[str], wanted: frozenset[str]) -> None:
+    """Pass controllers on to the children of a cgroup: those that are needed, and where possible those wanted."""
+    present = set(read(f"{folder}/cgroup.subtree_control").split())
+    for controller in sorted((needed | wanted) - present):
         try:
             write(f"{folder}/cgroup.subtree_control", f"+{controller}")
         except OSError as error:
+            if controller not in needed:
+                continue
             if error.errno == errno.EBUSY:
                 raise MinirunError(
                     f"cannot pass the {controller} controller on from {folder}: processes run in that cgroup itself",
-                    "cgroup v2 wants processes in leaves only: move them into a child cgroup.",
+                    "cgroup v2 wants processes in leaves only: move them into a child cgroup. In a container, that is "
+                    "the container's own processes, this one too.",
+                ) from error
+            if error.errno == errno.ENOENT:
+                raise MinirunError(
+                    f"cannot pass the {controller} controller on from {folder}: it has not been passed on to there",
+                    "This part of the hierarchy was delegated without it: ask for it where it was delegated.",
                 ) from error
             raise
 
 
-def files_of(resources: dict[str, Any]) -> list[tuple[str, str]]:
-    """Translate `linux.resources` into (file, text) pairs, in the order of writing. Raises MinirunError."""
-    memory, cpu, pids = (resources.get(name) or {} for name in ("memory", "cpu", "pids"))
-    settings: list[tuple[str, str]] = []
-
-    limit, total = memory.get("limit"), memory.get("swap")
-    if limit:
-        settings.append(("memory.max", _or_max(limit)))
-    if total:
-        # The specification counts memory and swap together, as v1 did; v2 counts swap alone.
-        if total > 0 and (not limit or limit < 0):
-            raise MinirunError("a limit on memory and swap needs a limit on memory")
-        settings.append(("memory.swap.max", "max" if total < 0 else str(total - limit)))
-    if memory.get("reservation"):
-        settings.append(("memory.low", _or_max(memory["reservation"])))
-
-    if cpu.get("shares"):
-        # 2..262144 of v1 onto 1..10000 of v2, as config-linux.md's users know it from runc.
-        settings.append(("cpu.weight", str(1 + (cpu["shares"] - 2) * 9999 // 262142)))
-    quota, period = cpu.get("quota"), cpu.get("period")
-    if quota or period:
-        settings.append(("cpu.max", f"{quota if quota and quota > 0 else 'max'} {period or 100000}"))
-    if cpu.get("cpus"):
-        settings.append(("cpuset.cpus", cpu["cpus"]))
-    if cpu.get("mems"):
-        settings.append(("cpuset.mems", cpu["mems"]))
-
-    if pids.get("limit") is not None and pids["limit"] != 0:
-        settings.append(("pids.max", _or_max(pids["limit"])))
-    settings.extend((name, str(text)) for name, text in (resources.get("unified") or {}).items())
-    return settings
-
-
-def _or_max(value: int) -> str:
-    return "max" if value < 0 else str(value)
-
-
-def apply(folder: str, settings: list[tuple[str, str]]) -> None:
-    """Write limits into the files of a cgroup. Raises MinirunError."""
-    for name, text in settings:
-        with step(f"limit {name} to {text}", "cgroup"):
+def apply(folder: str, settings: list[Setting]) -> None:
+    """Write limits into the files of a cgroup. Raises MinirunError that names the field."""
+    waiting = list(settings)
+    while waiting:
+        setting = waiting.pop(0)
+        with step(f"limit {setting.file} to {setting.text}", "cgroup", f"{setting.field} asks for it."):
             try:
-                write(f"{folder}/{name}", text)
-            except FileNotFoundError:
-                if name == "memory.swap.max":
-                    continue  # a kernel without swap accounting has no swap to limit
-                raise
+                write(f"{folder}/{setting.file}", setting.text)
+            except FileNotFoundError as error:
+                if setting.fallback:
+                    waiting.insert(0, setting.fallback)
+                elif not setting.optional:
+                    raise OSError(
+                        error.errno, error.strerror, f"{setting.field}: there is no {folder}/{setting.file}"
+                    ) from error
+            except OSError as error:
+                # A burst must not be above the quota: it can be set before a lower quota or after a higher one.
+                if setting.file == "cpu.max.burst" and any(later.file == "cpu.max" for later in waiting):
+                    waiting.append(setting)
+                    continue
+                raise OSError(error.errno, error.strerror, f"{setting.field}: {error.filename}") from error
+
+
+def _text(folder: str, name: str) -> str:
+    """Return what a file of the cgroup says, "" if it lacks it or cannot say."""
+    try:
+        return read(f"{folder}/{name}")
+    except OSError:
+        return ""
 
 
 def kill_all(folder: str) -> None:
-    """Kill every process of the cgroup and of those below, in one write that no fork can outrun."""
+    """Kill every process of the cgroup and of those below; no fork can outrun it."""
     try:
         write(f"{folder}/cgroup.kill", "1")
     except FileNotFoundError:
-        pass
+        # Gone, or a kernel before 5.14.
+        if os.path.isdir(folder):
+            signal_all(folder, 9)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:  # in thread mode
+            raise
+        signal_all(folder, 9)
 
 
-def remove(folder: str, timeout: float = 5.0) -> None:
-    """Kill what is left in the cgroup and remove it, with all below and, if that is empty then, its parent.
-
-    It is not an error if it is gone. Raises MinirunError.
-    """
-    if not os.path.isdir(folder):
-        return
-    with step("remove the container's cgroup", "cgroup"):
-        deadline = time.monotonic() + timeout
-        while True:
+def signal_all(folder: str, number: int) -> None:
+    """Send a signal to every process of the cgroup and of those below, frozen meanwhile so that none can fork."""
+    frozen = _text(folder, "cgroup.freeze").strip() == "1"
+    if not frozen:
+        freeze(folder)
+    try:
+        for pid in processes(folder):
             try:
-                for below, _, _ in os.walk(folder, topdown=False):
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
+    finally:
+        if not frozen or number == 9:
+            thaw(folder)
+
+
+def remove(folder: str, unit: str = "", timeout: float = 5.0) -> None:
+    """Kill what is left in the cgroup and remove it, with all below and, if that is empty then, minirun's parent.
+
+    One that was there before the container stays, empty. It is not an error if it is gone. Raises MinirunError.
+    """
+    with step("remove the container's cgroup", "cgroup"):
+        if os.path.isdir(folder):
+            _remove_tree(folder, time.monotonic() + timeout)
+        if unit:
+            from minirun.runtime import systemd
+
+            systemd.stop_scope(unit)
+
+
+def _remove_tree(folder: str, deadline: float) -> None:
+    keep = has_attribute(folder, KEEP_ATTRIBUTE)
+    while True:
+        try:
+            for below, _, _ in os.walk(folder, topdown=False):
+                if not keep or below != folder:
                     remove_directory(below)
+            if not keep:
                 _remove_if_empty(os.path.dirname(folder))
                 return
-            except FileNotFoundError:
+            if not processes(folder):
+                remove_attribute(folder, KEEP_ATTRIBUTE)
                 return
-            except OSError as error:
-                # Busy as long as a process lives in it; a killed one still needs a moment to leave.
-                if error.errno != errno.EBUSY or time.monotonic() > deadline:
-                    raise
-                thaw(folder)
-                kill_all(folder)
-                time.sleep(0.002)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            # Busy as long as a process lives in it; a killed one still needs a moment to leave.
+            if error.errno != errno.EBUSY:
+                raise
+            busy = error
+        else:
+            busy = OSError(errno.EBUSY, os.strerror(errno.EBUSY), folder)
+        if time.monotonic() > deadline:
+            raise busy
+        write(f"{folder}/cgroup.freeze", "0")
+        kill_all(folder)
+        time.sleep(0.002)
 
 
 def _remove_if_empty(folder: str) -> None:
@@ -270,19 +433,36 @@ def _set_frozen(folder: str, value: str, timeout: float = 10.0) -> None:
         deadline = time.monotonic() + timeout
         while f"frozen {value}" not in read(f"{folder}/cgroup.events"):
             if time.monotonic() > deadline:
-                raise MinirunError(f"the processes of {folder} did not change within {timeout:.0f} seconds")
+                if value == "1":
+                    write(f"{folder}/cgroup.freeze", "0")  # half a frozen container serves nobody
+                done = "stop" if value == "1" else "go on"
+                raise MinirunError(
+                    f"the processes of {folder} did not {done} within {timeout:.0f} seconds",
+                    "A process that waits in the kernel (state D in ps) cannot be frozen. See what it waits for.",
+                )
             time.sleep(0.001)
 
 
 def processes(folder: str) -> list[int]:
     """Return the pids of the cgroup and of those below it."""
-    found: list[int] = []
+    found: set[int] = set()
     for below, _, _ in os.walk(folder):
         try:
-            found.extend(int(pid) for pid in read(f"{below}/cgroup.procs").split())
-        except OSError:
-            pass  # removed in the meantime
-    return sorted(found)
+            found.update(int(pid) for pid in read(f"{below}/cgroup.procs").split())
+        except OSError as error:
+            # In thread mode the processes are listed where the mode begins, and only threads here.
+            if error.errno == errno.EOPNOTSUPP:
+                found.update(_process_of(thread) for thread in _text(below, "cgroup.threads").split())
+            # Otherwise it was removed in the meantime.
+    return sorted(found - {0})
+
+
+def _process_of(thread: str) -> int:
+    """Return the process that a thread belongs to (proc_pid_status(5), Tgid); 0 if it has ended."""
+    for line in _text(f"/proc/{thread}", "status").splitlines():
+        if line.startswith("Tgid:"):
+            return int(line.split()[1])
+    return 0
 
 
 def keyed_values(folder: str, name: str) -> dict[str, int]:

@@ -98,18 +98,19 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
         os.mkdir(folder, 0o700)
     except FileExistsError:
         raise MinirunError(f"container with given ID already exists: '{container_id}'") from None
-    group = cgroup.choose(spec, container_id, use=options.use_cgroups, systemd=options.systemd_cgroup)
     rootfs = os.path.join(bundle, spec.root_path)
-    created = ContainerState(container_id, bundle, 0, "", time.time(), group, spec.annotations, rootfs)
+    created = ContainerState(container_id, bundle, 0, "", time.time(), "", spec.annotations, rootfs)
     opened: list[int] = []
+    entrance = None
     try:
+        # Before it is ours: what is made so far is unmade without touching a cgroup that others are in.
+        group, unit = cgroup.choose(spec, container_id, use=options.use_cgroups, systemd=options.systemd_cgroup)
+        created = created.replace(cgroup=group, unit=unit)
         # Before anything is in the kernel: a `delete` after our death must know what there may be.
         state.save(root, created)
         state.keep_config(root, container_id, bundle)
         if group:
-            opened.append(cgroup_fd := cgroup.create(group, spec.resources))
-        else:
-            cgroup_fd = -1
+            entrance = cgroup.create(group, spec.resources, unit, spec.annotations)
         opened.append(start_fd := _make_start_fifo(folder))
         opened.append(init_fd := parent.open_init())
         plan = ChildPlan(
@@ -125,13 +126,15 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
             preserve_fds=options.preserve_fds,
             state=state.document(created, "creating"),
         )
-        cloned = parent.clone_container(spec, bundle, plan, cgroup_fd)
+        cloned = parent.clone_container(spec, bundle, plan, entrance.fd if entrance else -1)
         created = created.replace(pid=cloned.pid, pid_start_time=state.start_time(cloned.pid))
         state.save(root, created)
     except BaseException:
         _unmake(root, created)
         raise
     finally:
+        if entrance:
+            cgroup.close(entrance)
         for fd in opened:
             os.close(fd)
     return cloned
@@ -221,7 +224,7 @@ def _unmake(root: str, found: ContainerState) -> None:
     if found.pid and state.start_time(found.pid) == found.pid_start_time:
         _kill_and_wait(found.pid)
     if found.cgroup:
-        cgroup.remove(found.cgroup)
+        cgroup.remove(found.cgroup, found.unit)
     state.remove(root, found.id)
 
 
@@ -265,7 +268,7 @@ def execute(root: str, container_id: str, process: Process, spec: Spec, options:
     try:
         opened.append(init_fd := parent.open_init())
         if found.cgroup:
-            opened.append(cgroup_fd := cgroup.open_below(found.cgroup, options.cgroup))
+            opened.append(cgroup_fd := cgroup.open_below(found.cgroup, options.cgroup, found.pid))
         plan = ChildPlan(
             container_id=container_id,
             process=process,
@@ -310,7 +313,7 @@ def resume(root: str, container_id: str) -> None:
 def update(root: str, container_id: str, resources: dict[str, Any]) -> None:
     """Change a container's limits to those in `resources` (linux.resources); others stay. Raises MinirunError."""
     found = _with_cgroup(root, container_id, ("created", "running", "paused"))
-    cgroup.update(found.cgroup, resources)
+    cgroup.update(found.cgroup, resources, found.unit)
 
 
 def processes(root: str, container_id: str) -> list[int]:

@@ -26,7 +26,7 @@ class ContainerState(Record):
     """runtime-spec runtime.md, "State", and what later calls need to find.
 
     `pid_start_time` is field 22 of /proc/PID/stat: with it a reused pid is not taken for the container. `cgroup` is the
-    cgroup's folder, or "" where the container stays in its creator's.
+    cgroup's folder, or "" where the container stays in its creator's; `unit` is the scope's name where systemd made it.
     """
 
     id: str
@@ -38,6 +38,7 @@ class ContainerState(Record):
     annotations: dict[str, str] = {}
     rootfs: str = ""
     owner: str = ""
+    unit: str = ""
 
 
 def folder(root: str, container_id: str) -> str:

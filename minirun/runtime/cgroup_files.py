@@ -1,0 +1,251 @@
+"""`linux.resources` of config.json as files of cgroup v2: which file gets which text, and for which field.
+
+Sources: runtime-spec config-linux.md, "Control groups"; Documentation/admin-guide/cgroup-v2.rst. The specification was
+written for cgroup v1. Where v2 counts differently, numbers are converted as runc does. What v2 has no equivalent of:
+
+- memory.kernel, memory.kernelTCP, memory.swappiness, memory.disableOOMKiller, memory.useHierarchy, blockIO.leafWeight,
+  network.classID and network.priorities are ignored, as runc does on v2: engines pass them on for any host.
+- cpu.realtimeRuntime and cpu.realtimePeriod are refused: who asks for them needs them.
+- A zero (hugepages apart), as an absent field, asks for nothing; a negative limit asks for none.
+"""
+
+from __future__ import annotations
+
+from minirun.errors import MinirunError
+from minirun.model.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+DEFAULT_PERIOD = 100_000  # microseconds: what the kernel gives a cgroup that nobody asked for one
+DEFAULT_SHARES = 1024  # what cgroup v1 gives a cgroup that nobody asked for any
+
+# The files whose present text decides what an update means; see `files_of`.
+DECIDING = ("memory.max", "memory.swap.max", "memory.current", "cpu.max", "cpu.idle")
+
+
+class Setting(Record):
+    """One text for one file of the cgroup; `field` is where config.json has it.
+
+    Without `real` it changes nothing in a fresh cgroup, so a host that lacks the controller can do without it. Where
+    the kernel lacks the file, `fallback` is tried, and an `optional` setting is left out.
+    """
+
+    file: str
+    text: str
+    field: str
+    real: bool = True
+    optional: bool = False
+    fallback: Setting | None = None
+
+    @property
+    def controller(self) -> str:
+        """The controller that the file belongs to; "" for the core's own files, which are always there."""
+        name = self.file.partition(".")[0]
+        return "" if name == "cgroup" else name
+
+
+def files_of(resources: Mapping[str, Any], now: Mapping[str, str] | None = None) -> list[Setting]:
+    """Translate `linux.resources` into settings, in the order of writing. Raises MinirunError that names the field.
+
+    For a change of a cgroup that exists, `now` has the present texts of its DECIDING files: a limit on memory and swap
+    together, or a period without a quota, means nothing without the other number.
+    """
+    field = _Section(resources, "linux.resources")
+    return [
+        *_memory(field.section("memory"), now or {}),
+        *_cpu(field.section("cpu"), now or {}),
+        *_pids(field.section("pids")),
+        *_block_io(field.section("blockIO")),
+        *_hugepages(field),
+        *_rdma(field.section("rdma")),
+        *_unified(field.section("unified")),
+    ]
+
+
+class _Section:
+    """An object of config.json whose fields are checked as they are read; names match in any case, as in Go."""
+
+    def __init__(self, values: object, name: str) -> None:
+        if not isinstance(values, dict):
+            raise MinirunError(f"config.json: {name} is not an object")
+        self.name = name
+        self.values = values
+        self._lower = {str(key).lower(): value for key, value in values.items()}
+
+    def get(self, key: str) -> Any:
+        return self.values[key] if key in self.values else self._lower.get(key.lower())
+
+    def number(self, key: str) -> int | None:
+        value = self.get(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise MinirunError(f"config.json: {self.name}.{key} is not a whole number")
+        return value
+
+    def text(self, key: str) -> str:
+        value = self.get(key)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise MinirunError(f"config.json: {self.name}.{key} is not a string")
+        return value
+
+    def section(self, key: str) -> _Section:
+        value = self.get(key)
+        return _Section({} if value is None else value, f"{self.name}.{key}")
+
+    def each(self, key: str) -> list[_Section]:
+        values = self.get(key)
+        if values is None:
+            return []
+        if not isinstance(values, list):
+            raise MinirunError(f"config.json: {self.name}.{key} is not a list")
+        return [_Section(value, f"{self.name}.{key}[{number}]") for number, value in enumerate(values)]
+
+
+def _limit(value: int) -> str:
+    return "max" if value < 0 else str(value)
+
+
+def _memory(field: _Section, now: Mapping[str, str]) -> Iterator[Setting]:
+    limit, total, low = field.number("limit") or 0, field.number("swap") or 0, field.number("reservation") or 0
+    if field.get("checkBeforeUpdate") and 0 < limit < int(now.get("memory.current", "0")):
+        raise MinirunError(
+            f"{field.name}.limit {limit} is lower than the {now['memory.current']} bytes in use",
+            "It was asked not to kill for it (checkBeforeUpdate). Free memory first, or choose a higher limit.",
+        )
+    swap = _swap(field, limit, total, now)
+    # Swap first: a cgroup whose memory shrinks must not push into swap what it may not have there.
+    if swap:
+        yield Setting("memory.swap.max", swap, f"{field.name}.swap", real=swap != "max", optional=True)
+    if limit:
+        yield Setting("memory.max", _limit(limit), f"{field.name}.limit", real=limit > 0)
+    if low:
+        yield Setting("memory.low", _limit(low), f"{field.name}.reservation", real=low > 0)
+
+
+def _swap(field: _Section, limit: int, total: int, now: Mapping[str, str]) -> str:
+    """Return the text of memory.swap.max, "" for no change.
+
+    The specification counts memory and swap together, as v1 did; v2 counts swap alone.
+    """
+    present, present_swap = now.get("memory.max", "max"), now.get("memory.swap.max", "max")
+    if not total:
+        if limit < 0:
+            return "max"  # no limit on memory, so none on the sum either
+        if not limit or not present_swap.isdigit() or not present.isdigit():
+            return ""
+        total = int(present) + int(present_swap)  # the sum stays as it was asked for before
+    if total < 0:
+        return "max"
+    if not limit and present.isdigit():
+        limit = int(present)
+    if limit <= 0:
+        raise MinirunError(
+            f"{field.name}.swap: a limit on memory and swap needs a limit on memory",
+            "It counts both together, as cgroup v1 did.",
+        )
+    if total < limit:
+        raise MinirunError(
+            f"{field.name}.swap: the limit on memory and swap ({total}) is lower than that on memory ({limit})",
+            "It counts both together, as cgroup v1 did; change both at once.",
+        )
+    return str(total - limit)
+
+
+def _cpu(field: _Section, now: Mapping[str, str]) -> Iterator[Setting]:
+    for name in ("realtimeRuntime", "realtimePeriod"):
+        if field.number(name):
+            raise MinirunError(f"{field.name}.{name}: cgroup v2 has no real-time scheduling of groups", "Leave it out.")
+    idle, shares = field.number("idle"), field.number("shares") or 0
+    if idle is not None:
+        yield Setting("cpu.idle", str(idle), f"{field.name}.idle", real=idle != 0, optional=idle == 0)
+    elif shares and now.get("cpu.idle") == "1":
+        # An idle cgroup has no weight: one that gets a weight is not idle any more.
+        yield Setting("cpu.idle", "0", f"{field.name}.shares")
+    if shares and idle != 1:
+        yield Setting("cpu.weight", str(weight_of(shares)), f"{field.name}.shares", real=shares != DEFAULT_SHARES)
+    quota, period, burst = field.number("quota") or 0, field.number("period") or 0, field.number("burst")
+    if burst is not None:
+        yield Setting("cpu.max.burst", str(burst), f"{field.name}.burst", real=burst > 0, optional=burst == 0)
+    if quota or period:
+        quota_now, _, period_now = now.get("cpu.max", f"max {DEFAULT_PERIOD}").partition(" ")
+        text = f"{_limit(quota) if quota else quota_now} {period or period_now}"
+        yield Setting("cpu.max", text, f"{field.name}.{'quota' if quota else 'period'}", real=quota > 0)
+    for name in ("cpus", "mems"):
+        if text := field.text(name):
+            yield Setting(f"cpuset.{name}", text, f"{field.name}.{name}")
+
+
+def weight_of(shares: int) -> int:
+    """Convert CPU shares of cgroup v1, 2 to 262144, to a weight of v2, 1 to 10000, as config.json's users know it."""
+    return 1 + (min(max(shares, 2), 262144) - 2) * 9999 // 262142
+
+
+def _pids(field: _Section) -> Iterator[Setting]:
+    if limit := field.number("limit") or 0:
+        yield Setting("pids.max", _limit(limit), f"{field.name}.limit", real=limit > 0)
+
+
+def _block_io(field: _Section) -> Iterator[Setting]:
+    if weight := field.number("weight") or 0:
+        yield _io_weight("", weight, f"{field.name}.weight")
+    for device in field.each("weightDevice"):
+        if weight := device.number("weight") or 0:
+            yield _io_weight(f"{_numbers(device)} ", weight, f"{device.name}.weight")
+    for name, key in (
+        ("throttleReadBpsDevice", "rbps"),
+        ("throttleWriteBpsDevice", "wbps"),
+        ("throttleReadIOPSDevice", "riops"),
+        ("throttleWriteIOPSDevice", "wiops"),
+    ):
+        for device in field.each(name):
+            rate = device.number("rate") or 0
+            text = f"{_numbers(device)} {key}={rate if rate > 0 else 'max'}"
+            yield Setting("io.max", text, f"{device.name}.rate", real=rate > 0)
+
+
+def _numbers(device: _Section) -> str:
+    return f"{device.number('major') or 0}:{device.number('minor') or 0}"
+
+
+def _io_weight(device: str, weight: int, field: str) -> Setting:
+    """Weigh input and output: by the scheduler BFQ where it is loaded, or by io.cost, whose scale is 1 to 10000."""
+    if not 10 <= weight <= 1000:
+        raise MinirunError(f"{field} {weight} is not between 10 and 1000")
+    cost = Setting("io.weight", f"{device}{1 + (weight - 10) * 9999 // 990}", field)
+    return Setting("io.bfq.weight", f"{device}{weight}", field, fallback=cost)
+
+
+def _hugepages(field: _Section) -> Iterator[Setting]:
+    for page in field.each("hugepageLimits"):
+        size, limit = page.text("pageSize"), page.number("limit") or 0
+        if not size[:-2].isdigit() or size[-2:] not in ("KB", "MB", "GB"):
+            raise MinirunError(f"{page.name}.pageSize '{size}' is no size of a page", "Write 64KB, 2MB or 1GB.")
+        yield Setting(f"hugetlb.{size}.max", str(limit), f"{page.name}.limit", real=limit > 0)
+        # Pages that are reserved but not used yet (5.7).
+        yield Setting(f"hugetlb.{size}.rsvd.max", str(limit), f"{page.name}.limit", real=limit > 0, optional=True)
+
+
+def _rdma(field: _Section) -> Iterator[Setting]:
+    for device in field.values:
+        limits = field.section(device)
+        handles, objects = limits.number("hcaHandles"), limits.number("hcaObjects")
+        text = f"{device} hca_handle={'max' if handles is None else handles} "
+        text += f"hca_object={'max' if objects is None else objects}"
+        yield Setting("rdma.max", text, limits.name, real=(handles, objects) != (None, None))
+
+
+def _unified(field: _Section) -> Iterator[Setting]:
+    for name in field.values:
+        if "/" in name or "\0" in name:
+            raise MinirunError(f"{field.name}: '{name}' must be a file name, without a slash")
+        controller, dot, rest = name.partition(".")
+        if not (controller and dot and rest):
+            raise MinirunError(f"{field.name}: the specified key has not the form CONTROLLER.VALUE `{name}`")
+        lines = field.text(name).splitlines() or [""]
+        yield from (Setting(name, line, f"{field.name}.{name}") for line in lines)
