@@ -26,7 +26,11 @@ CONSTANTS = """
     PR_SET_KEEPCAPS PR_CAP_AMBIENT PR_CAP_AMBIENT_RAISE PR_CAP_AMBIENT_CLEAR_ALL PR_CAPBSET_READ PR_CAPBSET_DROP
     F_ADD_SEALS F_SEAL_SEAL F_SEAL_SHRINK F_SEAL_GROW F_SEAL_WRITE
     PROC_SUPER_MAGIC SYSFS_MAGIC CGROUP2_SUPER_MAGIC CGROUP_SUPER_MAGIC OVERLAYFS_SUPER_MAGIC TMPFS_MAGIC
-    IOPRIO_WHO_PROCESS
+    IOPRIO_WHO_PROCESS IOPRIO_CLASS_SHIFT IOPRIO_CLASS_RT IOPRIO_CLASS_BE IOPRIO_CLASS_IDLE
+    SCHED_OTHER SCHED_FIFO SCHED_RR SCHED_BATCH SCHED_ISO SCHED_IDLE SCHED_DEADLINE
+    SCHED_FLAG_RESET_ON_FORK SCHED_FLAG_RECLAIM SCHED_FLAG_DL_OVERRUN SCHED_FLAG_KEEP_POLICY SCHED_FLAG_KEEP_PARAMS
+    SCHED_FLAG_UTIL_CLAMP_MIN SCHED_FLAG_UTIL_CLAMP_MAX
+    PER_LINUX PER_LINUX32
 """.split()
 
 DECLARATIONS = """
@@ -57,6 +61,8 @@ DECLARATIONS = """
     int minirun_join_session_keyring(const char *name);
     int minirun_personality(unsigned long persona);
     int minirun_ioprio_set(int which, int who, int priority);
+    int minirun_sched_setattr(int pid, uint32_t policy, uint64_t flags, int32_t nice, uint32_t priority,
+                              uint64_t runtime, uint64_t deadline, uint64_t period);
     int minirun_syncfs(int fd);
 """
 
@@ -84,6 +90,9 @@ SOURCE = r"""
 #include <linux/openat2.h>
 #include <linux/sched.h>
 
+#ifndef SCHED_ISO
+#define SCHED_ISO 4
+#endif
 #ifndef MS_NOSYMFOLLOW
 #define MS_NOSYMFOLLOW 256
 #endif
@@ -235,6 +244,20 @@ static int minirun_personality(unsigned long persona) { return result(personalit
 static int minirun_ioprio_set(int which, int who, int priority)
 {
     return result(syscall(SYS_ioprio_set, which, who, priority));
+}
+
+/* Not <linux/sched/types.h>, which newer C libraries repeat: this is SCHED_ATTR_SIZE_VER0 of it. */
+static int minirun_sched_setattr(int pid, uint32_t policy, uint64_t flags, int32_t nice, uint32_t priority,
+                                 uint64_t runtime, uint64_t deadline, uint64_t period)
+{
+    struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime, deadline, period;
+    } attributes = { sizeof attributes, policy, flags, nice, priority, runtime, deadline, period };
+    return result(syscall(SYS_sched_setattr, pid, &attributes, 0));
 }
 
 static int minirun_syncfs(int fd) { return result(syncfs(fd)); }

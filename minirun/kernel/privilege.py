@@ -1,13 +1,12 @@
-"""What a process may do and who outlives whom: prctl(2) through python-prctl, and the capability sets.
+"""What a process may do and who outlives whom: prctl(2), and the capability sets.
 
 The final change of credentials is not here: it happens in `native/init.c`, after the last line of Python.
-python-prctl takes 3 ms to import, so only the functions that call it do so.
 """
 
 from __future__ import annotations
 
-import signal
-
+from minirun.kernel._native import lib
+from minirun.kernel.process import check
 from minirun.kernel.trace import operation
 from minirun.model.capabilities import names
 
@@ -18,15 +17,13 @@ def set_no_new_privileges() -> None:
 
     It cannot be undone, and children inherit it (Documentation/userspace-api/no_new_privs.rst).
     """
-    import prctl
-
-    prctl.set_no_new_privs(1)
+    check(lib.minirun_prctl(lib.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
 
 
 @operation(
     man="PR_SET_PDEATHSIG(2const)",
     shell="setpriv --pdeathsig {number} ...",
-    number=lambda number: signal.Signals(number).name if number else "clear",
+    number=lambda number: str(number) if number else "clear",
 )
 def set_parent_death_signal(number: int) -> None:
     """Have the kernel send signal `number` to this process when the thread that forked it ends; 0 switches it off.
@@ -34,17 +31,22 @@ def set_parent_death_signal(number: int) -> None:
     A parent that ended before the call is missed: compare getppid(2) afterwards. A fork, and an exec that changes
     credentials, clear it.
     """
-    import prctl
+    check(lib.minirun_prctl(lib.PR_SET_PDEATHSIG, number, 0, 0, 0), "PR_SET_PDEATHSIG")
 
-    prctl.set_pdeathsig(number)
+
+@operation(man="PR_SET_DUMPABLE(2const)")
+def forbid_tracing() -> None:
+    """Let nobody trace this process or look into it by /proc/PID, but who may trace the host's root (CVE-2016-9962).
+
+    The next exec allows it again.
+    """
+    check(lib.minirun_prctl(lib.PR_SET_DUMPABLE, 0, 0, 0, 0), "PR_SET_DUMPABLE")
 
 
 @operation(man="PR_SET_CHILD_SUBREAPER(2const)")
 def set_child_subreaper() -> None:
     """Become the parent of every orphan below this process, as PID 1 is for the rest of the system."""
-    import prctl
-
-    prctl.set_child_subreaper(1)
+    check(lib.minirun_prctl(lib.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "PR_SET_CHILD_SUBREAPER")
 
 
 @operation(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-import resource
-import signal
 import sys
 from time import monotonic_ns
 
@@ -16,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
+
+SIGCHLD = 17  # the module `signal` would bring `enum` along, for 5 ms
 
 # The namespace types of the runtime specification, with their clone flags and their names in /proc/PID/ns.
 NAMESPACE_FLAGS: dict[str, int] = {
@@ -57,7 +58,7 @@ def clone3(flags: int, cgroup_fd: int = -1) -> tuple[int, int]:
     """
     pidfd = ffi.new("int *", -1)
     started = monotonic_ns()
-    pid = check(lib.minirun_clone3(flags, cgroup_fd, signal.SIGCHLD, pidfd), f"clone3({flag_names(flags)})")
+    pid = check(lib.minirun_clone3(flags, cgroup_fd, SIGCHLD, pidfd), f"clone3({flag_names(flags)})")
     if pid == 0:
         return 0, -1
     # Not by @operation, whose wrapper would tell it in the child, too.
@@ -92,6 +93,8 @@ def pidfd_open(pid: int) -> int:
 @operation(man="pidfd_send_signal(2)", shell="kill -{number} $pid")
 def pidfd_send_signal(pidfd: int, number: int) -> None:
     """Send a signal to the process behind `pidfd`. Raises ProcessLookupError when it has ended."""
+    import signal
+
     signal.pidfd_send_signal(pidfd, number)
 
 
@@ -115,17 +118,63 @@ def join_session_keyring(name: str) -> None:
     check(lib.minirun_join_session_keyring(name.encode()), "session keyring")
 
 
-@operation(man="setrlimit(2)", shell="prlimit --{name}={soft}:{hard}")
-def set_resource_limit(name: str, soft: int, hard: int) -> None:
-    """Set RLIMIT_<name> of this process; -1 is infinity. Raises OSError, ValueError for an unknown name."""
-    number = getattr(resource, f"RLIMIT_{name.upper()}", None)
-    if number is None:
-        raise ValueError(f"unknown resource limit {name}")
+@operation(man="prlimit(2)", shell="prlimit --pid {pid} --{name}={soft}:{hard}")
+def set_resource_limit(pid: int, name: str, soft: int, hard: int) -> None:
+    """Set RLIMIT_<name> of a process; 2**64 - 1 (or -1) is infinity. Raises OSError."""
+    import resource
+
+    # The module takes limits as signed numbers.
+    limits = tuple(value - 2**64 if value >= 2**63 else value for value in (soft, hard))
     try:
-        resource.setrlimit(number, (soft, hard))
-    except (OSError, ValueError) as error:
-        number = getattr(error, "errno", None) or 1
-        raise OSError(number, str(error), f"RLIMIT_{name.upper()}={soft}:{hard}") from None
+        resource.prlimit(pid, getattr(resource, f"RLIMIT_{name}"), (limits[0], limits[1]))
+    except (OSError, ValueError, OverflowError) as error:
+        number = getattr(error, "errno", None) or errno.EINVAL
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OSError(number, reason, f"RLIMIT_{name}={soft}:{hard}") from None
+
+
+SCHEDULER_POLICIES: dict[str, int] = {
+    name: getattr(lib, name)
+    for name in ("SCHED_OTHER", "SCHED_FIFO", "SCHED_RR", "SCHED_BATCH", "SCHED_ISO", "SCHED_IDLE", "SCHED_DEADLINE")
+}
+SCHEDULER_FLAGS: dict[str, int] = {
+    f"SCHED_FLAG_{name}": getattr(lib, f"SCHED_FLAG_{name}")
+    for name in ("RESET_ON_FORK RECLAIM DL_OVERRUN KEEP_POLICY KEEP_PARAMS UTIL_CLAMP_MIN UTIL_CLAMP_MAX".split())
+}
+IO_PRIORITY_CLASSES: dict[str, int] = {
+    f"IOPRIO_CLASS_{name}": getattr(lib, f"IOPRIO_CLASS_{name}") for name in ("RT", "BE", "IDLE")
+}
+
+
+@operation(man="sched_setattr(2)", shell="chrt --pid ... {pid}", flags="|".join)
+def set_scheduler(
+    pid: int, policy: str, flags: Sequence[str], nice: int, priority: int, deadline: tuple[int, int, int]
+) -> None:
+    """Set how a process is scheduled; `deadline` is (runtime, deadline, period) in nanoseconds. Raises OSError."""
+    bits = sum(SCHEDULER_FLAGS[flag] for flag in flags)
+    check(lib.minirun_sched_setattr(pid, SCHEDULER_POLICIES[policy], bits, nice, priority, *deadline), policy)
+
+
+@operation(man="ioprio_set(2)", shell="ionice --class {kind} --classdata {level} --pid {pid}")
+def set_io_priority(pid: int, kind: str, level: int) -> None:
+    """Set a process's I/O class ("IOPRIO_CLASS_BE") and the level in it, 0 (first) to 7. Raises OSError."""
+    value = IO_PRIORITY_CLASSES[kind] << lib.IOPRIO_CLASS_SHIFT | level
+    check(lib.minirun_ioprio_set(lib.IOPRIO_WHO_PROCESS, pid, value), f"{kind} {level}")
+
+
+@operation(man="sched_setaffinity(2)", shell="taskset --cpu-list --pid {cpus} {pid}")
+def set_affinity(pid: int, cpus: set[int]) -> None:
+    """Let a process run on these CPUs only. Raises OSError."""
+    os.sched_setaffinity(pid, cpus)
+
+
+PERSONALITIES: dict[str, int] = {"LINUX": lib.PER_LINUX, "LINUX32": lib.PER_LINUX32}
+
+
+@operation(man="personality(2)", shell="setarch {domain} ...")
+def set_personality(domain: str) -> None:
+    """Have uname(2) tell this process, and what it executes, of another machine: "LINUX" or "LINUX32"."""
+    check(lib.minirun_personality(PERSONALITIES[domain]), domain)
 
 
 @operation(man="memfd_create(2)")
@@ -133,6 +182,7 @@ def sealed_copy(path: str) -> int:
     """Return a file descriptor of a sealed copy of the program at `path`, in memory.
 
     What is executed from it shows no file of the host in /proc/PID/exe, and nobody can write to it (CVE-2019-5736).
+    Nobody but the host's root can read it: a process in a user namespace that executes it cannot be traced from there.
     """
     source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -142,6 +192,7 @@ def sealed_copy(path: str) -> int:
             size -= os.sendfile(memory, source, None, size)
     finally:
         os.close(source)
+    os.fchmod(memory, 0o111)
     fcntl.fcntl(memory, lib.F_ADD_SEALS, lib.F_SEAL_SEAL | lib.F_SEAL_SHRINK | lib.F_SEAL_GROW | lib.F_SEAL_WRITE)
     return memory
 

@@ -1,24 +1,28 @@
 /*
  * init - the last step before the user's command.
  *
- * Python has built the container's world by now and executes this program from a sealed copy in memory. It waits to be
- * started, gives up privileges and becomes the user's command. It is C for three reasons: a created container waits in
- * well under 1 MB; nothing of the host's Python can be reached through /proc/self/exe (CVE-2019-5736); and a seccomp
+ * Python has built the container's world by now and executes this program from a sealed copy in memory. It gives up
+ * privileges, waits to be started and becomes the user's command. It is C for three reasons: a created container waits
+ * in well under 1 MB; nothing of the host's Python can be reached through /proc/self/exe (CVE-2019-5736); and a seccomp
  * filter that refuses most system calls is loaded when only a handful of them is still needed.
  *
  *   init PLAN_FD PROGRAM ARG0 [ARG...]      the environment is the command's own
  *
- * The plan is `struct plan` below, then the supplementary groups, then the seccomp program. Python packs it
- * (minirun/runtime/credentials.py): change both together.
+ * The plan is `struct plan` below, then the supplementary groups, the seccomp program, a `struct hook` per hook and
+ * the strings. Python packs it (minirun/runtime/credentials.py): change both together.
  *
  * The order matters:
- *   1. wait        the start fifo gives one byte when `start` is called
- *   2. no_new_privs  first, because it lets an unprivileged process load a filter
- *   3. seccomp     now if no_new_privs is off: loading then needs CAP_SYS_ADMIN, which step 4 takes away;
- *                  after step 4 otherwise, so that the filter need not allow what step 4 does
- *   4. credentials bounding set, groups, gid, uid, capability sets, ambient set - each needs a right the next gives up
- *   5. close       every other descriptor (CVE-2024-21626)
- *   6. exec        or, with --init, fork first and stay as the PID 1 that reaps orphans
+ *   1. hide        nobody in the container may trace this process while it has rights (CVE-2016-9962)
+ *   2. label       for the next exec: AppArmor's profile or SELinux's context
+ *   3. no_new_privs  first, because it lets an unprivileged process load a filter
+ *   4. seccomp     now if no_new_privs is off: loading then needs CAP_SYS_ADMIN, which step 5 takes away;
+ *                  after step 5 otherwise, so that the filter need not allow what step 5 does
+ *   5. credentials bounding set, groups, gid, uid, capability sets, ambient set - each needs a right the next gives up
+ *   6. close       the channel to minirun, which has heard of every failure up to here and now believes that all is
+ *                  well, and on exec every other descriptor (CVE-2024-21626)
+ *   7. wait        the start fifo gives one byte when `start` is called
+ *   8. hooks       startContainer, as the command's user
+ *   9. exec        or, with --init, fork first and stay as the PID 1 that reaps orphans
  */
 
 #include <errno.h>
@@ -26,6 +30,7 @@
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -54,14 +59,35 @@ struct plan {
     uint32_t flags;
     uint64_t bounding, effective, permitted, inheritable, ambient; /* bit n is capability n */
     uint32_t uid, gid;
-    int32_t start_fd;  /* fifo that `start` writes to; -1: do not wait */
-    int32_t trace_fd;  /* datagram socket for --explain; -1: nobody watches */
-    uint32_t preserve; /* descriptors after 2 that the command inherits */
+    int32_t channel_fd;   /* to minirun (runtime/handshake.py), until all that can fail has been done */
+    int32_t start_fd;     /* fifo that `start` writes to; -1: do not wait */
+    int32_t trace_fd;     /* datagram socket for --explain; -1: nobody watches */
+    int32_t attribute_fd; /* the folder /proc/self/attr, for a label; -1: there is none */
+    int32_t state_fd;     /* the container's state, which hooks read; -1: there are no hooks */
+    uint32_t preserve;    /* descriptors after 2 that the command inherits */
     uint32_t seccomp_flags;
     uint32_t group_count;
     uint32_t seccomp_count; /* instructions; 0: no filter */
+    uint32_t hook_count;
+    uint32_t text_size; /* bytes of strings, each with a NUL: label's file, label, then each hook's, in order */
+    uint32_t reserved;
 };
 
+/* A hook's strings are its path, its arguments and its environment. */
+struct hook {
+    uint32_t timeout; /* seconds; 0: none */
+    uint32_t argument_count, variable_count;
+};
+
+/* Where the parts of the plan begin. */
+struct parts {
+    const gid_t *groups;
+    struct sock_filter *filter;
+    const struct hook *hooks;
+    char *text;
+};
+
+static int channel_fd = -1;
 static int trace_fd = -1;
 
 /* ---- telling what happens: see minirun/kernel/trace.py ------------------------------------------------------- */
@@ -118,12 +144,21 @@ static void reset_signals(void)
 
 static void complain(const char *what, const char *subject, int error)
 {
-    dprintf(STDERR_FILENO, "minirun: %s%s: %s\n", what, subject, strerror(error));
+    char reason[128]; /* with a small first letter, which is how callers know "permission denied" */
+    snprintf(reason, sizeof reason, "%s", strerror(error));
+    reason[0] |= 0x20;
+    dprintf(STDERR_FILENO, "minirun: %s%s: %s\n", what, subject, reason);
 }
 
+/* Tells minirun, as long as it listens (see minirun/runtime/handshake.py), and the user otherwise. */
 static void fail(const char *what, int error)
 {
-    complain(what, "", error);
+    char message[512];
+    int length = snprintf(message, sizeof message,
+                          "[\"failed\",{\"message\":\"%s: %s\",\"hint\":\"\",\"exit_code\":125}]", what,
+                          strerror(error));
+    if (channel_fd < 0 || send(channel_fd, message, (size_t)length, MSG_NOSIGNAL) < 0)
+        complain(what, "", error);
     _exit(125);
 }
 
@@ -139,10 +174,35 @@ static const struct plan *read_plan(int fd)
         fail("cannot map the plan", errno);
     if ((size_t)status.st_size < sizeof *plan || plan->magic != PLAN_MAGIC)
         fail("the plan is not one of this version", EINVAL);
-    size_t needed = sizeof *plan + plan->group_count * sizeof(uint32_t) + plan->seccomp_count * sizeof(struct sock_filter);
+    size_t needed = sizeof *plan + plan->group_count * sizeof(gid_t) + plan->seccomp_count * sizeof(struct sock_filter) +
+                    plan->hook_count * sizeof(struct hook) + plan->text_size;
     if ((size_t)status.st_size < needed)
         fail("the plan is cut off", EINVAL);
     return plan;
+}
+
+static struct parts parts_of(const struct plan *plan)
+{
+    struct parts parts = { .groups = (const gid_t *)(plan + 1) };
+    parts.filter = (struct sock_filter *)(parts.groups + plan->group_count);
+    parts.hooks = (const struct hook *)(parts.filter + plan->seccomp_count);
+    parts.text = (char *)(parts.hooks + plan->hook_count);
+    return parts;
+}
+
+/* Writes the label that the kernel applies at the next exec; takes both strings off the text. */
+static void set_label(const struct plan *plan, struct parts *parts)
+{
+    const char *file = parts->text, *label = file + strlen(file) + 1;
+    parts->text += strlen(file) + 1 + strlen(label) + 1;
+    if (plan->attribute_fd < 0)
+        return;
+    uint64_t started = now_ns();
+    int attribute = openat(plan->attribute_fd, file, O_WRONLY | O_CLOEXEC);
+    if (attribute < 0 || write(attribute, label, strlen(label)) < 0)
+        fail("cannot set the security label of the command", errno);
+    close(attribute);
+    report("set_label", "{}", "proc_pid_attr(5)", started, 0);
 }
 
 static void wait_for_start(int fifo)
@@ -157,24 +217,52 @@ static void wait_for_start(int fifo)
     close(fifo);
 }
 
-static void load_seccomp(const struct plan *plan)
+/* Hands the descriptor by which a filter asks about system calls to minirun, which sends it to `listenerPath`. */
+static void send_listener(int listener)
 {
-    const uint32_t *groups = (const uint32_t *)(plan + 1);
-    struct sock_fprog program = {
-        .len = (unsigned short)plan->seccomp_count,
-        .filter = (struct sock_filter *)(groups + plan->group_count),
-    };
+    char message[] = "[\"listener\",{}]";
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = { 0 };
+    struct iovec data = { .iov_base = message, .iov_len = sizeof message - 1 };
+    struct msghdr packet = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control,
+                             .msg_controllen = sizeof control.space };
+    control.header.cmsg_level = SOL_SOCKET;
+    control.header.cmsg_type = SCM_RIGHTS;
+    control.header.cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(&control.header), &listener, sizeof(int));
+    if (sendmsg(channel_fd, &packet, MSG_NOSIGNAL) < 0)
+        fail("cannot hand over the seccomp listener", errno);
+    close(listener);
+}
+
+/* Ends the conversation with minirun. */
+static void say_ready(void)
+{
+    static const char message[] = "[\"ready\",{}]";
+    if (channel_fd >= 0 && send(channel_fd, message, sizeof message - 1, MSG_NOSIGNAL) < 0)
+        fail("minirun has gone", errno);
+    close(channel_fd);
+    channel_fd = -1;
+}
+
+static void load_seccomp(const struct plan *plan, const struct parts *parts)
+{
+    struct sock_fprog program = { .len = (unsigned short)plan->seccomp_count, .filter = parts->filter };
     char arguments[64];
     uint64_t started = now_ns();
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, plan->seccomp_flags, &program) < 0)
+    long result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, plan->seccomp_flags, &program);
+    if (result < 0)
         fail("cannot load the seccomp filter", errno);
+    if (plan->seccomp_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER)
+        send_listener((int)result);
     snprintf(arguments, sizeof arguments, "{\"instructions\":\"%u\"}", plan->seccomp_count);
     report("seccomp", arguments, "seccomp(2)", started, 0);
 }
 
-static void set_credentials(const struct plan *plan)
+static void set_credentials(const struct plan *plan, const gid_t *groups)
 {
-    const gid_t *groups = (const gid_t *)(plan + 1);
     char arguments[256];
     uint64_t started = now_ns();
 
@@ -209,7 +297,7 @@ static void set_credentials(const struct plan *plan)
         sets[half].inheritable = (uint32_t)(plan->inheritable >> (32 * half));
     }
     if (syscall(SYS_capset, &header, sets) < 0)
-        fail("cannot set the capabilities", errno);
+        fail("cannot set the capabilities: unable to apply caps", errno);
     snprintf(arguments, sizeof arguments, "{\"effective\":\"%016llx\",\"permitted\":\"%016llx\"}",
              (unsigned long long)plan->effective, (unsigned long long)plan->permitted);
     report("capset", arguments, "capset(2)", started, 0);
@@ -219,6 +307,75 @@ static void set_credentials(const struct plan *plan)
         if (plan->ambient >> capability & 1 && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) < 0)
             fail("cannot raise an ambient capability", errno);
 }
+
+/* ---- startContainer hooks ------------------------------------------------------------------------------------ */
+
+static char *next_string(char **text)
+{
+    char *string = *text;
+    *text += strlen(string) + 1;
+    return string;
+}
+
+/* Waits for a hook's end; returns its wait status, or -1 when it was killed because its time was up. */
+static int wait_for_hook(pid_t pid, uint32_t timeout)
+{
+    int status, killed = 0;
+    if (timeout) {
+        struct pollfd process = { .fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN };
+        int ready;
+        do
+            ready = poll(&process, 1, (int)timeout * 1000);
+        while (ready < 0 && errno == EINTR);
+        killed = ready == 0 && kill(pid, SIGKILL) == 0;
+        close(process.fd);
+    }
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    return killed ? -1 : status;
+}
+
+/* Runs one hook: the state is its standard input, what it says goes to standard error. Without an environment of its
+ * own it has the command's. */
+static void run_hook(unsigned int number, const struct hook *hook, char **text, int state_fd, char **own_environment)
+{
+    char **arguments = calloc(hook->argument_count + hook->variable_count + 2, sizeof *arguments);
+    if (arguments == NULL)
+        fail("cannot run a startContainer hook", ENOMEM);
+    char *path = next_string(text), **environment = arguments + hook->argument_count + 1;
+    for (uint32_t index = 0; index < hook->argument_count; index++)
+        arguments[index] = next_string(text);
+    for (uint32_t index = 0; index < hook->variable_count; index++)
+        environment[index] = next_string(text);
+
+    uint64_t started = now_ns();
+    pid_t pid = fork();
+    if (pid < 0)
+        fail("cannot fork for a startContainer hook", errno);
+    if (pid == 0) {
+        lseek(state_fd, 0, SEEK_SET);
+        dup2(state_fd, STDIN_FILENO);
+        dup2(STDERR_FILENO, STDOUT_FILENO);
+        execve(path, arguments, hook->variable_count ? environment : own_environment);
+        complain("cannot execute the hook ", path, errno);
+        _exit(127);
+    }
+    int status = wait_for_hook(pid, hook->timeout);
+    report("run_hook", "{}", "execve(2)", started, 0);
+    free(arguments);
+    if (status == 0)
+        return;
+    dprintf(STDERR_FILENO, "minirun: error running startContainer hook #%u: ", number);
+    if (status < 0)
+        dprintf(STDERR_FILENO, "%s did not end within %u seconds\n", path, hook->timeout);
+    else if (WIFSIGNALED(status))
+        dprintf(STDERR_FILENO, "%s: signal %d\n", path, WTERMSIG(status));
+    else
+        dprintf(STDERR_FILENO, "%s: exit status %d\n", path, WEXITSTATUS(status));
+    _exit(1);
+}
+
+/* ---- the command --------------------------------------------------------------------------------------------- */
 
 static void execute(const char *program, char **arguments, char **environment)
 {
@@ -273,24 +430,31 @@ int main(int count, char **arguments, char **environment)
         dprintf(STDERR_FILENO, "minirun: init is started by minirun only\n");
         return 125;
     }
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* until the command's exec */
     const struct plan *plan = read_plan(atoi(arguments[1]));
+    struct parts parts = parts_of(plan);
     const char *program = arguments[2];
     int seccomp_early = !(plan->flags & PLAN_NO_NEW_PRIVILEGES);
+    channel_fd = plan->channel_fd;
     trace_fd = plan->trace_fd;
 
     reset_signals();
-    if (plan->start_fd >= 0)
-        wait_for_start(plan->start_fd);
+    set_label(plan, &parts);
     if (plan->flags & PLAN_NO_NEW_PRIVILEGES && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         fail("cannot set no_new_privs", errno);
     if (plan->seccomp_count && seccomp_early)
-        load_seccomp(plan);
-    set_credentials(plan);
+        load_seccomp(plan, &parts);
+    set_credentials(plan, parts.groups);
     if (plan->seccomp_count && !seccomp_early)
-        load_seccomp(plan);
+        load_seccomp(plan, &parts);
     if (syscall(SYS_close_range, 3 + plan->preserve, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */) < 0)
         for (int fd = 3 + (int)plan->preserve; fd < 1024; fd++)
             fcntl(fd, F_SETFD, FD_CLOEXEC);
+    say_ready();
+    if (plan->start_fd >= 0)
+        wait_for_start(plan->start_fd);
+    for (uint32_t number = 0; number < plan->hook_count; number++)
+        run_hook(number, &parts.hooks[number], &parts.text, plan->state_fd, environment);
     if (plan->flags & PLAN_REAPER)
         reap_as_init(program, arguments + 3, environment);
     execute(program, arguments + 3, environment);

@@ -12,10 +12,10 @@ import os
 import sys
 
 from minirun.errors import MinirunError
-from minirun.kernel.files import write
+from minirun.kernel.files import read
 from minirun.kernel.netlink import bring_up_loopback
-from minirun.kernel.path import make_directories_in_root
-from minirun.kernel.privilege import set_parent_death_signal
+from minirun.kernel.path import make_directories_in_root, read_file_in_root
+from minirun.kernel.privilege import forbid_tracing, set_parent_death_signal
 from minirun.kernel.process import (
     close_imports,
     exec_file_descriptor,
@@ -23,13 +23,13 @@ from minirun.kernel.process import (
     new_session,
     set_domainname,
     set_hostname,
-    set_resource_limit,
+    set_personality,
 )
 from minirun.kernel.trace import forget_steps, name_process, step, trace_descriptor
 from minirun.model.record import Record
-from minirun.runtime import console, devices, hooks, namespaces, rootfs
-from minirun.runtime.credentials import pack_plan, plan_descriptor
-from minirun.runtime.handshake import CONSOLE, HOOKS
+from minirun.runtime import console, devices, hooks, labels, namespaces, process_limits, rootfs
+from minirun.runtime.credentials import Descriptors, memory_file, pack_plan
+from minirun.runtime.handshake import CONSOLE, HOOKS, LIMITS
 
 SIGKILL = 9  # the module `signal` would bring `enum` along, for 5 ms
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, NoReturn
 
-    from minirun.model.spec import Process, Spec
+    from minirun.model.spec import Hook, Process, Spec
     from minirun.runtime.handshake import Channel
     from minirun.runtime.seccomp import Filter
 
@@ -47,7 +47,8 @@ class ChildPlan(Record):
     """What the child inherits from its parent, besides the bundle.
 
     `stdio` are three descriptors that become 0, 1 and 2 (unused with a terminal); `start_fd` is the start fifo, or -1
-    for a process that does not wait; `init_fd` is the sealed copy of native/init.c.
+    for a process that does not wait; `init_fd` is the sealed copy of native/init.c; `state` is what hooks and a seccomp
+    listener are told of the container; `hooks` are those of startContainer.
     """
 
     container_id: str
@@ -61,6 +62,8 @@ class ChildPlan(Record):
     no_pivot: bool = False
     preserve_fds: int = 0
     state: dict[str, Any] = {}
+    hooks: tuple[Hook, ...] = ()
+    personality: str = ""
 
 
 def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) -> NoReturn:
@@ -84,12 +87,12 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         slave = open_console(root, plan, channel)
         set_names(spec)
         rootfs.set_sysctls(spec.sysctl)
-        set_limits(plan.process)
         rootfs.hide_paths(root, spec.masked_paths)
         rootfs.make_paths_readonly(root, spec.readonly_paths)
         make_working_directory(root, plan.process)
         have_hooks_run(spec, channel)
-        hooks.run(spec.hooks, "createContainer", plan.state)
+        state = plan.state | {"pid": os.getpid()}
+        hooks.run(spec.hooks, "createContainer", state, environment=plan.process.env)
         if plan.no_pivot:
             rootfs.change_root(root)
         else:
@@ -97,7 +100,7 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         if spec.root_readonly:
             rootfs.make_root_readonly()
         rootfs.set_root_propagation(spec.rootfs_propagation)
-        become_command(plan, slave)
+        become_command(plan, slave, channel)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it must be told and must not return
         give_up(channel, error)
 
@@ -112,12 +115,12 @@ def run_in_container(pidfd: int, flags: int, plan: ChildPlan, channel: Channel) 
         close_imports()
 
         new_session()
+        forbid_tracing()
         namespaces.join_container(pidfd, flags)
         use_own_keyring(plan)
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         slave = open_console(root, plan, channel, bind=False)
-        set_limits(plan.process)
-        become_command(plan, slave)
+        become_command(plan, slave, channel)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it must be told and must not return
         give_up(channel, error)
 
@@ -189,16 +192,6 @@ def set_names(spec: Spec) -> None:
             set_domainname(spec.domainname)
 
 
-def set_limits(process: Process) -> None:
-    """Set what setrlimit(2) and the OOM killer hold against the process."""
-    for limit in process.rlimits:
-        with step(f"set the resource limit {limit.type}", "cgroup"):
-            set_resource_limit(limit.type.removeprefix("RLIMIT_").lower(), limit.soft, limit.hard)
-    if process.oom_score_adj is not None:
-        with step("tell the OOM killer how much this process matters", "cgroup"):
-            write("/proc/self/oom_score_adj", str(process.oom_score_adj))
-
-
 def make_working_directory(root: int, process: Process) -> None:
     """Make the working directory where the image lacks it, as Docker does: owned by root."""
     with step(f"make the working directory {process.cwd}", "mounts"):
@@ -209,8 +202,8 @@ def make_working_directory(root: int, process: Process) -> None:
                 raise
 
 
-def become_command(plan: ChildPlan, slave: int) -> NoReturn:
-    """Hand over to native/init.c, which waits for the start, gives up privileges and executes the command."""
+def become_command(plan: ChildPlan, slave: int, channel: Channel) -> NoReturn:
+    """Hand over to native/init.c, which gives up privileges, waits for the start and executes the command."""
     process = plan.process
     with step(f"enter the working directory {process.cwd}", "exec", exit_code=126):
         os.chdir(process.cwd)
@@ -224,23 +217,67 @@ def become_command(plan: ChildPlan, slave: int) -> NoReturn:
         use_streams(plan.stdio, process.uid)
     if process.umask is not None:
         os.umask(process.umask)
-    trace_fd = trace_descriptor()
+    environment = complete_environment(process)
+    label, attribute_fd = labels.prepare(process)
+    descriptors = Descriptors(
+        channel=channel.fileno(),
+        start=plan.start_fd,
+        trace=trace_descriptor(),
+        attribute=attribute_fd,
+        state=memory_file("state", hooks.state_text(plan.state | {"pid": os.getpid()})) if plan.hooks else -1,
+    )
     packed = pack_plan(
         process,
         plan.seccomp,
-        start_fd=plan.start_fd,
-        trace_fd=trace_fd,
+        descriptors,
+        hooks=plan.hooks,
+        label=label,
         reaper=plan.reaper,
+        keep_groups=not process.additional_gids and groups_are_fixed(),
         preserve=plan.preserve_fds,
     )
-    plan_fd = plan_descriptor(packed)
-    for inherited in (plan.start_fd, trace_fd):
+    plan_fd = memory_file("plan", packed)
+    for inherited in descriptors.as_dict().values():
         if inherited >= 0:
             os.set_inheritable(inherited, True)
+    if plan.personality:
+        with step(f"take the personality {plan.personality}", "exec", "It changes what uname(2) says."):
+            set_personality(plan.personality)
+    if process_limits.asked_for(process):
+        channel.send(LIMITS)
+        wait_for_parent(channel)
     set_parent_death_signal(0)
     with step("hand over to the program that waits for the start", "exec", "It runs from a sealed copy in memory."):
-        exec_file_descriptor(plan.init_fd, ["minirun-init", str(plan_fd), program, *process.args], process.env)
+        exec_file_descriptor(plan.init_fd, ["minirun-init", str(plan_fd), program, *process.args], environment)
     sys.exit("exec returned")
+
+
+def complete_environment(process: Process) -> list[str]:
+    """Return the command's environment: of two values for one name the last, and HOME, which shells rely on."""
+    variables = {entry.partition("=")[0]: entry for entry in process.env}
+    if variables.get("HOME", "HOME=") == "HOME=":
+        variables["HOME"] = f"HOME={home_of(process.uid)}"
+    return list(variables.values())
+
+
+def home_of(uid: int) -> str:
+    """Return the home folder of a user by the container's passwd(5), "/" for a user that is not there."""
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    passwd = read_file_in_root(root, "/etc/passwd") or ""
+    os.close(root)
+    for line in passwd.splitlines():
+        fields = line.split(":")
+        if len(fields) >= 6 and fields[2] == str(uid):
+            return fields[5] or "/"
+    return "/"
+
+
+def groups_are_fixed() -> bool:
+    """Say whether this user namespace forbids setgroups(2), as one does that was made without privileges."""
+    try:
+        return read("/proc/self/setgroups").strip() == "deny"
+    except OSError:
+        return False  # no /proc in this container: then setgroups itself will tell
 
 
 def use_streams(stdio: tuple[int, int, int], uid: int) -> None:
@@ -266,6 +303,8 @@ def find_program(name: str, environment: Sequence[str]) -> str:
         path = paths[-1] if paths else "/bin:/usr/bin"
         candidates = [os.path.join(folder or ".", name) for folder in path.split(":")]
     denied = ""
+    if not name:
+        candidates = []
     for candidate in candidates:
         try:
             mode = os.stat(candidate).st_mode

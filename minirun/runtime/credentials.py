@@ -1,4 +1,4 @@
-"""The plan for native/init.c: who the command runs as, with which rights, behind which filter.
+"""The plan for native/init.c: who the command runs as, with which rights, behind which filter, after which hooks.
 
 The layout is `struct plan` in init.c; change both together.
 """
@@ -9,29 +9,57 @@ import os
 import struct
 
 from minirun.errors import MinirunError
-from minirun.model.capabilities import mask
+from minirun.model.capabilities import NAMES, mask
+from minirun.model.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minirun.model.spec import Process
+    from minirun.model.spec import Capabilities, Hook, Process
     from minirun.runtime.seccomp import Filter
 
-_HEADER = struct.Struct("=II5QIIiiIIII")
+_HEADER = struct.Struct("=II5QIIiiiiiIIIIIII")
+_HOOK = struct.Struct("=III")
 _MAGIC = 0x6D72756E
-_NO_NEW_PRIVILEGES, _REAPER = 1, 2
+_NO_NEW_PRIVILEGES, _REAPER, _KEEP_GROUPS = 1, 2, 4
 _SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
+
+
+class Descriptors(Record):
+    """What native/init.c inherits; -1 stands for none.
+
+    `channel` leads to minirun, `start` is the fifo to wait on, `trace` takes events, `attribute` is /proc/self/attr,
+    `state` holds the container's state for hooks.
+    """
+
+    channel: int = -1
+    start: int = -1
+    trace: int = -1
+    attribute: int = -1
+    state: int = -1
+
+
+class Label(Record):
+    """What a security module is told for the next exec: the file of /proc/self/attr, and its text."""
+
+    file: str = ""
+    text: str = ""
 
 
 def pack_plan(
     process: Process,
     seccomp: Filter | None,
+    descriptors: Descriptors,
     *,
-    start_fd: int = -1,
-    trace_fd: int = -1,
+    hooks: tuple[Hook, ...] = (),
+    label: Label = Label(),  # noqa: B008 - a frozen value
     reaper: bool = False,
+    keep_groups: bool = False,
     preserve: int = 0,
 ) -> bytes:
-    """Return the plan as bytes. Raises MinirunError for an unknown capability or a filter that is too long."""
+    """Return the plan as bytes. Raises MinirunError for an unknown capability or a filter that is too long.
+
+    `hooks` are those of startContainer; `preserve` is how many descriptors after 2 the command inherits.
+    """
     program = seccomp.program if seccomp else b""
     if len(program) // 8 > 0xFFFF:
         raise MinirunError("the seccomp filter has more instructions than the kernel takes")
@@ -41,24 +69,54 @@ def pack_plan(
     # The kernel raises an ambient capability only if it is permitted and inheritable (capabilities(7)). Bundles that
     # list others are common (runc's own template is one) and mean: as far as that goes.
     masks[4] &= masks[2] & masks[3]
+    flags = (
+        (_NO_NEW_PRIVILEGES if process.no_new_privileges else 0)
+        | (_REAPER if reaper else 0)
+        | (_KEEP_GROUPS if keep_groups else 0)
+    )
+    strings = [label.file, label.text]
+    for hook in hooks:
+        strings += [hook.path, *(hook.args or (hook.path,)), *hook.env]
+    text = b"".join(os.fsencode(string) + b"\0" for string in strings)
     header = _HEADER.pack(
         _MAGIC,
-        (_NO_NEW_PRIVILEGES if process.no_new_privileges else 0) | (_REAPER if reaper else 0),
+        flags,
         *masks,
         process.uid,
         process.gid,
-        start_fd,
-        trace_fd,
+        descriptors.channel,
+        descriptors.start,
+        descriptors.trace,
+        descriptors.attribute,
+        descriptors.state,
         preserve,
         seccomp.flags if seccomp else 0,
         len(process.additional_gids),
         len(program) // 8,
+        len(hooks),
+        len(text),
+        0,
     )
-    return header + struct.pack(f"={len(process.additional_gids)}I", *process.additional_gids) + program
+    groups = struct.pack(f"={len(process.additional_gids)}I", *process.additional_gids)
+    heads = b"".join(_HOOK.pack(hook.timeout, len(hook.args) or 1, len(hook.env)) for hook in hooks)
+    return header + groups + program + heads + text
 
 
-def plan_descriptor(plan: bytes) -> int:
-    """Return a descriptor of an anonymous file that holds the plan and survives exec."""
-    file = os.memfd_create("plan", 0)
-    os.write(file, plan)
+def known_capabilities(sets: Capabilities) -> tuple[Capabilities, tuple[str, ...]]:
+    """Return the sets without the names that are no capabilities, and those names.
+
+    A name that a newer kernel has is no reason to refuse a container: what is unknown is also not granted.
+    """
+    unknown = {name: None for kind in _SETS for name in getattr(sets, kind) if name not in NAMES}
+    if not unknown:
+        return sets, ()
+    kept = {kind: tuple(name for name in getattr(sets, kind) if name not in unknown) for kind in _SETS}
+    return sets.replace(**kept), tuple(unknown)
+
+
+def memory_file(name: str, content: bytes) -> int:
+    """Return a descriptor of an anonymous file that holds `content` and survives exec; it stands at the beginning."""
+    file = os.memfd_create(name, 0)
+    os.write(file, content)
+    os.lseek(file, 0, os.SEEK_SET)
     return file

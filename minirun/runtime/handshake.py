@@ -8,8 +8,11 @@
                                            <------ HOOKS    all is mounted            (only with hooks)
     runs prestart and createRuntime hooks
     PROCEED                                ------> leaves the host's root behind
-                                           <------ FAILED   message, hint, exit code  (only on failure)
-                                           <------ end of file: exec closed the socket, all went well
+                                           <------ LIMITS   all else is done          (only with limits)
+    sets rlimits, priorities, CPUs
+    PROCEED                                ------> executes native/init.c, which gives up privileges
+                                           <------ LISTENER + the filter's descriptor (only with SCMP_ACT_NOTIFY)
+                                           <------ READY, or FAILED with message, hint, exit code
     the container waits on start.fifo
 
 One message is one datagram of a SOCK_SEQPACKET pair: JSON, with descriptors as SCM_RIGHTS. Nothing is pickled: what
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
 PROCEED = "proceed"
 CONSOLE = "console"
 HOOKS = "hooks"
+LIMITS = "limits"
+LISTENER = "listener"
+READY = "ready"
 FAILED = "failed"
 _LARGEST = 200_000  # what a socket's default buffer (net.core.wmem_default) takes in one piece
 _MOST_FDS = 253  # SCM_MAX_FD of the kernel

@@ -125,6 +125,8 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
             no_pivot=options.no_pivot,
             preserve_fds=options.preserve_fds,
             state=state.document(created, "creating"),
+            hooks=spec.hooks.get("startContainer", ()),
+            personality=spec.personality,
         )
         cloned = parent.clone_container(spec, bundle, plan, entrance.fd if entrance else -1)
         created = created.replace(pid=cloned.pid, pid_start_time=state.start_time(cloned.pid))
@@ -278,6 +280,8 @@ def execute(root: str, container_id: str, process: Process, spec: Spec, options:
             init_fd=init_fd,
             new_keyring=options.new_keyring,
             preserve_fds=options.preserve_fds,
+            state=state.document(found, now),
+            personality=spec.personality,
         )
         return parent.clone_into_container(pidfd, _other_namespaces(found.pid), plan, cgroup_fd)
     finally:

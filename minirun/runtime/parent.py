@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 from minirun.errors import MinirunError
-from minirun.kernel.process import NAMESPACE_FLAGS, clone3, prepare_to_run_programs, sealed_copy
+from minirun.kernel.process import NAMESPACE_FLAGS, PERSONALITIES, clone3, prepare_to_run_programs, sealed_copy
 from minirun.kernel.trace import step
 from minirun.model.record import Record
-from minirun.runtime import child, handshake, hooks, namespaces
+from minirun.runtime import child, handshake, hooks, listener, namespaces, process_limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def clone_container(spec: Spec, bundle: str, plan: ChildPlan, cgroup_fd: int) ->
             flags,
             cgroup_fd,
             lambda channel: child.run_container(spec, bundle, plan, channel),
+            plan,
             lambda pid: _run_hooks(spec, plan, pid),
         )
     namespaces.return_from_joined(spec)
@@ -63,7 +64,7 @@ def clone_into_container(pidfd: int, flags: int, plan: ChildPlan, cgroup_fd: int
         namespaces.join_container(pidfd, NAMESPACE_FLAGS["pid"])
         flags &= ~NAMESPACE_FLAGS["pid"]
     with step("make a process in the container's cgroup", "namespaces", "Its PID namespace was joined before."):
-        return _clone(0, cgroup_fd, lambda channel: child.run_in_container(pidfd, flags, plan, channel))
+        return _clone(0, cgroup_fd, lambda channel: child.run_in_container(pidfd, flags, plan, channel), plan)
 
 
 def _run_hooks(spec: Spec, plan: ChildPlan, pid: int) -> None:
@@ -76,8 +77,10 @@ def _clone(
     flags: int,
     cgroup_fd: int,
     run_child: Callable[[Channel], object],
+    plan: ChildPlan,
     run_hooks: Callable[[int], None] = lambda _: None,
 ) -> Cloned:
+    process_limits.start_on_initial_cpus(plan.process)
     ours, theirs = handshake.open_channel()
     pid, pidfd = clone3(flags, cgroup_fd)
     if pid == 0:
@@ -86,7 +89,7 @@ def _clone(
         os._exit(125)
     theirs.close()
     try:
-        console = _shake_hands(ours, pid, run_hooks)
+        console = _shake_hands(ours, pid, plan, run_hooks)
     except BaseException:
         _kill(pid)
         os.close(pidfd)
@@ -96,8 +99,8 @@ def _clone(
     return Cloned(pid, pidfd, console)
 
 
-def _shake_hands(channel: Channel, pid: int, run_hooks: Callable[[int], None]) -> int:
-    """Serve the child until its exec closes the channel; return the terminal's master or -1."""
+def _shake_hands(channel: Channel, pid: int, plan: ChildPlan, run_hooks: Callable[[int], None]) -> int:
+    """Serve the child until it is ready; return the terminal's master or -1."""
     console = -1
     try:
         channel.send(handshake.PROCEED)
@@ -110,13 +113,17 @@ def _shake_hands(channel: Channel, pid: int, run_hooks: Callable[[int], None]) -
         elif kind == handshake.HOOKS:
             run_hooks(pid)
             channel.send(handshake.PROCEED)
+        elif kind == handshake.LIMITS:
+            process_limits.apply(pid, plan.process)
+            channel.send(handshake.PROCEED)
+        elif kind == handshake.LISTENER:
+            listener.hand_over(fd, pid, plan)
         elif kind == handshake.FAILED:
             handshake.raise_failure(fields)
+        elif kind == handshake.READY:
+            return console
         elif not kind:
-            break
-    if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-        raise handshake.child_died(pid)
-    return console
+            raise handshake.child_died(pid)
 
 
 def _kill(pid: int) -> None:
@@ -140,4 +147,6 @@ def check_bundle(spec: Spec, bundle: str) -> Process:
         raise MinirunError("config.json: linux.namespaces lacks a fresh mount namespace")
     if spec.hostname and not spec.has_namespace("uts"):
         raise MinirunError("config.json: hostname needs a UTS namespace", "Without one it would rename the host.")
+    if spec.personality and spec.personality not in PERSONALITIES:
+        raise MinirunError(f"config.json: linux.personality.domain: '{spec.personality}' is not LINUX or LINUX32")
     return spec.process
