@@ -51,6 +51,7 @@ def parse_config(data: bytes) -> dict[str, Any]:
             raise MalformedError(f"the layer {diff_id} is refused: only sha256 names layers here")
     document["rootfs"]["diff_ids"] = diff_ids
     image_config(document)
+    _check_description(document)
     return document
 
 
@@ -62,17 +63,36 @@ def parse_json(data: bytes, what: str) -> Any:
         raise MalformedError(f"{what} is not valid JSON") from error
 
 
+def _check_description(document: dict[str, Any]) -> None:
+    """Check what is only shown to people, so that `inspect` and `history` can rely on it."""
+    history = document.get("history") or []
+    if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
+        raise MalformedError("the image's config has a broken history")
+    texts = [document.get(name) for name in _DESCRIPTION]
+    texts += [entry.get(name) for entry in history for name in ("created", "created_by", "comment")]
+    if not all(text is None or isinstance(text, str) for text in texts):
+        raise MalformedError("the image's config is malformed: what describes the image is not text")
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError) as error:
+        # JSON can write half a surrogate pair, "\ud800", which no file name, argument or terminal can hold.
+        raise MalformedError("the image's config holds text that is not Unicode") from error
+
+
+_DESCRIPTION = ("architecture", "author", "comment", "created", "docker_version", "os", "variant")
+
+
 def image_config(document: dict[str, Any]) -> ImageConfig:
     """Return the part of a config that a container starts from. Raises MinirunError (1) when it has a wrong type."""
     config = document.get("config") or {}
     try:
         return ImageConfig(
             user=_text(config.get("User")),
-            exposed_ports=tuple(config.get("ExposedPorts") or {}),
+            exposed_ports=_keys(config.get("ExposedPorts")),
             env=_texts(config.get("Env")),
             entrypoint=_texts(config.get("Entrypoint")),
             cmd=_texts(config.get("Cmd")),
-            volumes=tuple(config.get("Volumes") or {}),
+            volumes=_keys(config.get("Volumes")),
             working_dir=_text(config.get("WorkingDir")),
             labels={_text(key): _text(value) for key, value in (config.get("Labels") or {}).items()},
             stop_signal=_text(config.get("StopSignal")),
@@ -208,3 +228,10 @@ def _texts(value: object) -> tuple[str, ...]:
     if value is not None and not isinstance(value, list):
         raise TypeError(f"{value!r} is not a list")
     return tuple(_text(item) for item in value or ())
+
+
+def _keys(value: object) -> tuple[str, ...]:
+    """Read a set as Go writes it: an object, of which only the keys count."""
+    if value is not None and not isinstance(value, dict):
+        raise TypeError(f"{value!r} is not an object")
+    return tuple(value or ())

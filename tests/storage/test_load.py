@@ -14,7 +14,7 @@ import tarfile
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import zstandard
@@ -301,8 +301,32 @@ def test_a_broken_index_is_an_error_of_ours(layout: Layout, tmp_path: Path, inde
 
 
 def test_configs_of_wrong_types_are_errors_of_ours(layout: Layout, tmp_path: Path) -> None:
-    for broken in ({"Env": 5}, {"Cmd": [1]}, {"User": []}, {"Labels": ["a"]}, {"Volumes": 3}):
-        check_refused(layout, files(docker_archive([BASE], "a", **broken)), tmp_path)
+    broken: list[dict[str, Any]] = [{"Env": 5}, {"Cmd": [1]}, {"User": []}, {"Labels": ["a"]}, {"Volumes": 3}]
+    broken += [{"Volumes": [1]}, {"ExposedPorts": [80]}, {"Cmd": ["\ud800"]}, {"Labels": {"\udfff": ""}}]
+    for settings in broken:
+        check_refused(layout, files(docker_archive([BASE], "a", **settings)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"created": 5},
+        {"architecture": []},
+        {"author": {}},
+        {"history": "abc"},
+        {"history": {"a": 1}},
+        {"history": [None]},
+        {"history": [{"created_by": ["x"]}]},
+        {"history": [{"comment": "\ud800"}]},
+    ],
+)
+def test_a_description_of_wrong_types_is_an_error_of_ours(
+    layout: Layout, tmp_path: Path, broken: dict[str, Any]
+) -> None:
+    document = json.loads(config([BASE])) | broken
+    manifest = [{"Config": "c", "RepoTags": ["a"], "Layers": ["l"]}]
+    members = {"c": json.dumps(document).encode(), "l": BASE, "manifest.json": json.dumps(manifest).encode()}
+    check_refused(layout, files(members), tmp_path)
 
 
 def test_an_index_that_leads_to_itself_ends(layout: Layout, tmp_path: Path) -> None:
