@@ -180,9 +180,11 @@ def _all_mounts(layout: Layout, request: RunRequest, image: Image) -> tuple[Volu
             if mount.target not in taken and mount.kind != "tmpfs":
                 taken.add(mount.target)
                 mounts.append(mount.replace(read_only=True) if mode == "ro" else mount)
-    for target in image.config.volumes:
-        if os.path.normpath(target) not in taken:
-            mounts.append(VolumeMount("volume", os.path.normpath(target)))
+    if image.config.volumes:
+        from minirun.engine.mount_flags import checked_target
+
+        targets = dict.fromkeys(checked_target(volume, f"VOLUME {volume}") for volume in image.config.volumes)
+        mounts += [VolumeMount("volume", target) for target in targets if target not in taken]
     return tuple(mounts)
 
 

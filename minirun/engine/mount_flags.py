@@ -32,8 +32,8 @@ def parse_volume(text: str, directory: str) -> VolumeMount:
     if len(parts) > 3 or "" in parts:
         raise MinirunError(f"invalid volume specification: '{text}'", "Write SOURCE:TARGET or SOURCE:TARGET:ro.")
     if len(parts) == 1:
-        return VolumeMount("volume", _target(parts[0], text))
-    source, target = parts[0], _target(parts[1], text)
+        return VolumeMount("volume", checked_target(parts[0], text))
+    source, target = parts[0], checked_target(parts[1], text)
     modes = parts[2].split(",") if len(parts) == 3 else []
     is_path = source.startswith(("/", "."))
     _check_modes(modes, text, is_path=is_path)
@@ -72,7 +72,7 @@ def parse_mount(text: str) -> VolumeMount:
             raise MinirunError(f"invalid --mount: cannot mix '{name}' with mount type '{kind}'")
     if "target" not in values:
         raise MinirunError("invalid --mount: target is required")
-    target = _target(values["target"], text)
+    target = checked_target(values["target"], text)
     read_only = _switch(values, "readonly")
     source = values.get("source", "")
     if kind == "bind":
@@ -93,7 +93,7 @@ def parse_tmpfs(text: str) -> VolumeMount:
         key, equals, value = word.partition("=")
         if (key not in _TMPFS_KEYS or not value) if equals else key not in _TMPFS_WORDS:
             raise MinirunError(f"invalid tmpfs option '{word}'", "See tmpfs(5), for example size=64m,mode=1777,exec.")
-    return VolumeMount("tmpfs", _target(target, text), options=words)
+    return VolumeMount("tmpfs", checked_target(target, text), options=words)
 
 
 def check_targets(mounts: tuple[VolumeMount, ...]) -> None:
@@ -173,7 +173,8 @@ def _not_to_the_host(propagation: str) -> None:
         )
 
 
-def _target(target: str, text: str) -> str:
+def checked_target(target: str, text: str) -> str:
+    """Return where a mount goes, normalised; `text` is what asked for it. Raises MinirunError."""
     if not target.startswith("/"):
         raise MinirunError(f"invalid mount '{text}': the mount path '{target}' must be absolute")
     normal = "/" + os.path.normpath(target).lstrip("/")

@@ -143,6 +143,14 @@ def test_bad_mounts(minirun: Minirun, busybox_image: str, options: list[str]) ->
     assert done.stderr.startswith("minirun: ")
 
 
+@pytest.mark.parametrize("volume", ["/", "/../..", "relative", ""])
+def test_an_images_volume_over_its_root_is_refused(minirun: Minirun, make_image: MakeImage, volume: str) -> None:
+    image = make_image("hostile-volume", Volumes={volume: {}})
+    done = minirun("run", "--rm", image, "true", check=False)
+    assert done.returncode == 125
+    assert f"VOLUME {volume}" in done.stderr
+
+
 # -- volumes ----------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def image_with_data(make_image: MakeImage) -> str:
