@@ -23,12 +23,15 @@ MS_NODIRATIME: int = lib.MS_NODIRATIME
 MS_RELATIME: int = lib.MS_RELATIME
 MS_BIND: int = lib.MS_BIND
 MS_REC: int = lib.MS_REC
+MS_REMOUNT: int = lib.MS_REMOUNT
 MOUNT_ATTR_RDONLY: int = lib.MOUNT_ATTR_RDONLY
+MOUNT_ATTR_IDMAP: int = lib.MOUNT_ATTR_IDMAP
 # File systems by the magic number that statfs(2) tells.
 PROCFS: int = lib.PROC_SUPER_MAGIC
 SYSFS: int = lib.SYSFS_MAGIC
 TMPFS: int = lib.TMPFS_MAGIC
 CGROUP2: int = lib.CGROUP2_SUPER_MAGIC
+DEVPTS: int = lib.DEVPTS_SUPER_MAGIC
 
 # Options of mount(8) with the flag each sets (or, for the second table, clears), as runtime-spec config.md lists them.
 SETS_FLAG: dict[str, int] = {
@@ -49,6 +52,7 @@ SETS_FLAG: dict[str, int] = {
     "strictatime": lib.MS_STRICTATIME,
     "lazytime": lib.MS_LAZYTIME,
     "silent": lib.MS_SILENT,
+    "iversion": lib.MS_I_VERSION,
 }
 CLEARS_FLAG: dict[str, int] = {
     "rw": lib.MS_RDONLY,
@@ -64,6 +68,7 @@ CLEARS_FLAG: dict[str, int] = {
     "nostrictatime": lib.MS_STRICTATIME,
     "nolazytime": lib.MS_LAZYTIME,
     "loud": lib.MS_SILENT,
+    "noiversion": lib.MS_I_VERSION,
     "defaults": 0,
 }
 PROPAGATION: dict[str, int] = {
@@ -76,15 +81,6 @@ PROPAGATION: dict[str, int] = {
     "unbindable": lib.MS_UNBINDABLE,
     "runbindable": lib.MS_UNBINDABLE | lib.MS_REC,
 }
-# The flags of mount(2) that belong to a single mount, with their names in mount_setattr(2).
-BIND_ATTRIBUTES: tuple[tuple[int, int], ...] = (
-    (lib.MS_RDONLY, lib.MOUNT_ATTR_RDONLY),
-    (lib.MS_NOSUID, lib.MOUNT_ATTR_NOSUID),
-    (lib.MS_NODEV, lib.MOUNT_ATTR_NODEV),
-    (lib.MS_NOEXEC, lib.MOUNT_ATTR_NOEXEC),
-    (lib.MS_NODIRATIME, lib.MOUNT_ATTR_NODIRATIME),
-    (lib.MS_NOSYMFOLLOW, lib.MOUNT_ATTR_NOSYMFOLLOW),
-)
 # Attributes that mount_setattr(2) can apply to a whole tree of mounts: "rro" makes every mount below read-only, too.
 # The first number is what is set, the second what is cleared.
 RECURSIVE_ATTRIBUTES: dict[str, tuple[int, int]] = {
@@ -107,6 +103,10 @@ RECURSIVE_ATTRIBUTES: dict[str, tuple[int, int]] = {
     "rnosymfollow": (lib.MOUNT_ATTR_NOSYMFOLLOW, 0),
     "rsymfollow": (0, lib.MOUNT_ATTR_NOSYMFOLLOW),
 }
+# The same for a single mount: "ro", "nosuid", "noatime"...
+ATTRIBUTES: dict[str, tuple[int, int]] = {word[1:]: change for word, change in RECURSIVE_ATTRIBUTES.items()}
+# Options of mount(8) that belong to the file system rather than to its mount, and that fsconfig(2) takes by their name.
+FILE_SYSTEM_WORDS = ("sync", "dirsync", "lazytime", "mand")
 
 
 def flag_names(flags: int) -> str:
@@ -177,9 +177,10 @@ def bind(source: str, target: str, flags: int = 0) -> None:
 
 
 @operation(man="mount(2)", shell=_remount_line, flags=flag_names)
-def remount(target: str, flags: int, options: str = "") -> None:
+def remount(target: str | Place, flags: int, options: str = "") -> None:
     """Change the flags of the mount at `target`: of this mount only with MS_BIND among them. Raises OSError."""
-    result = lib.minirun_mount(b"", os.fsencode(target), b"", lib.MS_REMOUNT | flags, os.fsencode(options))
+    path = f"/proc/self/fd/{target.fd}" if isinstance(target, Place) else target
+    result = lib.minirun_mount(b"", os.fsencode(path), b"", lib.MS_REMOUNT | flags, os.fsencode(options))
     check(result, f"remount {target} with {flag_names(flags)}")
 
 
@@ -213,7 +214,15 @@ def pivot_root(new_root: str, put_old: str) -> None:
     check(lib.minirun_pivot_root(os.fsencode(new_root), os.fsencode(put_old)), f"pivot_root to {new_root}")
 
 
-@operation(man="fsopen(2)", shell="mount -t {fstype} -o {options} {fstype} ...")
+def _new_file_system_line(values: dict[str, Any]) -> str:
+    options = dict(values["options"])
+    source = options.pop("source", "") or values["fstype"]
+    words = [word for word, (set_, _) in ATTRIBUTES.items() if set_ and values["attributes"] & set_ == set_]
+    words += [f"{name}={value}" if value else name for name, value in options.items()]
+    return f"mount -t {values['fstype']}{' -o ' + ','.join(words) if words else ''} {source} ..."
+
+
+@operation(man="fsopen(2)", shell=_new_file_system_line, attributes=hex)
 def new_file_system(fstype: str, options: dict[str, str], attributes: int = 0) -> int:
     """Make a file system that is mounted nowhere yet and return the mount as a descriptor. Raises OSError.
 
@@ -223,7 +232,8 @@ def new_file_system(fstype: str, options: dict[str, str], attributes: int = 0) -
     context = check(lib.minirun_fsopen(fstype.encode()), f"new {fstype}")
     try:
         for name, value in options.items():
-            check(lib.minirun_fsconfig(context, name.encode(), value.encode()), f"{fstype} option {name}={value}")
+            option = f"{name}={value}" if value else name
+            check(lib.minirun_fsconfig(context, os.fsencode(name), os.fsencode(value)), f"{fstype} option {option}")
         return check(lib.minirun_fsmount(context, attributes), f"mount {fstype}")
     finally:
         os.close(context)

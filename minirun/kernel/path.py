@@ -32,49 +32,123 @@ def open_in_root(root: int, path: str, flags: int, mode: int = 0, resolve: int =
 def make_directories_in_root(root: int, path: str, mode: int = 0o755) -> int:
     """Make the folder `path` and its missing parents inside `root` and return an O_PATH fd of it. Raises OSError.
 
-    Existing symbolic links are followed inside the root.
+    Symbolic links are followed inside the root, also those that lead to what is not there yet.
     """
     try:
         return open_in_root(root, path, os.O_PATH | os.O_DIRECTORY)
     except FileNotFoundError:
         pass
-    folder = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
-    done = ""
-    for name in (name for name in path.split("/") if name not in ("", ".")):
-        done = f"{done}/{name}"
-        try:
-            deeper = open_in_root(root, done, os.O_PATH | os.O_DIRECTORY)
-        except FileNotFoundError:
-            try:
-                os.mkdir(name, mode, dir_fd=folder)
-            except FileExistsError as error:
-                # A symbolic link that leads nowhere. Making its target would put a folder where nobody asked for one.
-                raise OSError(error.errno, "a symbolic link that leads nowhere is in the way", done) from None
-            deeper = open_in_root(root, done, os.O_PATH | os.O_DIRECTORY)
-        os.close(folder)
-        folder = deeper
-    return folder
+    walk = _Walk(root, mode)
+    try:
+        walk.into(path)
+        return walk.folders.pop()
+    finally:
+        walk.close()
 
 
 def make_file_in_root(root: int, path: str, mode: int = 0o644) -> int:
     """Make the empty file `path` (and its parents) inside `root` unless it exists; return its O_PATH fd.
 
-    Raises OSError.
+    Symbolic links are followed inside the root, also those that lead to what is not there yet. Raises OSError.
     """
     try:
         return open_in_root(root, path, os.O_PATH)
     except FileNotFoundError:
         pass
-    parent = make_directories_in_root(root, os.path.dirname(path))
+    walk = _Walk(root)
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        name = walk.to_parent_of(path)
         try:
-            os.close(os.open(os.path.basename(path), flags, mode, dir_fd=parent))
-        except FileExistsError as error:
-            raise OSError(error.errno, "a symbolic link that leads nowhere is in the way", path) from None
-        return open_in_root(root, path, os.O_PATH)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            os.close(os.open(name, flags, mode, dir_fd=walk.folders[-1]))
+        except FileExistsError:
+            pass  # made by somebody else in between; if it is a link now, the next line does not follow it
+        return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=walk.folders[-1])
     finally:
-        os.close(parent)
+        walk.close()
+
+
+class _Walk:
+    """A walk from a root folder downwards, one name at a time, that makes the folders that are missing.
+
+    openat2 cannot make anything on its way. So every name is opened without following it, relative to the descriptor
+    of the folder before, and links are read and followed here. `folders` are those on the way, the root first: ".."
+    goes back to the one before, never to what the kernel calls parent, so there is no name whose exchange during the
+    walk leads out of the root (CVE-2024-45310).
+    """
+
+    def __init__(self, root: int, mode: int = 0o755) -> None:
+        self.folders = [os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)]
+        self._mode = mode
+        self._links = 0
+
+    def into(self, path: str) -> None:
+        """Go to the folder `path`. Raises OSError."""
+        names = path.split("/")[::-1]
+        while names:
+            name = names.pop()
+            if name in ("", "."):
+                continue
+            if name == "..":
+                if len(self.folders) > 1:
+                    os.close(self.folders.pop())
+                continue
+            entry = self._open(name)
+            mode = os.fstat(entry).st_mode & 0o170000
+            if mode == 0o040000:
+                self.folders.append(entry)
+                continue
+            try:
+                if mode != 0o120000:
+                    raise NotADirectoryError(20, os.strerror(20), path)
+                names += self._follow(entry, path).split("/")[::-1]
+            finally:
+                os.close(entry)
+
+    def to_parent_of(self, path: str) -> str:
+        """Go to the folder in which the file `path` is or will be, and return its name there. Raises OSError."""
+        while True:
+            parent, _, name = path.rpartition("/")
+            if name in ("", ".", ".."):
+                raise IsADirectoryError(21, os.strerror(21), path)
+            self.into(parent)
+            try:
+                entry = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.folders[-1])
+            except FileNotFoundError:
+                return name
+            try:
+                if os.fstat(entry).st_mode & 0o170000 != 0o120000:
+                    return name
+                path = self._follow(entry, path)
+            finally:
+                os.close(entry)
+
+    def _open(self, name: str) -> int:
+        """Open one name in the present folder, which is made if it is missing."""
+        flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            return os.open(name, flags, dir_fd=self.folders[-1])
+        except FileNotFoundError:
+            try:
+                os.mkdir(name, self._mode, dir_fd=self.folders[-1])
+            except FileExistsError:
+                pass  # made by somebody else in between
+            return os.open(name, flags, dir_fd=self.folders[-1])
+
+    def _follow(self, link: int, path: str) -> str:
+        """Return where a symbolic link leads; an absolute one leads back to the root."""
+        self._links += 1
+        if self._links > 40:  # as many as the kernel follows (path_resolution(7))
+            raise OSError(40, os.strerror(40), path)
+        target = os.readlink("", dir_fd=link)
+        if target.startswith("/"):
+            while len(self.folders) > 1:
+                os.close(self.folders.pop())
+        return target
+
+    def close(self) -> None:
+        for folder in self.folders:
+            os.close(folder)
 
 
 def read_file_in_root(root: int, path: str, limit: int = 1 << 20) -> str | None:

@@ -29,6 +29,7 @@ NAMESPACE_FLAGS: dict[str, int] = {
     "cgroup": lib.CLONE_NEWCGROUP,
     "time": lib.CLONE_NEWTIME,
 }
+CLONE_PARENT: int = lib.CLONE_PARENT
 UNSHARE_WORDS = {name: {"network": "net"}.get(name, name) for name in NAMESPACE_FLAGS}
 NAMESPACE_FILES = {name: name for name in NAMESPACE_FLAGS} | {"mount": "mnt", "network": "net"}
 
@@ -53,12 +54,15 @@ def check(result: int, subject: str) -> int:
 def clone3(flags: int, cgroup_fd: int = -1) -> tuple[int, int]:
     """Fork into new namespaces and, with `cgroup_fd`, straight into a cgroup (CLONE_INTO_CGROUP).
 
+    With CLONE_PARENT among the flags the new process is not a child but a sibling: its parent is this one's.
+
     Returns (pid, pidfd) in the parent and (0, -1) in the child, which continues in the same Python interpreter: without
     CLONE_VM clone3 is a fork. The caller must be single-threaded. The pidfd is close-on-exec. Raises OSError.
     """
     pidfd = ffi.new("int *", -1)
     started = monotonic_ns()
-    pid = check(lib.minirun_clone3(flags, cgroup_fd, SIGCHLD, pidfd), f"clone3({flag_names(flags)})")
+    exit_signal = 0 if flags & CLONE_PARENT else SIGCHLD  # a sibling's is this process's own
+    pid = check(lib.minirun_clone3(flags, cgroup_fd, exit_signal, pidfd), f"clone3({flag_names(flags)})")
     if pid == 0:
         return 0, -1
     # Not by @operation, whose wrapper would tell it in the child, too.
@@ -96,6 +100,18 @@ def pidfd_send_signal(pidfd: int, number: int) -> None:
     import signal
 
     signal.pidfd_send_signal(pidfd, number)
+
+
+@operation(man="setresuid(2)", shell="setpriv --reuid {uid} --regid {gid} --clear-groups ...")
+def set_user(uid: int, gid: int, *, clear_groups: bool) -> None:
+    """Make `uid` and `gid` all of this process's ids, and its supplementary groups none. Raises OSError.
+
+    Without `clear_groups` the groups stay: a user namespace may have setgroups(2) denied (user_namespaces(7)).
+    """
+    if clear_groups:
+        os.setgroups(())
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
 
 
 @operation(man="sethostname(2)", shell="hostname {name}")

@@ -12,7 +12,6 @@ import os
 import sys
 
 from minirun.errors import MinirunError
-from minirun.kernel.files import read
 from minirun.kernel.netlink import bring_up_loopback
 from minirun.kernel.path import make_directories_in_root, read_file_in_root
 from minirun.kernel.privilege import forbid_tracing, set_parent_death_signal
@@ -27,15 +26,15 @@ from minirun.kernel.process import (
 )
 from minirun.kernel.trace import forget_steps, name_process, step, trace_descriptor
 from minirun.model.record import Record
-from minirun.runtime import console, devices, hooks, labels, namespaces, process_limits, rootfs
+from minirun.runtime import console, devices, hooks, labels, mounts, namespaces, process_limits, rootfs
 from minirun.runtime.credentials import Descriptors, memory_file, pack_plan
-from minirun.runtime.handshake import CONSOLE, HOOKS, LIMITS
+from minirun.runtime.handshake import CONSOLE, HOOKS, LIMITS, OPEN
 
 SIGKILL = 9  # the module `signal` would bring `enum` along, for 5 ms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
 
     from minirun.model.spec import Hook, Process, Spec
@@ -72,7 +71,7 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         name_process("container")
         forget_steps()
         set_parent_death_signal(SIGKILL)
-        wait_for_parent(channel)
+        ids = wait_for_parent(channel)
         close_imports()
 
         new_session()
@@ -81,8 +80,10 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         bring_up_loopback_interface(spec)
         use_own_keyring(plan)
 
-        root = rootfs.open_rootfs(os.path.join(bundle, spec.root_path), spec.rootfs_propagation)
-        rootfs.make_mounts(root, spec)
+        sources = sources_of(channel)
+        root = rootfs.open_rootfs(os.path.join(bundle, spec.root_path), spec.rootfs_propagation, sources)
+        become_root(ids)
+        unfinished = mounts.make_mounts(root, spec, bundle, sources)
         devices.make_devices(root, spec)
         slave = open_console(root, plan, channel)
         set_names(spec)
@@ -90,6 +91,7 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         rootfs.hide_paths(root, spec.masked_paths)
         rootfs.make_paths_readonly(root, spec.readonly_paths)
         make_working_directory(root, plan.process)
+        mounts.finish(unfinished)
         have_hooks_run(spec, channel)
         state = plan.state | {"pid": os.getpid()}
         hooks.run(spec.hooks, "createContainer", state, environment=plan.process.env)
@@ -100,7 +102,7 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         if spec.root_readonly:
             rootfs.make_root_readonly()
         rootfs.set_root_propagation(spec.rootfs_propagation)
-        become_command(plan, slave, channel)
+        become_command(plan, slave, channel, keep_groups=ids.get("keep_groups", False))
     except BaseException as error:  # noqa: BLE001 - whatever it is, it must be told and must not return
         give_up(channel, error)
 
@@ -111,25 +113,50 @@ def run_in_container(pidfd: int, flags: int, plan: ChildPlan, channel: Channel) 
         name_process("exec")
         forget_steps()
         set_parent_death_signal(SIGKILL)
-        wait_for_parent(channel)
+        ids = wait_for_parent(channel)
         close_imports()
 
         new_session()
         forbid_tracing()
-        namespaces.join_container(pidfd, flags)
+        if flags:
+            namespaces.join_container(pidfd, flags)
+        become_root(ids)
         use_own_keyring(plan)
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         slave = open_console(root, plan, channel, bind=False)
-        become_command(plan, slave, channel)
+        become_command(plan, slave, channel, keep_groups=ids.get("keep_groups", False))
     except BaseException as error:  # noqa: BLE001 - whatever it is, it must be told and must not return
         give_up(channel, error)
 
 
-def wait_for_parent(channel: Channel) -> None:
-    """Wait until the parent has done its part; end silently if it has ended instead."""
-    kind, _, _ = channel.receive()
+def wait_for_parent(channel: Channel) -> dict[str, Any]:
+    """Wait until the parent has done its part and return what it says; end silently if it has ended instead."""
+    kind, fields, _ = channel.receive()
     if not kind:
         os._exit(125)
+    return fields
+
+
+def become_root(ids: dict[str, Any]) -> None:
+    """In a user namespace, become its root; `ids` is what the parent says about it."""
+    if ids:
+        namespaces.become_root(**ids)
+        set_parent_death_signal(SIGKILL)  # a change of user clears it
+
+
+def sources_of(channel: Channel) -> Callable[[int], int]:
+    """Return a function that has the parent open the source of the mount with this number: see runtime/sources.py."""
+
+    def open_source(number: int) -> int:
+        channel.send(OPEN, {"number": number})
+        kind, fields, fd = channel.receive()
+        if not kind:
+            os._exit(125)
+        if fd < 0:
+            raise OSError(fields["errno"], os.strerror(fields["errno"]), fields["subject"])
+        return fd
+
+    return open_source
 
 
 def have_hooks_run(spec: Spec, channel: Channel) -> None:
@@ -202,7 +229,7 @@ def make_working_directory(root: int, process: Process) -> None:
                 raise
 
 
-def become_command(plan: ChildPlan, slave: int, channel: Channel) -> NoReturn:
+def become_command(plan: ChildPlan, slave: int, channel: Channel, *, keep_groups: bool) -> NoReturn:
     """Hand over to native/init.c, which gives up privileges, waits for the start and executes the command."""
     process = plan.process
     with step(f"enter the working directory {process.cwd}", "exec", exit_code=126):
@@ -233,7 +260,7 @@ def become_command(plan: ChildPlan, slave: int, channel: Channel) -> NoReturn:
         hooks=plan.hooks,
         label=label,
         reaper=plan.reaper,
-        keep_groups=not process.additional_gids and groups_are_fixed(),
+        keep_groups=keep_groups,
         preserve=plan.preserve_fds,
     )
     plan_fd = memory_file("plan", packed)
@@ -272,14 +299,6 @@ def home_of(uid: int) -> str:
     return "/"
 
 
-def groups_are_fixed() -> bool:
-    """Say whether this user namespace forbids setgroups(2), as one does that was made without privileges."""
-    try:
-        return read("/proc/self/setgroups").strip() == "deny"
-    except OSError:
-        return False  # no /proc in this container: then setgroups itself will tell
-
-
 def use_streams(stdio: tuple[int, int, int], uid: int) -> None:
     """Make the given descriptors the three standard streams, and give pipes to the user so that /dev/stdout opens."""
     spare = [os.dup(fd) for fd in stdio]
@@ -288,7 +307,11 @@ def use_streams(stdio: tuple[int, int, int], uid: int) -> None:
         os.close(fd)
         status = os.fstat(stream)
         if uid and status.st_uid != uid and status.st_mode & 0o170000 == 0o010000:
-            os.fchown(stream, uid, -1)
+            try:
+                os.fchown(stream, uid, -1)
+            except OSError as error:
+                if error.errno not in (1, 22):  # EPERM, EINVAL: it belongs to a user who is nobody in here
+                    raise
 
 
 def find_program(name: str, environment: Sequence[str]) -> str:

@@ -12,8 +12,9 @@ import socket
 import struct
 import termios
 
-from minirun.kernel.mount import Place, attach_tree, clone_tree
-from minirun.kernel.path import make_file_in_root, open_in_root
+from minirun.errors import MinirunError
+from minirun.kernel.mount import DEVPTS, Place, attach_tree, clone_tree, file_system_type
+from minirun.kernel.path import WITHOUT_SYMLINKS, make_file_in_root, open_in_root
 from minirun.kernel.terminal import open_peer, set_window_size
 from minirun.kernel.trace import step
 
@@ -27,12 +28,25 @@ def open_terminal(root: int, process: Process) -> tuple[int, int]:
     with step(
         "open a pseudo-terminal", "terminal", "The container gets the slave; the master goes out to its monitor."
     ):
+        _check_multiplexer(root)
         master = open_in_root(root, "/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
         slave = open_peer(master)
         if process.console_rows or process.console_columns:
             set_window_size(master, process.console_rows, process.console_columns)
         os.fchown(slave, process.uid, -1)
         return master, slave
+
+
+def _check_multiplexer(root: int) -> None:
+    """Make sure that /dev/pts is a devpts, and not a folder of the image with another device of this name.
+
+    Raises MinirunError (CVE-2025-52565).
+    """
+    ptmx = open_in_root(root, "/dev/pts/ptmx", os.O_PATH | os.O_NOFOLLOW)
+    kind = file_system_type(ptmx)
+    os.close(ptmx)
+    if kind != DEVPTS:
+        raise MinirunError("/dev/pts of the container is not a devpts", "A terminal needs a mount of type devpts.")
 
 
 def send_master(path: str, master: int) -> None:
@@ -48,7 +62,9 @@ def send_master(path: str, master: int) -> None:
 def bind_console(root: int, slave: int) -> None:
     """Show the pty as /dev/console, where programs expect the system's terminal. Raises MinirunError."""
     with step("make the terminal /dev/console", "terminal"):
-        place = Place(make_file_in_root(root, "/dev/console", 0o600), "/dev/console")
+        os.close(make_file_in_root(root, "/dev/console", 0o600))
+        # An image's link would cover another file, say one of /proc, and keep it from being masked (CVE-2025-52565).
+        place = Place(open_in_root(root, "/dev/console", os.O_PATH, resolve=WITHOUT_SYMLINKS), "/dev/console")
         tree = clone_tree("", directory=slave)
         attach_tree(tree, place)
         os.close(tree)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
+from minirun.errors import MinirunError
 from minirun.kernel.files import make_device, make_symlink
-from minirun.kernel.path import make_directories_in_root
+from minirun.kernel.mount import Place, attach_tree, clone_tree
+from minirun.kernel.path import make_directories_in_root, make_file_in_root
 from minirun.kernel.trace import step
 from minirun.model.spec import Device
 
@@ -61,14 +63,55 @@ def make_devices(root: int, spec: Spec) -> None:
 def _make_device(root: int, device: Device) -> None:
     parent = make_directories_in_root(root, os.path.dirname(device.path))
     name = os.path.basename(device.path)
+    mode = device.file_mode & 0o7777
     try:
-        make_device(name, device.type, device.major, device.minor, device.file_mode, parent)
-        # mknod's mode passes through the umask; these must not.
-        os.chmod(name, device.file_mode, dir_fd=parent)
-        os.chown(name, device.uid, device.gid, dir_fd=parent, follow_symlinks=False)
+        make_device(name, device.type, device.major, device.minor, mode, parent)
     except FileExistsError:
         status = os.stat(name, dir_fd=parent, follow_symlinks=False)
-        if status.st_rdev != os.makedev(device.major, device.minor):
-            raise
-    finally:
+        if not _is_device(status, device):
+            problem = f"{device.path} of the root file system is not the device {_numbers(device)}"
+            raise MinirunError(problem, "The image or a mount brings another file of this name.") from None
+    except PermissionError:
+        _bind_device(root, device)
         os.close(parent)
+        return
+    # mknod's mode passes through the umask; these must not.
+    os.chmod(name, mode, dir_fd=parent)
+    os.chown(name, device.uid, device.gid, dir_fd=parent, follow_symlinks=False)
+    os.close(parent)
+
+
+def _bind_device(root: int, device: Device) -> None:
+    """Show the host's node: in a user namespace mknod(2) is refused, and what it had made would not open.
+
+    Owner and mode stay the host's.
+    """
+    source = _node_on_host(device)
+    tree = clone_tree(source)
+    place = Place(make_file_in_root(root, device.path), device.path)
+    attach_tree(tree, place)
+    os.close(tree)
+    os.close(place.fd)
+
+
+def _node_on_host(device: Device) -> str:
+    """Return the path of the host's node of a device. Raises MinirunError where there is none."""
+    folder = "block" if device.type == "b" else "char"
+    for path in (device.path, f"/dev/{folder}/{device.major}:{device.minor}"):
+        try:
+            if _is_device(os.stat(path), device):
+                return path
+        except OSError:
+            continue
+    problem = f"the host has no node of the device {device.path} ({_numbers(device)})"
+    raise MinirunError(problem, "In a user namespace devices cannot be made, only shown.")
+
+
+def _is_device(status: os.stat_result, device: Device) -> bool:
+    kind = {"b": 0o060000, "p": 0o010000}.get(device.type, 0o020000)
+    right_numbers = device.type == "p" or status.st_rdev == os.makedev(device.major, device.minor)
+    return status.st_mode & 0o170000 == kind and right_numbers
+
+
+def _numbers(device: Device) -> str:
+    return "a fifo" if device.type == "p" else f"{device.type} {device.major}:{device.minor}"

@@ -3,7 +3,10 @@
     parent (host's side)                           child (container's side)
     --------------------                           ------------------------
     clone3(namespaces, CLONE_INTO_CGROUP)  ------> close_imports()
-    PROCEED                                ------> builds rootfs, devices, terminal
+    writes uid_map and gid_map                                                         (only for a new user namespace)
+    PROCEED  keep_groups, has_root         ------> builds rootfs, devices, terminal
+                                           <------ OPEN     number of a mount          (only for a source that only
+    SOURCE   + the mount, or errno         ------>                                     the parent may open)
                                            <------ CONSOLE  + the pty's master        (only with a terminal)
                                            <------ HOOKS    all is mounted            (only with hooks)
     runs prestart and createRuntime hooks
@@ -14,6 +17,18 @@
                                            <------ LISTENER + the filter's descriptor (only with SCMP_ACT_NOTIFY)
                                            <------ READY, or FAILED with message, hint, exit code
     the container waits on start.fifo
+
+A process cannot clone a child straight into a user or PID namespace that exists, or into a time namespace whose offsets
+are yet to be set: it must enter it first, and then it could not go back. For those the parent makes an intermediate
+process that enters, and that makes the container's first process as its own *sibling* (CLONE_PARENT), so that it is the
+parent's child after all:
+
+    parent                                         intermediate process
+    ------                                         --------------------
+    clone3(CLONE_INTO_CGROUP)              ------> setns(net, ipc, user, pid, ...), unshare(time)
+                                                   clone3(CLONE_PARENT, namespaces)  ---> the child, in the same cgroup
+                                           <------ CLONED   pid  + its pidfd; ends
+    and from here on as above
 
 One message is one datagram of a SOCK_SEQPACKET pair: JSON, with descriptors as SCM_RIGHTS. Nothing is pickled: what
 comes out of a container is data, never code.
@@ -35,6 +50,9 @@ if TYPE_CHECKING:
 PROCEED = "proceed"
 CONSOLE = "console"
 HOOKS = "hooks"
+CLONED = "cloned"
+OPEN = "open"
+SOURCE = "source"
 LIMITS = "limits"
 LISTENER = "listener"
 READY = "ready"

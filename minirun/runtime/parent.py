@@ -5,16 +5,25 @@ from __future__ import annotations
 import os
 
 from minirun.errors import MinirunError
-from minirun.kernel.process import NAMESPACE_FLAGS, PERSONALITIES, clone3, prepare_to_run_programs, sealed_copy
-from minirun.kernel.trace import step
+from minirun.kernel.privilege import forbid_tracing, set_parent_death_signal
+from minirun.kernel.process import (
+    CLONE_PARENT,
+    NAMESPACE_FLAGS,
+    PERSONALITIES,
+    clone3,
+    prepare_to_run_programs,
+    sealed_copy,
+)
+from minirun.kernel.trace import forget_steps, name_process, step
 from minirun.model.record import Record
-from minirun.runtime import child, handshake, hooks, listener, namespaces, process_limits
+from minirun.runtime import child, handshake, hooks, listener, mounts, namespaces, process_limits, sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
-    from minirun.model.spec import Process, Spec
+    from minirun.model.spec import IdMapping, Process, Spec
     from minirun.runtime.child import ChildPlan
     from minirun.runtime.handshake import Channel
 
@@ -35,10 +44,35 @@ def open_init() -> int:
         return sealed_copy(INIT_PROGRAM)
 
 
+class _Way(Record):
+    """How a process comes into its namespaces.
+
+    `flags` are those of its own clone3. With `enter`, an intermediate process runs that before (see handshake.py),
+    which returns the flags that are left. A new user namespace gets the `mappings` of users and groups.
+    """
+
+    flags: int = 0
+    enter: Callable[[], int] | None = None
+    mappings: tuple[tuple[IdMapping, ...], tuple[IdMapping, ...]] = ((), ())
+    in_user_namespace: bool = False
+
+
 def clone_container(spec: Spec, bundle: str, plan: ChildPlan, cgroup_fd: int) -> Cloned:
     """Clone the container's first process and let it build its world. Raises MinirunError."""
-    namespaces.join_before_clone(spec)
-    flags = namespaces.clone_flags(spec)
+    way = _Way(
+        namespaces.clone_flags(spec),
+        (lambda: namespaces.enter_before_clone(spec)) if namespaces.need_intermediate(spec) else None,
+        (spec.uid_mappings, spec.gid_mappings) if namespaces.is_fresh(spec, "user") else ((), ()),
+        spec.has_namespace("user"),
+    )
+
+    def serve(kind: str, fields: dict[str, Any], channel: Channel, pid: int, pidfd: int) -> None:
+        if kind == handshake.HOOKS:
+            _run_hooks(spec, plan, pid)
+            channel.send(handshake.PROCEED)
+        elif kind == handshake.OPEN:
+            sources.open_for_child(channel, pid, pidfd, spec, bundle, fields["number"])
+
     kinds = ", ".join(n.type for n in spec.namespaces if not n.path)
     with step(
         f"make a process in fresh namespaces ({kinds})",
@@ -47,24 +81,28 @@ def clone_container(spec: Spec, bundle: str, plan: ChildPlan, cgroup_fd: int) ->
     ):
         if spec.hooks:
             prepare_to_run_programs()
-        cloned = _clone(
-            flags,
-            cgroup_fd,
-            lambda channel: child.run_container(spec, bundle, plan, channel),
-            plan,
-            lambda pid: _run_hooks(spec, plan, pid),
-        )
-    namespaces.return_from_joined(spec)
-    return cloned
+        if any(mounts.parse_options(entry).copy_up for entry in spec.mounts):
+            import minirun.runtime.copy_up  # noqa: F401 - the child cannot import it any more
+        return _clone(way, cgroup_fd, lambda channel: child.run_container(spec, bundle, plan, channel), plan, serve)
 
 
 def clone_into_container(pidfd: int, flags: int, plan: ChildPlan, cgroup_fd: int) -> Cloned:
     """Clone a further process into a running container. Raises MinirunError."""
-    if flags & NAMESPACE_FLAGS["pid"]:
-        namespaces.join_container(pidfd, NAMESPACE_FLAGS["pid"])
-        flags &= ~NAMESPACE_FLAGS["pid"]
-    with step("make a process in the container's cgroup", "namespaces", "Its PID namespace was joined before."):
-        return _clone(0, cgroup_fd, lambda channel: child.run_in_container(pidfd, flags, plan, channel), plan)
+    user = NAMESPACE_FLAGS["user"]
+    # A process of the container's PID namespace must be made as its child. With a user namespace everything is entered
+    # in the order that its rights demand, and otherwise by the child itself, all or none.
+    first = flags if flags & user else flags & NAMESPACE_FLAGS["pid"]
+
+    def enter() -> int:
+        forbid_tracing()  # before a child of this process is seen from inside (CVE-2016-9962)
+        namespaces.join_container(pidfd, first)
+        return 0
+
+    way = _Way(enter=enter if first else None, in_user_namespace=bool(first & user))
+    with step("make a process in the container's cgroup", "namespaces", "Its PID namespace is entered before."):
+        return _clone(
+            way, cgroup_fd, lambda channel: child.run_in_container(pidfd, flags & ~first, plan, channel), plan
+        )
 
 
 def _run_hooks(spec: Spec, plan: ChildPlan, pid: int) -> None:
@@ -74,22 +112,29 @@ def _run_hooks(spec: Spec, plan: ChildPlan, pid: int) -> None:
 
 
 def _clone(
-    flags: int,
+    way: _Way,
     cgroup_fd: int,
     run_child: Callable[[Channel], object],
     plan: ChildPlan,
-    run_hooks: Callable[[int], None] = lambda _: None,
+    serve: Callable[[str, dict[str, Any], Channel, int, int], None] = lambda *_: None,
 ) -> Cloned:
     process_limits.start_on_initial_cpus(plan.process)
     ours, theirs = handshake.open_channel()
-    pid, pidfd = clone3(flags, cgroup_fd)
+    pid, pidfd = clone3(0 if way.enter else way.flags, cgroup_fd)
     if pid == 0:
         ours.close()
+        if way.enter:
+            _be_intermediate(way.enter, theirs)
         run_child(theirs)
         os._exit(125)
     theirs.close()
     try:
-        console = _shake_hands(ours, pid, plan, run_hooks)
+        if way.enter:
+            intermediate = pid
+            pid, pidfd = _take_over(ours, intermediate, pidfd)
+        if any(way.mappings):
+            namespaces.map_ids(pid, *way.mappings)
+        console = _shake_hands(ours, pid, pidfd, way, plan, serve)
     except BaseException:
         _kill(pid)
         os.close(pidfd)
@@ -99,20 +144,57 @@ def _clone(
     return Cloned(pid, pidfd, console)
 
 
-def _shake_hands(channel: Channel, pid: int, plan: ChildPlan, run_hooks: Callable[[int], None]) -> int:
-    """Serve the child until it is ready; return the terminal's master or -1."""
-    console = -1
+def _be_intermediate(enter: Callable[[], int], channel: Channel) -> None:
+    """In the intermediate process: enter, clone the container's process and end. Returns in that process only."""
     try:
-        channel.send(handshake.PROCEED)
+        name_process("intermediate")
+        forget_steps()
+        set_parent_death_signal(9)
+        pid, pidfd = clone3(enter() | CLONE_PARENT)
+        if pid == 0:
+            return
+        channel.send(handshake.CLONED, {"pid": pid}, pidfd)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it must be told and must not return
+        child.give_up(channel, error)
+    os._exit(0)
+
+
+def _take_over(channel: Channel, intermediate: int, intermediate_pidfd: int) -> tuple[int, int]:
+    """Wait until the intermediate process has done its work; return the pid and a pidfd of what it has cloned."""
+    kind, fields, pidfd = channel.receive()
+    if kind == handshake.FAILED:
+        handshake.raise_failure(fields)
+    if kind != handshake.CLONED:
+        raise handshake.child_died(intermediate)
+    os.waitpid(intermediate, 0)
+    os.close(intermediate_pidfd)
+    return fields["pid"], pidfd
+
+
+def _proceed(channel: Channel, pid: int, fields: dict[str, Any] | None = None) -> None:
+    try:
+        channel.send(handshake.PROCEED, fields)
     except BrokenPipeError:
         raise handshake.child_died(pid) from None
+
+
+def _shake_hands(
+    channel: Channel,
+    pid: int,
+    pidfd: int,
+    way: _Way,
+    plan: ChildPlan,
+    serve: Callable[[str, dict[str, Any], Channel, int, int], None],
+) -> int:
+    """Serve the child until it is ready; return the terminal's master or -1."""
+    console = -1
+    _proceed(channel, pid, namespaces.what_ids_allow(pid) if way.in_user_namespace else None)
     while True:
         kind, fields, fd = channel.receive()
         if kind == handshake.CONSOLE:
             console = fd
-        elif kind == handshake.HOOKS:
-            run_hooks(pid)
-            channel.send(handshake.PROCEED)
+        elif kind in (handshake.HOOKS, handshake.OPEN):
+            serve(kind, fields, channel, pid, pidfd)
         elif kind == handshake.LIMITS:
             process_limits.apply(pid, plan.process)
             channel.send(handshake.PROCEED)
@@ -143,10 +225,8 @@ def check_bundle(spec: Spec, bundle: str) -> Process:
         raise MinirunError("config.json: process.args is empty", "A container needs a command.")
     if not os.path.isdir(os.path.join(bundle, spec.root_path)):
         raise MinirunError(f"config.json: root.path {spec.root_path} is not a folder")
-    if not any(namespace.type == "mount" and not namespace.path for namespace in spec.namespaces):
-        raise MinirunError("config.json: linux.namespaces lacks a fresh mount namespace")
-    if spec.hostname and not spec.has_namespace("uts"):
-        raise MinirunError("config.json: hostname needs a UTS namespace", "Without one it would rename the host.")
+    namespaces.check(spec)
+    mounts.check(spec)
     if spec.personality and spec.personality not in PERSONALITIES:
         raise MinirunError(f"config.json: linux.personality.domain: '{spec.personality}' is not LINUX or LINUX32")
     return spec.process

@@ -13,9 +13,7 @@ import os
 from minirun.errors import MinirunError
 from minirun.kernel.files import write
 from minirun.kernel.mount import (
-    BIND_ATTRIBUTES,
     CGROUP2,
-    CLEARS_FLAG,
     MOUNT_ATTR_RDONLY,
     MS_BIND,
     MS_NOATIME,
@@ -28,8 +26,6 @@ from minirun.kernel.mount import (
     MS_RELATIME,
     PROCFS,
     PROPAGATION,
-    RECURSIVE_ATTRIBUTES,
-    SETS_FLAG,
     SYSFS,
     TMPFS,
     Place,
@@ -38,7 +34,6 @@ from minirun.kernel.mount import (
     change_root_directory,
     clone_tree,
     file_system_type,
-    mount,
     move_mount,
     new_file_system,
     pivot_root,
@@ -47,140 +42,70 @@ from minirun.kernel.mount import (
     set_propagation,
     unmount_lazily,
 )
-from minirun.kernel.path import WITHOUT_SYMLINKS, make_directories_in_root, make_file_in_root, open_in_root
+from minirun.kernel.path import WITHOUT_SYMLINKS, open_in_root
 from minirun.kernel.trace import step
-from minirun.model.record import Record
+from minirun.runtime.namespaces import parameter_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minirun.model.spec import MountSpec, Spec
+    from collections.abc import Callable
 
 
-def open_rootfs(rootfs: str, propagation: str) -> int:
-    """Cut the tie to the host's mounts, make `rootfs` a mount point and return a descriptor of it."""
+def open_rootfs(rootfs: str, propagation: str, open_source: Callable[[int], int]) -> int:
+    """Cut the tie to the host's mounts, make `rootfs` a mount point and return a descriptor of it.
+
+    `open_source(ROOTFS)` has the parent open it, where this user namespace's root may not go there. Raises
+    MinirunError.
+    """
     with step(
         "keep the container's mounts from the host",
         "mounts",
         "systemd makes every mount shared: without this, what the container mounts would appear on the host.",
     ):
-        set_propagation("/", PROPAGATION[propagation or "rslave"])
+        set_propagation("/", PROPAGATION[_BEFORE_PIVOT.get(propagation, propagation)])
+        _make_parent_private(rootfs)
     with step("make the root file system a mount point", "pivot_root", "pivot_root accepts nothing else."):
-        bind(rootfs, rootfs, MS_REC)
-        return os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            bind(rootfs, rootfs, MS_REC)
+            return os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except PermissionError:
+            tree = open_source(ROOTFS)
+            # No path leads there for us, and pivot_root does not ask for one: over "/" it is as good.
+            top = Place(os.open("/", os.O_PATH | os.O_CLOEXEC), "/")
+            attach_tree(tree, top)
+            os.close(top.fd)
+            return tree
 
 
-def make_mounts(root: int, spec: Spec) -> None:
-    """Carry out the bundle's list of mounts, in its order. Raises MinirunError."""
-    for entry in spec.mounts:
-        options = _parse_options(entry)
-        if options.flags & MS_BIND:
-            _bind(root, entry, options)
-        else:
-            _mount(root, entry, options)
+ROOTFS = -1  # the root file system among the numbers of the sources that the parent can open
+
+# What linux.rootfsPropagation means for the host's tree until it is left. What is unbindable could not even be bound
+# into the container, so that is for the root at the end (`set_root_propagation`).
+_BEFORE_PIVOT = {"": "rslave", "unbindable": "private", "runbindable": "rprivate"}
 
 
-class _Options(Record):
-    """The words of a mount's options, sorted by what carries them out."""
+def _make_parent_private(rootfs: str) -> None:
+    """Make the mount that holds `rootfs` private: a bind mount on a shared one would appear on the host.
 
-    flags: int
-    cleared: int
-    propagation: tuple[int, ...]
-    recursive: tuple[tuple[int, int], ...]
-    data: str
-
-
-def _parse_options(entry: MountSpec) -> _Options:
-    flags, cleared = 0, 0
-    propagation, recursive, data = [], [], []
-    for option in entry.options:
-        if option in SETS_FLAG:
-            flags |= SETS_FLAG[option]
-        elif option in CLEARS_FLAG:
-            flags &= ~CLEARS_FLAG[option]
-            cleared |= CLEARS_FLAG[option]
-        elif option in PROPAGATION:
-            propagation.append(PROPAGATION[option])
-        elif option in RECURSIVE_ATTRIBUTES:
-            recursive.append(RECURSIVE_ATTRIBUTES[option])
-        else:
-            data.append(option)
-    if entry.type == "bind":
-        flags |= MS_BIND
-    return _Options(flags, cleared, tuple(propagation), tuple(recursive), ",".join(data))
-
-
-def _bind(root: int, entry: MountSpec, options: _Options) -> None:
-    """Bind a file or folder of the host: copy its mount, set the flags, and only then put it into the tree.
-
-    In between it is nowhere, so no process of another container can use it without "ro", or swap the target.
+    With rootfsPropagation "shared" only; with all others it is done already.
     """
-    with step(
-        f"bind {entry.source} to {entry.destination}", "mounts", "It stays the host's: changes show on both sides."
-    ):
-        tree = clone_tree(entry.source, recursive=bool(options.flags & MS_REC))
-        attributes = sum(attribute for flag, attribute in BIND_ATTRIBUTES if options.flags & flag)
-        clear = sum(attribute for flag, attribute in BIND_ATTRIBUTES if options.cleared & flag)
-        if attributes or clear:
-            set_attributes(tree, attributes, clear)
-        for attributes, clear in options.recursive:
-            set_attributes(tree, attributes, clear, recursive=True)
-        for propagation in options.propagation or (PROPAGATION["rprivate"],):
-            recursive = bool(propagation & MS_REC)
-            set_attributes(tree, 0, propagation=propagation & ~MS_REC, recursive=recursive)
-        # O_PATH, so that a device or fifo is not opened.
-        is_folder = os.stat(entry.source).st_mode & 0o170000 == 0o040000
-        make = make_directories_in_root if is_folder else make_file_in_root
-        place = Place(make(root, entry.destination), entry.destination)
-        attach_tree(tree, place)
-        os.close(tree)
-        os.close(place.fd)
-
-
-def _mount(root: int, entry: MountSpec, options: _Options) -> None:
-    """Mount a file system of its own: proc, sysfs, tmpfs, mqueue, devpts, cgroup."""
-    fstype = "cgroup2" if entry.type == "cgroup" else entry.type
-    with step(f"mount {fstype} on {entry.destination}", fstype, _WHY.get(fstype, "")):
-        if fstype in ("proc", "sysfs"):
-            _refuse_symlink(root, entry.destination)
-        place = Place(make_directories_in_root(root, entry.destination), entry.destination)
-        mount(entry.source or fstype, place, fstype, options.flags, options.data)
-        os.close(place.fd)
-        if options.propagation or options.recursive:
-            mounted = open_in_root(root, entry.destination, os.O_PATH | os.O_DIRECTORY)
-            for attributes, clear in options.recursive:
-                set_attributes(mounted, attributes, clear, recursive=True)
-            for propagation in options.propagation:
-                set_attributes(mounted, 0, propagation=propagation & ~MS_REC)
-            os.close(mounted)
-
-
-_WHY = {
-    "proc": "The host's /proc would show the host's processes.",
-    "sysfs": "It shows the interfaces of its network namespace; read-only, because it configures the host.",
-    "tmpfs": "A file system in memory that goes with the container.",
-    "devpts": "Terminals of its own: with newinstance, /dev/pts/0 is not the host's.",
-    "mqueue": "POSIX message queues belong to the IPC namespace; this shows them as files.",
-    "cgroup2": "It shows the container's limits; the cgroup namespace hides the rest of the hierarchy.",
-}
-
-
-def _refuse_symlink(root: int, destination: str) -> None:
-    """Refuse an image whose /proc or /sys is a symbolic link: masking /proc/kcore would mask something else."""
-    try:
-        file = open_in_root(root, destination, os.O_PATH | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return
-    is_folder = os.fstat(file).st_mode & 0o170000 == 0o040000
-    os.close(file)
-    if not is_folder:
-        raise MinirunError(f"{destination} of the root file system is not a folder", "The image is broken or hostile.")
+    path = os.path.realpath(rootfs)
+    while True:
+        try:
+            set_propagation(path, PROPAGATION["private"])
+            return
+        except OSError as error:
+            # EINVAL: not the root of a mount, so it is further up.
+            if path == "/" or error.errno not in (errno.EINVAL, errno.EACCES):
+                raise
+            path = os.path.dirname(path)
 
 
 def set_sysctls(sysctls: dict[str, str]) -> None:
     """Set kernel parameters of the container's own namespaces, through the host's /proc, which no image can fake."""
     for name, value in sysctls.items():
         with step(f"set the kernel parameter {name}", "namespaces", "It belongs to a namespace of the container."):
-            write(f"/proc/sys/{name.replace('.', '/')}", value)
+            write(f"/proc/sys/{parameter_name(name).translate(str.maketrans('./', '/.'))}", value)
 
 
 def pivot(root: int) -> None:

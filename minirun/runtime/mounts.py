@@ -1,0 +1,364 @@
+"""The bundle's list of mounts: options sorted by who carries them out, sources opened, mounts attached.
+
+A mount is finished while it is nowhere: flags, propagation, id mapping and content are set through its descriptor, and
+only then it is attached to the descriptor of its destination. So no path is looked up twice, and what another container
+does meanwhile to a folder that both share cannot redirect anything (CVE-2021-30465, CVE-2019-19921).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+
+from minirun.errors import MinirunError
+from minirun.kernel.mount import (
+    ATTRIBUTES,
+    CLEARS_FLAG,
+    FILE_SYSTEM_WORDS,
+    MOUNT_ATTR_RDONLY,
+    MS_BIND,
+    MS_REC,
+    MS_REMOUNT,
+    PROCFS,
+    PROPAGATION,
+    RECURSIVE_ATTRIBUTES,
+    SETS_FLAG,
+    Place,
+    attach_tree,
+    clone_tree,
+    file_system_type,
+    mount,
+    new_file_system,
+    remount,
+    set_attributes,
+)
+from minirun.kernel.path import WITHOUT_SYMLINKS, make_directories_in_root, make_file_in_root, open_in_root
+from minirun.kernel.trace import step
+from minirun.model.record import Record
+from minirun.runtime.namespaces import is_fresh
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minirun.model.spec import MountSpec, Spec
+
+# Made through descriptors. Every other type goes through mount(2): fsconfig(2) takes no value above 255 characters,
+# and an overlay's list of lower folders is easily longer.
+_BY_DESCRIPTOR = ("proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2")
+
+# Files of /proc that may be mounted over, because lxcfs and others show a container its own limits there. All else
+# would fake what security depends on, "/proc/self/attr" above all (CVE-2019-16884, CVE-2019-19921).
+_REPLACEABLE = frozenset(
+    "cpuinfo diskstats meminfo stat swaps uptime loadavg slabinfo net/dev sys/kernel/ns_last_pid "
+    "sys/crypto/fips_enabled".split()
+)
+
+_WHY = {
+    "proc": "The host's /proc would show the host's processes.",
+    "sysfs": "It shows the interfaces of its network namespace; read-only, because it configures the host.",
+    "tmpfs": "A file system in memory that goes with the container.",
+    "devpts": "Terminals of its own: with newinstance, /dev/pts/0 is not the host's.",
+    "mqueue": "POSIX message queues belong to the IPC namespace; this shows them as files.",
+    "cgroup2": "It shows the container's limits; the cgroup namespace hides the rest of the hierarchy.",
+}
+
+
+class Options(Record):
+    """The words of a mount's options, sorted by what carries them out.
+
+    `flags` are those of mount(2); `attributes` and `cleared` are MOUNT_ATTR_* of the one mount, `recursive` pairs of
+    them for all mounts below, too; `propagation` is in the order given; `data` are the file system's own words.
+    """
+
+    flags: int = 0
+    attributes: int = 0
+    cleared: int = 0
+    recursive: tuple[tuple[int, int], ...] = ()
+    propagation: tuple[int, ...] = ()
+    data: tuple[str, ...] = ()
+    copy_up: bool = False
+    idmap: str = ""
+
+    @property
+    def is_bind(self) -> bool:
+        """Whether an existing tree is shown, rather than a file system made."""
+        return bool(self.flags & MS_BIND)
+
+
+def parse_options(entry: MountSpec) -> Options:
+    """Sort the words of a mount's options (config.md, "Linux mount options"); later words win."""
+    flags, attributes, cleared, copy_up, idmap = 0, 0, 0, False, ""
+    recursive, propagation, data = [], [], []
+    for word in entry.options:
+        if word in ATTRIBUTES:
+            set_, clear = ATTRIBUTES[word]
+            attributes = attributes & ~clear | set_
+            cleared = cleared & ~set_ | clear
+        if word in SETS_FLAG:
+            flags |= SETS_FLAG[word]
+        elif word in CLEARS_FLAG:
+            flags &= ~CLEARS_FLAG[word]
+        elif word in PROPAGATION:
+            propagation.append(PROPAGATION[word])
+        elif word in RECURSIVE_ATTRIBUTES:
+            recursive.append(RECURSIVE_ATTRIBUTES[word])
+        elif word == "tmpcopyup":
+            copy_up = True
+        elif word in ("idmap", "ridmap"):
+            idmap = word
+        else:
+            data.append(word)
+    if entry.type == "bind":
+        flags |= MS_BIND
+    if entry.uid_mappings or entry.gid_mappings:
+        idmap = idmap or "idmap"
+    return Options(flags, attributes, cleared, tuple(recursive), tuple(propagation), tuple(data), copy_up, idmap)
+
+
+def check(spec: Spec) -> None:
+    """Refuse mounts that cannot be meant, before anything is made. Raises MinirunError that names the entry."""
+    for number, entry in enumerate(spec.mounts):
+        options = parse_options(entry)
+        problem = ""
+        if _normal(entry.destination) == "/":
+            problem = "the root file system itself cannot be mounted over"
+        elif options.idmap and not options.is_bind:
+            problem = "only bind mounts can be idmapped"
+        elif bool(entry.uid_mappings) != bool(entry.gid_mappings):
+            problem = "uidMappings and gidMappings are needed both"
+        elif options.idmap and not entry.uid_mappings and not spec.has_namespace("user"):
+            problem = f"{options.idmap} needs uidMappings and gidMappings, or a user namespace to take them from"
+        elif options.copy_up and entry.type != "tmpfs":
+            problem = "tmpcopyup is for tmpfs only"
+        else:
+            problem = _problem_in_proc(entry, options, _normal(entry.destination))
+        if problem:
+            raise MinirunError(f"config.json: mounts[{number}] ({entry.destination}): {problem}")
+    if spec.mount_label and not _selinux_is_on():
+        raise MinirunError("config.json: linux.mountLabel: this kernel has no SELinux, or it is off")
+
+
+def _normal(destination: str) -> str:
+    return posixpath.normpath(f"/{destination.lstrip('/')}")
+
+
+def _problem_in_proc(entry: MountSpec, options: Options, path: str) -> str:
+    """Say what is wrong with mounting at `path`, if that is /proc or below; "" if nothing is."""
+    if path == "/proc" and entry.type != "proc" and not (options.is_bind and _is_procfs(entry.source)):
+        return "only a procfs may be mounted on /proc"
+    if path.startswith("/proc/") and path.removeprefix("/proc/") not in _REPLACEABLE:
+        return f"{path} cannot be mounted over because it is inside /proc"
+    return ""
+
+
+def _is_procfs(source: str) -> bool:
+    try:
+        file = os.open(source, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return file_system_type(file) == PROCFS
+    finally:
+        os.close(file)
+
+
+def _selinux_is_on() -> bool:
+    return os.path.exists("/sys/fs/selinux/enforce")
+
+
+def make_mounts(root: int, spec: Spec, bundle: str, open_source: Callable[[int], int]) -> list[int]:
+    """Carry out the list, in its order. Raises MinirunError that names the entry.
+
+    `open_source` has the parent open the source of the entry with this number, for what this process may not do itself.
+    Returns the descriptors of mounts that must yet become read-only: see `finish`.
+    """
+    unfinished = []
+    for number, entry in enumerate(spec.mounts):
+        options = parse_options(entry)
+        try:
+            if options.flags & MS_REMOUNT:
+                _change(root, entry, options)
+            elif options.is_bind:
+                _bind(root, entry, options, bundle, lambda number=number: open_source(number))  # type: ignore[misc]
+            elif entry.type in _BY_DESCRIPTOR or entry.type == "cgroup":
+                unfinished += _mount_by_descriptor(root, entry, options, spec)
+            else:
+                _mount(root, entry, options, spec)
+        except MinirunError as error:
+            raise MinirunError(f"mounts[{number}]: {error.message}", error.hint, error.exit_code) from error
+    return unfinished
+
+
+def finish(unfinished: list[int]) -> None:
+    """Make read-only what was asked for as "ro", now that devices and mount points in there are made."""
+    for tree in unfinished:
+        with step("make a file system in memory read-only", "tmpfs", "Devices and mount points had to be made in it."):
+            set_attributes(tree, MOUNT_ATTR_RDONLY)
+            os.close(tree)
+
+
+def source_path(entry: MountSpec, bundle: str) -> str:
+    """Return the path of a bind mount's source; a relative one starts at the bundle (config.md, "Mounts")."""
+    return os.path.join(bundle, entry.source)
+
+
+def _bind(root: int, entry: MountSpec, options: Options, bundle: str, open_by_parent: Callable[[], int]) -> None:
+    """Bind a file or folder of the host.
+
+    The options can only take away here: what the kernel has locked on mounts that came into this user namespace from
+    outside stays as it is, and asking for the contrary is an error (mount_namespaces(7), "Restrictions").
+    """
+    with step(
+        f"bind {entry.source} to {entry.destination}", "mounts", "It stays the host's: changes show on both sides."
+    ):
+        if options.idmap:
+            tree = open_by_parent()
+        else:
+            try:
+                tree = clone_tree(source_path(entry, bundle), recursive=bool(options.flags & MS_REC))
+            except PermissionError:
+                tree = open_by_parent()
+        _set_flags(tree, options)
+        # The descriptor is an O_PATH one, so a device or fifo is not opened.
+        is_folder = os.fstat(tree).st_mode & 0o170000 == 0o040000
+        make = make_directories_in_root if is_folder else make_file_in_root
+        place = Place(make(root, entry.destination), entry.destination)
+        _refuse_place_in_proc(root, place, entry, options)
+        attach_tree(tree, place)
+        os.close(tree)
+        os.close(place.fd)
+
+
+def _set_flags(tree: int, options: Options) -> None:
+    if options.attributes or options.cleared:
+        set_attributes(tree, options.attributes, options.cleared)
+    for attributes, cleared in options.recursive:
+        set_attributes(tree, attributes, cleared, recursive=True)
+    _set_propagation(tree, options)
+
+
+def _set_propagation(tree: int, options: Options) -> None:
+    for propagation in options.propagation:
+        set_attributes(tree, 0, propagation=propagation & ~MS_REC, recursive=bool(propagation & MS_REC))
+
+
+def _change(root: int, entry: MountSpec, options: Options) -> None:
+    """Change the flags of what is mounted already: of this mount with "bind", of its whole file system without."""
+    with step(f"remount {entry.destination}", "mounts"):
+        place = Place(open_in_root(root, entry.destination, os.O_PATH), entry.destination)
+        if options.is_bind:
+            set_attributes(place.fd, options.attributes, options.cleared)
+        else:
+            remount(place, options.flags & ~MS_REMOUNT, ",".join(options.data))
+        for attributes, cleared in options.recursive:
+            set_attributes(place.fd, attributes, cleared, recursive=True)
+        _set_propagation(place.fd, options)
+        os.close(place.fd)
+
+
+def _mount_by_descriptor(root: int, entry: MountSpec, options: Options, spec: Spec) -> list[int]:
+    """Mount one of the kernel's own file systems; return it if it must yet become read-only."""
+    fstype = "cgroup2" if entry.type == "cgroup" else entry.type
+    with step(f"mount {fstype} on {entry.destination}", fstype, _WHY.get(fstype, "")):
+        place = Place(_open_place(root, entry, fstype), entry.destination)
+        _refuse_place_in_proc(root, place, entry, options)
+        later = MOUNT_ATTR_RDONLY if fstype == "tmpfs" else 0
+        tree = _make_file_system(entry, options.replace(attributes=options.attributes & ~later), fstype, place, spec)
+        for attributes, cleared in options.recursive:
+            set_attributes(tree, attributes, cleared, recursive=True)
+        _set_propagation(tree, options)
+        if options.copy_up:
+            from minirun.runtime.copy_up import copy_up
+
+            copy_up(root, entry.destination, tree, keep_mode=any(word.startswith("mode=") for word in options.data))
+        attach_tree(tree, place)
+        os.close(place.fd)
+        if options.attributes & later:
+            return [tree]
+        os.close(tree)
+        return []
+
+
+def _open_place(root: int, entry: MountSpec, fstype: str) -> int:
+    """Open the destination. /proc and /sys must not be links: masking /proc/kcore would mask something else."""
+    if fstype not in ("proc", "sysfs"):
+        return make_directories_in_root(root, entry.destination)
+    try:
+        os.close(make_directories_in_root(root, entry.destination))
+        return open_in_root(root, entry.destination, os.O_PATH | os.O_DIRECTORY, resolve=WITHOUT_SYMLINKS)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+            raise
+        problem = f"{entry.destination} of the root file system is not a folder"
+        raise MinirunError(problem, "The image is broken or hostile.") from error
+
+
+def _make_file_system(entry: MountSpec, options: Options, fstype: str, place: Place, spec: Spec) -> int:
+    """Make the file system, or where a user namespace may not, take the host's own instance of it."""
+    settings = {"source": entry.source or fstype}
+    if fstype == "tmpfs" and not any(word.startswith("mode=") for word in options.data):
+        settings["mode"] = f"{os.fstat(place.fd).st_mode & 0o7777:o}"  # that of the folder it covers, as runc has it
+    for word in (*(word for word in entry.options if word in FILE_SYSTEM_WORDS), *options.data):
+        name, _, value = word.partition("=")
+        settings[name] = value
+    if spec.mount_label and fstype in ("tmpfs", "devpts"):
+        settings["context"] = spec.mount_label
+    try:
+        return new_file_system(fstype, settings, options.attributes)
+    except OSError as error:
+        substitute = _substitute(fstype, spec) if error.errno in (errno.EPERM, errno.EBUSY) else ""
+        if not substitute:
+            raise
+    tree = clone_tree(substitute, recursive=True)
+    set_attributes(tree, options.attributes, recursive=True)
+    return tree
+
+
+def _substitute(fstype: str, spec: Spec) -> str:
+    """Return what of the host to show instead of a file system that belongs to a namespace this container shares.
+
+    The kernel lets a user namespace mount sysfs, mqueue, procfs and cgroupfs only for a network, IPC, PID or cgroup
+    namespace that it owns.
+    """
+    if fstype == "sysfs" and not is_fresh(spec, "network"):
+        return "/sys"
+    if fstype == "mqueue" and not is_fresh(spec, "ipc"):
+        return "/dev/mqueue"
+    if fstype == "proc" and not spec.has_namespace("pid"):
+        return "/proc"
+    if fstype == "cgroup2":
+        from minirun.runtime.cgroup import find_hierarchy
+
+        return find_hierarchy().mount_point
+    return ""
+
+
+def _mount(root: int, entry: MountSpec, options: Options, spec: Spec) -> None:
+    """Mount any other type: overlay, 9p, a disk's file system."""
+    with step(f"mount {entry.type} on {entry.destination}", entry.type, _WHY.get(entry.type, "")):
+        place = Place(make_directories_in_root(root, entry.destination), entry.destination)
+        _refuse_place_in_proc(root, place, entry, options)
+        data = [*options.data, f'context="{spec.mount_label}"'] if spec.mount_label else options.data
+        mount(entry.source or entry.type, place, entry.type, options.flags, ",".join(data))
+        os.close(place.fd)
+        if options.propagation or options.recursive:
+            mounted = open_in_root(root, entry.destination, os.O_PATH)
+            for attributes, cleared in options.recursive:
+                set_attributes(mounted, attributes, cleared, recursive=True)
+            _set_propagation(mounted, options)
+            os.close(mounted)
+
+
+def _refuse_place_in_proc(root: int, place: Place, entry: MountSpec, options: Options) -> None:
+    """Refuse a destination that turned out, by links of the image, to be in /proc or to be the root itself."""
+    top = os.readlink(f"/proc/self/fd/{root}")
+    path = os.readlink(f"/proc/self/fd/{place.fd}")
+    path = path.removeprefix(top) if top != "/" else path
+    if file_system_type(place.fd) == PROCFS:
+        problem = _problem_in_proc(entry, options, path)
+    else:
+        problem = "" if path.strip("/") else "the root file system itself cannot be mounted over"
+    if problem:
+        raise MinirunError(f"{entry.destination}: {problem}", "A symbolic link of the image leads there.")
