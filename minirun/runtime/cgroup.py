@@ -340,9 +340,7 @@ def kill_all(folder: str) -> None:
     try:
         write(f"{folder}/cgroup.kill", "1")
     except FileNotFoundError:
-        # Gone, or a kernel before 5.14.
-        if os.path.isdir(folder):
-            signal_all(folder, 9)
+        signal_all(folder, 9)  # gone, or a kernel before 5.14
     except OSError as error:
         if error.errno != errno.EOPNOTSUPP:  # in thread mode
             raise
@@ -351,6 +349,8 @@ def kill_all(folder: str) -> None:
 
 def signal_all(folder: str, number: int) -> None:
     """Send a signal to every process of the cgroup and of those below, frozen meanwhile so that none can fork."""
+    if not os.path.isdir(folder):
+        return
     frozen = _text(folder, "cgroup.freeze").strip() == "1"
     if not frozen:
         freeze(folder)
@@ -465,13 +465,15 @@ def _process_of(thread: str) -> int:
     return 0
 
 
+def lines(folder: str, name: str) -> list[str]:
+    """Return the lines of one of the cgroup's files; none if it lacks it."""
+    return _text(folder, name).splitlines()
+
+
 def keyed_values(folder: str, name: str) -> dict[str, int]:
     """Return a flat keyed file such as cpu.stat or memory.events as numbers; empty if this cgroup lacks it."""
-    try:
-        lines = read(f"{folder}/{name}").splitlines()
-    except OSError:
-        return {}
-    return {key: int(value) for key, _, value in (line.partition(" ") for line in lines) if value.isdigit()}
+    pairs = (line.partition(" ") for line in lines(folder, name))
+    return {key: int(value) for key, _, value in pairs if value.isdigit()}
 
 
 def value(folder: str, name: str) -> int | None:

@@ -1,8 +1,9 @@
-"""`events`: a container's counters in the form that runc's users read."""
+"""`events`: a container's counters, and its deaths for lack of memory, in the form that runc's users read."""
 
 from __future__ import annotations
 
 import json
+import os
 import time
 
 from minirun.errors import MinirunError
@@ -12,29 +13,89 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+UNLIMITED = 2**64 - 1
+
 
 def follow(root: str, container_id: str, *, once: bool, interval: str) -> None:
-    """Print a line of JSON per reading: one, or one per interval until the container ends. Raises MinirunError."""
+    """Print a line of JSON per reading: one, or one per interval and per OOM kill until the container ends.
+
+    Raises MinirunError.
+    """
     seconds = _seconds(interval)
     found = state.load(root, container_id)
     if not found.cgroup:
         raise MinirunError(f"container '{container_id}' has no cgroup", "It was made with cgroups disabled.", 1)
-    while state.status(root, found) != "stopped":
-        reading = {"type": "stats", "id": container_id, "data": statistics(found.cgroup)}
-        print(json.dumps(reading), flush=True)
-        if once:
-            return
-        time.sleep(seconds)
-    if once:
+    if state.status(root, found) == "stopped":
         raise MinirunError("container not running", "", 1)
+    if once:
+        _print("stats", container_id, statistics(found.cgroup))
+        return
+    with _Watch(found.cgroup) as watch:
+        killed = _oom_kills(found.cgroup)
+        due = time.monotonic() + seconds
+        while state.status(root, found) != "stopped":
+            watch.wait(due - time.monotonic())
+            kills = _oom_kills(found.cgroup)
+            if kills > killed:
+                killed = kills
+                _print("oom", container_id)
+            if time.monotonic() >= due:
+                _print("stats", container_id, statistics(found.cgroup))
+                due += seconds
+
+
+def _print(kind: str, container_id: str, data: dict[str, Any] | None = None) -> None:
+    event: dict[str, Any] = {"type": kind, "id": container_id}
+    if data is not None:
+        event["data"] = data
+    print(json.dumps(event), flush=True)
+
+
+def _oom_kills(folder: str) -> int:
+    return cgroup.keyed_values(folder, "memory.events").get("oom_kill", 0)
+
+
+class _Watch:
+    """Waits for the kernel to change memory.events or cgroup.events: poll(2) shows that as POLLPRI."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._files: list[int] = []
+
+    def __enter__(self) -> _Watch:
+        import select
+
+        self._poll = select.poll()
+        for name in ("memory.events", "cgroup.events"):
+            try:
+                file = os.open(f"{self._folder}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue  # no memory controller here
+            self._files.append(file)
+            os.read(file, 4096)  # what was before does not count
+            self._poll.register(file, select.POLLPRI)
+        return self
+
+    def wait(self, seconds: float) -> None:
+        """Return at the next change, at the latest after `seconds` (1: that a process has ended may change nothing)."""
+        for file, _ in self._poll.poll(max(0.0, min(seconds, 1.0)) * 1000):
+            try:
+                os.pread(file, 4096, 0)
+            except OSError:
+                self._poll.unregister(file)  # the cgroup is gone
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files:
+            os.close(file)
 
 
 def statistics(folder: str) -> dict[str, Any]:
-    """Return what the kernel has counted for a cgroup; nanoseconds and bytes."""
+    """Return what the kernel has counted for a cgroup: nanoseconds, bytes, operations."""
     cpu = cgroup.keyed_values(folder, "cpu.stat")
     memory = cgroup.keyed_values(folder, "memory.stat")
     usage, limit = cgroup.value(folder, "memory.current"), cgroup.value(folder, "memory.max")
     swap, swap_limit = cgroup.value(folder, "memory.swap.current"), cgroup.value(folder, "memory.swap.max")
+    peak, failures = cgroup.value(folder, "memory.peak"), cgroup.keyed_values(folder, "memory.events").get("max", 0)
     return {
         "cpu": {
             "usage": {
@@ -47,38 +108,108 @@ def statistics(folder: str) -> dict[str, Any]:
                 "throttledPeriods": cpu.get("nr_throttled", 0),
                 "throttledTime": cpu.get("throttled_usec", 0) * 1000,
             },
+            **_pressure(folder, "cpu.pressure"),
         },
+        "cpuset": _cpuset(folder),
         "memory": {
             "cache": memory.get("file", 0),
-            "usage": _usage(usage, limit, cgroup.value(folder, "memory.peak")),
-            "swap": _usage(_sum(usage, swap), _sum(limit, swap_limit), None),
-            "kernel": {"usage": memory.get("kernel", 0), "limit": 0, "failcnt": 0},
-            "kernelTCP": {"usage": memory.get("sock", 0), "limit": 0, "failcnt": 0},
+            "usage": _usage(usage, limit, peak, failures),
+            "swap": _usage(_sum(usage, swap), _sum(limit, swap_limit), None, 0),
+            "kernel": _usage(memory.get("kernel", 0), None, None, 0),
+            "kernelTCP": _usage(memory.get("sock", 0), None, None, 0),
             "raw": memory,
+            **_pressure(folder, "memory.pressure"),
         },
         "pids": {
             "current": cgroup.value(folder, "pids.current") or len(cgroup.processes(folder)),
             "limit": max(0, cgroup.value(folder, "pids.max") or 0),
         },
-        "blkio": {},
-        "hugetlb": {},
+        "blkio": {**_block_io(folder), **_pressure(folder, "io.pressure")},
+        "hugetlb": _hugepages(folder),
         "intel_rdt": {},
         "network_interfaces": None,
     }
 
 
-def _usage(current: int | None, limit: int | None, peak: int | None) -> dict[str, int]:
-    unlimited = 2**64 - 1
+def _usage(current: int | None, limit: int | None, peak: int | None, failures: int) -> dict[str, int]:
     return {
         "usage": current or 0,
-        "limit": unlimited if limit is None or limit < 0 else limit,
+        "limit": UNLIMITED if limit is None or limit < 0 else limit,
         "max": peak or 0,
-        "failcnt": 0,
+        "failcnt": failures,
     }
 
 
 def _sum(first: int | None, second: int | None) -> int | None:
     return None if first is None or second is None or first < 0 or second < 0 else first + second
+
+
+def _pressure(folder: str, name: str) -> dict[str, Any]:
+    """Return how long tasks waited, as {"psi": {"some": {"avg10": 0.0, ...}}} (Documentation/accounting/psi.rst)."""
+    kinds: dict[str, dict[str, float]] = {}
+    for line in cgroup.lines(folder, name):
+        kind, *pairs = line.split()
+        values = dict(pair.split("=") for pair in pairs)
+        kinds[kind] = {
+            **{key: float(values[key]) for key in ("avg10", "avg60", "avg300")},
+            "total": int(values["total"]),
+        }
+    return {"psi": kinds} if kinds else {}
+
+
+def _cpuset(folder: str) -> dict[str, Any]:
+    """Return the CPUs and memory nodes; the switches that only cgroup v1 had are off."""
+    v1_only = ("cpu_exclusive", "mem_hardwall", "mem_exclusive", "memory_migrate", "memory_spread_page")
+    v1_only += ("memory_spread_slab", "memory_pressure", "sched_load_balance", "sched_relax_domain_level")
+    return {
+        "cpus": _numbers("".join(cgroup.lines(folder, "cpuset.cpus"))),
+        "mems": _numbers("".join(cgroup.lines(folder, "cpuset.mems"))),
+        **dict.fromkeys(v1_only, 0),
+    }
+
+
+def _numbers(text: str) -> list[int]:
+    """Read a list such as "0-2,7" (cpuset(7), List format)."""
+    numbers: list[int] = []
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        numbers.extend(range(int(first), int(last or first) + 1))
+    return numbers
+
+
+def _block_io(folder: str) -> dict[str, list[dict[str, Any]]]:
+    """Return io.stat, "8:0 rbytes=1 wbytes=2 rios=3 ...", one entry for each device and operation."""
+    found: dict[str, list[dict[str, Any]]] = {"ioServiceBytesRecursive": [], "ioServicedRecursive": []}
+    columns = {
+        "rbytes": ("ioServiceBytesRecursive", "Read"),
+        "wbytes": ("ioServiceBytesRecursive", "Write"),
+        "dbytes": ("ioServiceBytesRecursive", "Discard"),
+        "rios": ("ioServicedRecursive", "Read"),
+        "wios": ("ioServicedRecursive", "Write"),
+        "dios": ("ioServicedRecursive", "Discard"),
+    }
+    for line in cgroup.lines(folder, "io.stat"):
+        device, *pairs = line.split()
+        major, colon, minor = device.partition(":")
+        if not colon:
+            continue
+        for pair in pairs:
+            key, _, value = pair.partition("=")
+            if key in columns:
+                name, operation = columns[key]
+                found[name].append({"major": int(major), "minor": int(minor), "op": operation, "value": int(value)})
+    return found
+
+
+def _hugepages(folder: str) -> dict[str, dict[str, int]]:
+    found = {}
+    for name in sorted(os.listdir(folder)):
+        kind, _, rest = name.partition(".")
+        if kind == "hugetlb" and rest.endswith(".current") and not rest.endswith(".rsvd.current"):
+            size = rest.removesuffix(".current")
+            failures = cgroup.keyed_values(folder, f"hugetlb.{size}.events").get("max", 0)
+            found[size] = {"usage": cgroup.value(folder, name) or 0, "max": 0, "failcnt": failures}
+    return found
 
 
 def _seconds(text: str) -> float:

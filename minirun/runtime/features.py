@@ -35,7 +35,7 @@ def document() -> dict[str, Any]:
         "linux": {
             "namespaces": sorted(namespaces),
             "capabilities": list(NAMES),
-            "cgroup": {"v1": False, "v2": True, "systemd": False, "systemdUser": False, "rdma": False},
+            "cgroup": {"v1": False, "v2": True, "systemd": True, "systemdUser": False, "rdma": True},
             "seccomp": {
                 "enabled": True,
                 "actions": sorted(ACTIONS),

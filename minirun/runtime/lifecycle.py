@@ -186,11 +186,10 @@ def kill_all(root: str, container_id: str, number: int) -> None:
     if number == 9 and found.cgroup:
         cgroup.kill_all(found.cgroup)
         return
-    for pid in cgroup.processes(found.cgroup) if found.cgroup else [found.pid]:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            pass
+    if found.cgroup:
+        cgroup.signal_all(found.cgroup, number)
+    else:
+        kill(root, container_id, number)
 
 
 # -- ending -----------------------------------------------------------------------------------------------------------

@@ -23,6 +23,8 @@ def of_container(root: str, container_id: str) -> dict[str, Any]:
     fields["rootfs"] = found.rootfs
     fields["created"] = _timestamp(found.created)
     fields["owner"] = found.owner
+    if found.unit:
+        fields["systemd-scope"] = found.unit  # crun's users look for it
     return fields
 
 

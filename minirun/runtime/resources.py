@@ -34,7 +34,7 @@ _REFUSED = {
     "l3-cache-schema": "minirun has no support for Intel's resource control",
     "mem-bw-schema": "minirun has no support for Intel's resource control",
 }
-_UNITS = {"k": 10, "m": 20, "g": 30, "t": 40}
+_UNITS = {"k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 
 
 def of_flags(flags: dict[str, str]) -> dict[str, Any]:
@@ -69,12 +69,13 @@ def _from_file(path: str) -> dict[str, Any]:
 
 
 def _number(flag: str, text: str, *, takes_unit: bool) -> int:
-    digits = text.lower().removesuffix("b")
-    shift = 0
-    if takes_unit and digits[-1:] in _UNITS:
-        shift = _UNITS[digits[-1]]
-        digits = digits[:-1]
-    if not digits.removeprefix("-").isdigit():
-        raise MinirunError(f"invalid value for {flag}: {text}", "Write a number, sizes also with k, m or g.")
-    number = int(digits)
-    return number if number < 0 else number << shift
+    """Read a number, or a size such as 512m, 1.5GiB or -1 as Docker's and runc's users write it."""
+    if text.removeprefix("-").isdigit():
+        return int(text)
+    digits = text.lower().rstrip("b ").removesuffix("i")
+    shift = _UNITS.get(digits[-1:], 0)
+    digits = (digits[:-1] if shift else digits).strip()
+    whole, _, fraction = digits.partition(".")
+    if not takes_unit or not whole.isdigit() or not (fraction or "0").isdigit():
+        raise MinirunError(f"invalid value for --{flag}: {text}", "Write a number, sizes also with k, m or g.")
+    return int(float(digits) * (1 << shift)) if fraction else int(whole) << shift

@@ -109,11 +109,9 @@ def status(root: str, state: ContainerState) -> str:
     """Return "creating", "created", "running", "paused" or "stopped", from the kernel's own knowledge."""
     if not state.pid or start_time(state.pid) != state.pid_start_time:
         return "stopped"
-    if os.path.exists(f"{folder(root, state.id)}/start.fifo"):
-        return "created"
     if state.cgroup and _frozen(state.cgroup):
         return "paused"
-    return "running"
+    return "created" if os.path.exists(f"{folder(root, state.id)}/start.fifo") else "running"
 
 
 def _frozen(cgroup: str) -> bool:
