@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 TYPE_CHECKING = False
@@ -14,10 +15,27 @@ _BUILDING = frozenset({"run", "start", "exec"})
 
 def main() -> NoReturn:
     """Have a builder prepare itself if one will be needed, then read the command line."""
-    if sys.argv[1:] and sys.argv[1] in _BUILDING and not {"--help", "-h"} & set(sys.argv[2:3]):
-        from minirun.engine import launch
+    try:
+        put_in_order()
+        if sys.argv[1:] and sys.argv[1] in _BUILDING and not {"--help", "-h"} & set(sys.argv[2:3]):
+            from minirun.engine import launch
 
-        launch.start_builder()
-    from minirun.cli.main import main as run_command
-
+            launch.start_builder()
+        from minirun.cli.main import main as run_command
+    except KeyboardInterrupt:
+        sys.exit(130)
     run_command()
+
+
+def put_in_order() -> None:
+    """Make what this process has inherited what everything after it relies on: standard streams and the umask."""
+    # A descriptor that is free would become some file or pipe of ours, which then were the container's output.
+    null = os.open(os.devnull, os.O_RDWR)
+    while null <= 2:
+        null = os.dup(null)
+    os.close(null)
+    # Python has no object for a stream that was closed when it started.
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+    # The container's processes inherit it, and every user in there must be able to read /etc/hosts.
+    os.umask(0o022)

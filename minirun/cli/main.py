@@ -126,8 +126,7 @@ def _run(args: list[str], chosen: Settings) -> int:
     except (KeyboardInterrupt, click.Abort):
         return 130
     except BrokenPipeError:
-        # Whoever read our output has gone, as `head` does. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         return 141
     except MinirunError as error:
         if chosen.debug:
@@ -136,6 +135,12 @@ def _run(args: list[str], chosen: Settings) -> int:
         if error.exit_code == 125 and not isinstance(error, FlagError):
             return chosen.failure_code
         return error.exit_code
+    except OSError as error:
+        if chosen.debug:
+            _print_traceback()
+        _give_up_output()
+        report(MinirunError(f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}"))
+        return chosen.failure_code
     except Exception as error:  # noqa: BLE001 - the last net: nobody but a developer wants a traceback
         if chosen.debug:
             _print_traceback()
@@ -143,6 +148,11 @@ def _run(args: list[str], chosen: Settings) -> int:
             MinirunError(f"internal error: {type(error).__name__}: {error}", "Run again with --debug for the details.")
         )
         return chosen.failure_code
+
+
+def _give_up_output() -> None:
+    """Drop what nobody reads any more, as `head` does, or no disk has room for: Python would try again at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage_error(error: click.UsageError) -> MinirunError:

@@ -152,6 +152,22 @@ def test_debug_shows_the_traceback(minirun: Minirun, busybox_image: str) -> None
     assert "Traceback" in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [["ps"], ["run", "--rm", "busybox", "echo", "x"]], ids=lambda words: words[0])
+def test_output_that_no_disk_has_room_for(minirun: Minirun, busybox_image: str, arguments: list[str]) -> None:  # noqa: ARG001
+    with open("/dev/full", "wb") as full:
+        process = minirun.start(*arguments, stdout=full.fileno())
+        _, stderr = process.communicate(timeout=20)
+    assert process.returncode == (125 if arguments[0] == "run" else 1)
+    assert stderr == b"minirun: No space left on device.\n"
+
+
+def test_paths_that_cannot_be(minirun: Minirun, busybox_image: str, leftovers: Leftovers) -> None:
+    assert "/dev/null/" in failed(minirun, "--root", "/dev/null", "ps", code=1)
+    assert "/no/such/folder" in failed(minirun, "run", "--cidfile=/no/such/folder/x", busybox_image, "true", code=125)
+    assert "too long" in failed(minirun, "run", "--name", "x" * 300, busybox_image, "true", code=125)
+    leftovers.check()
+
+
 def test_without_root(minirun: Minirun, busybox_image: str) -> None:
     command = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
     # Nobody else may enter pytest's folder, so the program is given as an open file.

@@ -74,6 +74,16 @@ def test_resolv_conf(shell: Shell, minirun: Minirun, busybox_image: str) -> None
         own.write_text(before)
 
 
+def test_the_callers_umask_is_not_the_containers(minirun: Minirun, busybox_image: str) -> None:
+    before = os.umask(0o077)
+    try:
+        script = "umask; cat /etc/hosts /etc/resolv.conf /etc/hostname >/dev/null"
+        done = minirun("run", "--rm", "--user=1000", "-v", "made:/made", busybox_image, "sh", "-c", script)
+    finally:
+        os.umask(before)
+    assert done.stdout == "0022\n"
+
+
 def test_host_network_keeps_the_hosts_name_and_hosts(shell: Shell) -> None:
     printed = shell("--network", "host", "hostname; cat /etc/hosts")
     assert printed == f"{socket.gethostname()}\n{Path('/etc/hosts').read_text()}"

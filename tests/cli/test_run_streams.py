@@ -14,6 +14,7 @@ from eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.conftest import Minirun, Terminal
 
@@ -71,6 +72,26 @@ def test_attach_contradicts_detach(minirun: Minirun, busybox_image: str) -> None
     done = minirun("run", "-d", "-a", "stdout", busybox_image, "true", check=False)
     assert done.returncode == 1
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("closed", [{0}, {1}, {2}, {0, 1, 2}], ids=str)
+def test_streams_that_the_caller_has_closed(
+    minirun: Minirun, busybox_image: str, scratch: Path, closed: set[int]
+) -> None:
+    script = "cat; echo out; echo err >&2; ls /proc/self/fd > /shared/descriptors; exit 7"
+    options = ["run", "-i", "--network=none", f"--volume={scratch}:/shared"]
+    closing = " ".join(f"{fd}>&-" for fd in closed)
+    process = subprocess.run(
+        ["sh", "-c", f'"$@" {closing}', "-", minirun.executable, *options, busybox_image, "sh", "-c", script],
+        check=False,
+        input=b"",
+        capture_output=True,
+    )
+    assert process.returncode == 7
+    assert process.stdout == (b"" if 1 in closed else b"out\n")
+    assert process.stderr == (b"" if 2 in closed else b"err\n")
+    # The standard streams and the folder that ls reads: nothing of minirun's.
+    assert (scratch / "descriptors").read_text().split() == ["0", "1", "2", "3"]
 
 
 # -- terminals --------------------------------------------------------------------------------------------------------
