@@ -136,6 +136,10 @@ def check(spec: Spec) -> None:
             problem = _problem_in_proc(entry, options, _normal(entry.destination))
         if problem:
             raise MinirunError(f"config.json: mounts[{number}] ({entry.destination}): {problem}")
+    if spec.rootfs_propagation and spec.rootfs_propagation not in PROPAGATION:
+        raise MinirunError(
+            f"config.json: linux.rootfsPropagation '{spec.rootfs_propagation}' is not a propagation type"
+        )
     if spec.mount_label and not _selinux_is_on():
         raise MinirunError("config.json: linux.mountLabel: this kernel has no SELinux, or it is off")
 

@@ -63,7 +63,8 @@ def open_rootfs(rootfs: str, propagation: str, open_source: Callable[[int], int]
         "systemd makes every mount shared: without this, what the container mounts would appear on the host.",
     ):
         set_propagation("/", PROPAGATION[_BEFORE_PIVOT.get(propagation, propagation)])
-        _make_parent_private(rootfs)
+        if "shared" in propagation:
+            _make_parent_private(rootfs)
     with step("make the root file system a mount point", "pivot_root", "pivot_root accepts nothing else."):
         try:
             bind(rootfs, rootfs, MS_REC)
@@ -85,10 +86,7 @@ _BEFORE_PIVOT = {"": "rslave", "unbindable": "private", "runbindable": "rprivate
 
 
 def _make_parent_private(rootfs: str) -> None:
-    """Make the mount that holds `rootfs` private: a bind mount on a shared one would appear on the host.
-
-    With rootfsPropagation "shared" only; with all others it is done already.
-    """
+    """Make the mount that holds `rootfs` private: a bind mount on a shared one would appear on the host."""
     path = os.path.realpath(rootfs)
     while True:
         try:
@@ -115,11 +113,14 @@ def pivot(root: int) -> None:
         "pivot_root",
         "After this no path leads to the host: chroot could be left again, a root that is unmounted cannot.",
     ):
+        old_root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         os.fchdir(root)
         # The old root is stacked on top of the new one's ".", so no folder is needed for it (pivot_root(2), NOTES).
         pivot_root(".", ".")
+        os.fchdir(old_root)
         set_propagation(".", PROPAGATION["rslave"])  # unmounting must not spread to the host
         unmount_lazily(".")
+        os.close(old_root)
         os.chdir("/")
 
 
@@ -148,10 +149,10 @@ def _locked_flags(path: str) -> int:
 
 
 def set_root_propagation(propagation: str) -> None:
-    """Give the root the propagation that the bundle asks for."""
+    """Give the root the propagation that the bundle asks for; what is mounted on it has its own from its options."""
     if propagation:
         with step(f"make the root mount {propagation}", "mounts"):
-            set_propagation("/", PROPAGATION[propagation])
+            set_propagation("/", PROPAGATION[propagation] & ~MS_REC)
 
 
 def hide_paths(root: int, paths: tuple[str, ...]) -> None:
