@@ -13,6 +13,8 @@ import sys
 from minirun import __version__
 from minirun.cli.flags import Flag, Parsed, parse, usage
 from minirun.errors import MinirunError
+from minirun.kernel.trace import reason_of
+from minirun.model import jsontext
 from minirun.model.record import Record
 from minirun.model.spec import OCI_VERSION
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from minirun.runtime.parent import Cloned
 
 DEFAULT_ROOT = "/run/minirun/oci"
+EXEC_FAILED = 255  # what `exec` exits with when there is no process whose exit code it could be
 
 GLOBAL_FLAGS = (
     Flag(("root",), "Folder for the state of containers."),
@@ -67,12 +70,12 @@ class Call(Record):
 
     def container_id(self) -> str:
         """Return the first argument. Raises MinirunError if there is none or it is not fit to be one."""
-        if not self.parsed.arguments:
-            raise MinirunError("a container id is required")
+        if not self.parsed.arguments or not self.parsed.arguments[0]:
+            raise MinirunError("container id cannot be empty")
         container_id = self.parsed.arguments[0]
         allowed = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
-        if not container_id or not allowed.issuperset(container_id) or container_id in (".", ".."):
-            raise MinirunError(f"invalid container id '{container_id}'", "Use letters, digits and _ + - . only.")
+        if not allowed.issuperset(container_id) or container_id in (".", ".."):
+            raise MinirunError(f"invalid container ID format: '{container_id}'", "Use letters, digits and _ + - .")
         return container_id
 
 
@@ -86,22 +89,27 @@ def main() -> NoReturn:
         debug = globals_.switch("debug")
         log = _Log(globals_.text("log"), globals_.text("log-format", "text"))
         code = _run(globals_, verb, rest)
-    except MinirunError as error:
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:  # noqa: BLE001 - callers read the log, whatever it was
         if debug:
             import traceback
 
             traceback.print_exc()
-        log.failure(error)
-        code = error.exit_code if error.exit_code not in (125,) else 1
-    except OSError as error:
-        if debug:
-            raise
-        log.failure(MinirunError(f"{error.filename or ''}: {error.strerror}".lstrip(": ")))
-        code = 1
-    except KeyboardInterrupt:
-        code = 130
-    sys.stdout.flush()
+        failure = _as_failure(error)
+        log.failure(failure)
+        code = failure.exit_code
     sys.exit(code)
+
+
+def _as_failure(error: Exception) -> MinirunError:
+    """Return an error as it is told, with the exit code 1 unless the verb has another."""
+    if isinstance(error, MinirunError):
+        return MinirunError(error.message, error.hint, error.exit_code if error.exit_code == EXEC_FAILED else 1)
+    if isinstance(error, OSError):
+        return MinirunError(reason_of(error), "", 1)
+    return MinirunError(f"internal error: {type(error).__name__}: {error}", "--debug shows where.", 1)
 
 
 class _Log:
@@ -116,14 +124,13 @@ class _Log:
         print(f"minirun-oci: {error.message}{hint}", file=sys.stderr)
         if not self._path:
             return
-        import json
         import time
 
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         if self._form == "json":
-            line = json.dumps({"level": "error", "msg": error.message, "time": now})
+            line = jsontext.dumps({"level": "error", "msg": error.message, "time": now})
         else:
-            line = f"time={json.dumps(now)} level=error msg={json.dumps(error.message)}"
+            line = f"time={jsontext.dumps(now)} level=error msg={jsontext.dumps(error.message)}"
         try:
             with open(self._path, "a", encoding="utf-8") as file:
                 file.write(f"{line}\n")
@@ -151,6 +158,9 @@ def _run(globals_: Parsed, verb: str, rest: list[str]) -> int:
     if parsed.switch("help"):
         print(usage(f"minirun-oci {verb}", arguments, function.__doc__ or "", flags))
         return 0
+    expected = {"": 0, "ID": 1}.get(arguments)
+    if expected is not None and len(parsed.arguments) != expected:
+        raise MinirunError(f'"{verb}" requires exactly {expected} argument(s)', f"minirun-oci {verb} --help says more.")
     manager = globals_.text("cgroup-manager", "systemd" if globals_.switch("systemd-cgroup") else "cgroupfs")
     if manager not in ("cgroupfs", "systemd", "disabled"):
         raise MinirunError(f"unknown cgroup manager '{manager}'", "Use cgroupfs, systemd or disabled.")
@@ -180,6 +190,7 @@ def create(call: Call) -> None:
 
 def run(call: Call) -> int:
     """Make and start a container; without --detach wait for its end and remove it."""
+    from minirun.kernel.process import open_signals
     from minirun.runtime import lifecycle
 
     container_id = call.container_id()
@@ -190,6 +201,7 @@ def run(call: Call) -> int:
     cloned = lifecycle.create(call.root, container_id, _bundle(call), spec, _options(call))
     try:
         _hand_over(call, cloned, socket_path)
+        signals = -1 if detach else open_signals()
         lifecycle.start(call.root, container_id)
     except BaseException:
         lifecycle.delete(call.root, container_id, force=True)
@@ -197,7 +209,7 @@ def run(call: Call) -> int:
     if detach:
         return 0
     try:
-        return _follow(cloned, socket_path)
+        return _follow(cloned, socket_path, signals)
     finally:
         if not call.parsed.switch("keep"):
             lifecycle.delete(call.root, container_id, force=True)
@@ -225,7 +237,7 @@ def kill(call: Call) -> None:
     from minirun.runtime import lifecycle
 
     word = call.parsed.arguments[1] if len(call.parsed.arguments) > 1 else "TERM"
-    number = parse_signal(word)
+    number = 0 if word == "0" else parse_signal(word)  # 0 only asks whether it runs
     if call.parsed.switch("all"):
         lifecycle.kill_all(call.root, call.container_id(), number)
     else:
@@ -255,11 +267,21 @@ def resume(call: Call) -> None:
 
 def exec_(call: Call) -> int:
     """Run a further process in a container."""
+    try:
+        return _exec(call)
+    except MinirunError as error:
+        raise MinirunError(f"exec failed: {error.message}", error.hint, EXEC_FAILED) from error
+
+
+def _exec(call: Call) -> int:
+    from minirun.kernel.process import open_signals
     from minirun.runtime import execute, lifecycle
 
     container_id = call.container_id()
     _, spec = lifecycle.load(call.root, container_id)
+    preserve, variables = _inherited(call)
     process = execute.process_of(_exec_changes(call.parsed), spec)
+    process = process.replace(env=(*process.env, *variables))
     detach = call.parsed.switch("detach")
     socket_path = call.parsed.text("console-socket")
     _check_console(process.terminal, socket_path, detached=detach)
@@ -269,15 +291,16 @@ def exec_(call: Call) -> int:
         process,
         spec,
         lifecycle.ExecOptions(
-            preserve_fds=call.parsed.number("preserve-fds", 0) or 0,
+            preserve_fds=preserve,
             ignore_paused=call.parsed.switch("ignore-paused"),
             cgroup=call.parsed.text("cgroup"),
             new_keyring=not call.parsed.switch("no-new-keyring"),
             cache_dir=f"{call.root}/.cache",
         ),
     )
+    signals = -1 if detach else open_signals()
     _hand_over(call, cloned, socket_path)
-    return 0 if detach else _follow(cloned, socket_path)
+    return 0 if detach else _follow(cloned, socket_path, signals)
 
 
 def list_(call: Call) -> None:
@@ -289,13 +312,14 @@ def list_(call: Call) -> None:
 
 def ps(call: Call) -> None:
     """List the processes of a container: as a table of ps(1), or with --format json their pids."""
-    import json
-
     from minirun.runtime import lifecycle, report
 
     pids = lifecycle.processes(call.root, call.container_id())
-    if call.parsed.text("format", "table") == "json":
-        print(json.dumps(pids))
+    form = call.parsed.text("format", "table")
+    if form not in ("table", "json"):
+        raise MinirunError("invalid format option", "Use table or json.")
+    if form == "json":
+        print(jsontext.dumps(pids))
     else:
         print(report.process_table(pids, call.parsed.arguments[1:]), end="")
 
@@ -347,7 +371,33 @@ def _bundle(call: Call) -> str:
 def _load_spec(call: Call) -> Spec:
     from minirun.runtime import lifecycle
 
-    return lifecycle.load_spec(_bundle(call), call.parsed.text("config") or "config.json")
+    spec = lifecycle.load_spec(_bundle(call), call.parsed.text("config") or "config.json")
+    variables = _inherited(call)[1]
+    if not variables or spec.process is None:
+        return spec
+    return spec.replace(process=spec.process.replace(env=(*spec.process.env, *variables)))
+
+
+def _inherited(call: Call) -> tuple[int, tuple[str, ...]]:
+    """Return how many descriptors after 2 the command gets, and the variables that tell it of sockets among them.
+
+    --preserve-fds counts those after the sockets that systemd has passed to this process (sd_listen_fds(3)).
+    Raises MinirunError if one of them is not open: minirun's own would take its place.
+    """
+    sockets, variables = 0, []
+    count = os.environ.get("LISTEN_FDS", "")
+    if count.isdecimal() and os.environ.get("LISTEN_PID") == str(os.getpid()):
+        sockets = int(count)
+        variables = [f"LISTEN_FDS={sockets}", "LISTEN_PID=1"]
+        if "LISTEN_FDNAMES" in os.environ:
+            variables.append(f"LISTEN_FDNAMES={os.environ['LISTEN_FDNAMES']}")
+    preserve = call.parsed.number("preserve-fds", 0) or 0
+    for fd in range(3, 3 + sockets + preserve):
+        try:
+            os.set_inheritable(fd, True)
+        except OSError:
+            raise MinirunError(f"file descriptor {fd} is to be preserved but not open") from None
+    return sockets + preserve, tuple(variables)
 
 
 def _options(call: Call) -> CreateOptions:
@@ -357,7 +407,8 @@ def _options(call: Call) -> CreateOptions:
         cache_dir=f"{call.root}/.cache",
         no_pivot=call.parsed.switch("no-pivot"),
         new_keyring=not call.parsed.switch("no-new-keyring"),
-        preserve_fds=call.parsed.number("preserve-fds", 0) or 0,
+        preserve_fds=_inherited(call)[0],
+        config=call.parsed.text("config") or "config.json",
         systemd_cgroup=call.systemd_cgroup,
         use_cgroups=call.use_cgroups,
     )
@@ -383,10 +434,10 @@ def _hand_over(call: Call, cloned: Cloned, socket_path: str) -> None:
         os.rename(f"{pid_file}.new", pid_file)
 
 
-def _follow(cloned: Cloned, socket_path: str) -> int:
+def _follow(cloned: Cloned, socket_path: str, signals: int) -> int:
     from minirun.runtime import foreground
 
-    return foreground.follow(cloned.pid, -1 if socket_path else cloned.console)
+    return foreground.follow(cloned.pid, -1 if socket_path else cloned.console, signals)
 
 
 def _exec_changes(parsed: Parsed) -> dict[str, Any]:
@@ -395,6 +446,25 @@ def _exec_changes(parsed: Parsed) -> dict[str, Any]:
     return changes
 
 
+# Read so that who asks for it is told that there is none, rather than that a flag is wrong.
+_CHECKPOINT = (
+    *_CREATE,
+    *(
+        Flag((name,), "Accepted and ignored: there is no checkpoint.")
+        for name in (
+            "image-path work-path parent-path page-server status-fd manage-cgroups-mode empty-ns lsm-profile "
+            "lsm-mount-context"
+        ).split()
+    ),
+    *(
+        Flag((name,), "Accepted and ignored: there is no checkpoint.", "switch")
+        for name in (
+            "leave-running tcp-established ext-unix-sk shell-job lazy-pages file-locks pre-dump auto-dedup "
+            "tcp-skip-in-flight link-remap"
+        ).split()
+    ),
+    Flag(("detach", "d"), "Accepted and ignored: there is no checkpoint.", "switch"),
+)
 _SIZES = "such as 512m; -1 is unlimited"
 VERBS: dict[str, tuple[Callable[[Call], int | None], tuple[Flag, ...], str, bool]] = {
     "create": (create, _CREATE, "ID", True),
@@ -483,6 +553,6 @@ VERBS: dict[str, tuple[Callable[[Call], int | None], tuple[Flag, ...], str, bool
     ),
     "spec": (spec, (_BUNDLE, Flag(("rootless",), "For a user without root.", "switch")), "", True),
     "features": (features, (), "", True),
-    "checkpoint": (checkpoint, (), "ID", False),
-    "restore": (checkpoint, (), "ID", False),
+    "checkpoint": (checkpoint, _CHECKPOINT, "ID", True),
+    "restore": (checkpoint, _CHECKPOINT, "ID", True),
 }

@@ -65,6 +65,7 @@ DECLARATIONS = """
     int minirun_sched_setattr(int pid, uint32_t policy, uint64_t flags, int32_t nice, uint32_t priority,
                               uint64_t runtime, uint64_t deadline, uint64_t period);
     int minirun_syncfs(int fd);
+    int minirun_signalfd(void);
 """
 
 SOURCE = r"""
@@ -79,6 +80,7 @@ SOURCE = r"""
 #include <sys/mount.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -259,6 +261,15 @@ static int minirun_sched_setattr(int pid, uint32_t policy, uint64_t flags, int32
         uint64_t runtime, deadline, period;
     } attributes = { sizeof attributes, policy, flags, nice, priority, runtime, deadline, period };
     return result(syscall(SYS_sched_setattr, pid, &attributes, 0));
+}
+
+static int minirun_signalfd(void)
+{
+    sigset_t all;
+    sigfillset(&all);
+    if (sigprocmask(SIG_BLOCK, &all, NULL) < 0)
+        return -errno;
+    return result(signalfd(-1, &all, SFD_CLOEXEC));
 }
 
 static int minirun_syncfs(int fd) { return result(syncfs(fd)); }

@@ -114,6 +114,26 @@ def set_user(uid: int, gid: int, *, clear_groups: bool) -> None:
     os.setresuid(uid, uid, uid)
 
 
+@operation(man="kill(2)", shell="kill -{number} {pid}")
+def send_signal(pid: int, number: int) -> None:
+    """Send a signal to a child that has not been waited for, so that its pid cannot be another's. It may have ended."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+@operation(man="signalfd(2)")
+def open_signals() -> int:
+    """Block all signals of this process and return a descriptor from which `read_signal` takes them. Raises OSError."""
+    return check(lib.minirun_signalfd(), "signalfd")
+
+
+def read_signal(signals: int) -> int:
+    """Return the number of the next signal, waiting for it. Raises OSError."""
+    return int.from_bytes(os.read(signals, 128)[:4], sys.byteorder)  # struct signalfd_siginfo begins with ssi_signo
+
+
 @operation(man="sethostname(2)", shell="hostname {name}")
 def set_hostname(name: str) -> None:
     """Name the host of this UTS namespace. Raises OSError."""
@@ -256,12 +276,19 @@ def run_program(
 
     The exit code is negative for a signal. Raises OSError if it cannot be executed.
     """
+    import signal
     import subprocess
 
     variables = dict(entry.partition("=")[::2] for entry in environment)
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        list(arguments), executable=program, env=variables, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT
+        list(arguments),
+        executable=program,
+        env=variables,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=subprocess.STDOUT,
+        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, ()),  # noqa: PLW1509 - see `open_signals`; no threads
     ) as process:
         try:
             output, _ = process.communicate(text, timeout)

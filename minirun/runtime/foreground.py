@@ -1,74 +1,94 @@
-"""Staying with a process until its end: `run` and `exec` without --detach."""
+"""Staying with a process until its end: `run` and `exec` without --detach.
+
+One loop waits for signals, which are passed on, and for bytes between this process's standard streams and the
+container's terminal. Signals come by a descriptor, so none can interrupt anything.
+"""
 
 from __future__ import annotations
 
 import os
 import select
-import signal
 
-from minirun.kernel.terminal import raw_mode, set_window_size, window_size
+from minirun.kernel.process import read_signal, send_signal
+from minirun.kernel.terminal import make_raw, restore, set_window_size, window_size
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from types import FrameType
-
-_OWN_SIGNALS = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGWINCH, signal.SIGPIPE, signal.SIGURG}
+SIGPIPE, SIGCHLD, SIGURG, SIGWINCH = 13, 17, 23, 28  # the module `signal` would bring `enum` along, for 5 ms
 
 
-def follow(pid: int, console: int) -> int:
-    """Forward signals to the process, copy its terminal if this process has its master, and return its exit code."""
+def follow(pid: int, console: int, signals: int) -> int:
+    """Stay with a child and return its exit code, 128 + N after a signal N.
 
-    def forward(number: int, _frame: FrameType | None) -> None:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            pass
-
-    for number in signal.valid_signals() - _OWN_SIGNALS:
-        signal.signal(number, forward)
-    if console >= 0:
-        _relay(console)
-    _, status = os.waitpid(pid, 0)
-    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-
-
-def _relay(console: int) -> None:
-    """Copy between this process's standard streams and the terminal's master until the last process has left it."""
-
-    def resize(_number: int = 0, _frame: FrameType | None = None) -> None:
-        if os.isatty(0):
-            set_window_size(console, *window_size(0))
-
-    signal.signal(signal.SIGWINCH, resize)
-    resize()
-    if os.isatty(0):
-        with raw_mode(0):
-            _copy(console)
-    else:
-        _copy(console)
+    `console` is its terminal's master, or -1 if that is not this process's business; `signals` is what `open_signals`
+    has returned.
+    """
+    if console < 0:
+        return _exit_code(_pass_signals_on(pid, -1, signals))
+    _copy_size(console)
+    before = make_raw(0) if os.isatty(0) else None
+    try:
+        return _exit_code(_pass_signals_on(pid, console, signals))
+    finally:
+        if before is not None:
+            restore(0, before)
 
 
-def _copy(console: int) -> None:
+def _pass_signals_on(pid: int, console: int, signals: int) -> int:
+    """Serve until the child has ended and its terminal is read to the end; return the wait status."""
     poll = select.poll()
-    poll.register(console, select.POLLIN)
-    poll.register(0, select.POLLIN)
-    while True:
+    poll.register(signals, select.POLLIN)
+    if console >= 0:
+        poll.register(console, select.POLLIN)
+        poll.register(0, select.POLLIN)
+    ended, status = os.waitpid(pid, os.WNOHANG)
+    while not ended:
         for fd, _ in poll.poll():
-            try:
-                data = os.read(fd, 65536)
-            except OSError:
-                data = b""  # EIO: the last process has closed the terminal
-            if fd == console:
-                if not data:
-                    return
-                _write_all(1, data)
-            elif data:
-                _write_all(console, data)
-            else:
-                poll.unregister(0)
-                _write_all(console, b"\x04")
+            if fd == signals:
+                number = read_signal(signals)
+                if number == SIGCHLD:
+                    ended, status = os.waitpid(pid, os.WNOHANG)
+                elif number == SIGWINCH and console >= 0:
+                    _copy_size(console)
+                elif number not in (SIGPIPE, SIGURG):
+                    send_signal(pid, number)
+            elif not _copy(fd, console):
+                poll.unregister(fd)
+    while console >= 0 and _is_readable(console) and _copy(console, console):
+        pass
+    return status
+
+
+def _copy_size(console: int) -> None:
+    """Give the container's terminal the size of the user's."""
+    if os.isatty(0):
+        set_window_size(console, *window_size(0))
+
+
+def _copy(fd: int, console: int) -> bool:
+    """Copy what there is from the terminal out, or from standard input into it; say whether there may be more."""
+    try:
+        data = os.read(fd, 65536)
+    except OSError:
+        data = b""  # EIO: the last process has closed the terminal
+    if fd == console:
+        _write_all(1, data)
+    else:
+        _write_all(console, data or b"\x04")  # the end of a file or pipe is Ctrl-D on a terminal
+    return bool(data)
+
+
+def _is_readable(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _write_all(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
+    try:
+        while data:
+            data = data[os.write(fd, data) :]
+    except OSError:
+        pass  # the reader has gone; the container must not hang for it
+
+
+def _exit_code(status: int) -> int:
+    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)

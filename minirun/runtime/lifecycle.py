@@ -5,13 +5,14 @@ The words are those of runtime-spec runtime.md, "Operations". `root` is the runt
 
 from __future__ import annotations
 
-import json
 import os
+import sys
 import time
 
 from minirun.errors import MinirunError
 from minirun.kernel.process import NAMESPACE_FILES, NAMESPACE_FLAGS, pidfd_open, pidfd_send_signal
 from minirun.kernel.trace import step
+from minirun.model import jsontext
 from minirun.model.record import Record
 from minirun.model.spec import Spec
 from minirun.runtime import cgroup, hooks, state
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from minirun.model.spec import Process
     from minirun.runtime.parent import Cloned
 
+SIGKILL = 9  # the module `signal` would bring `enum` along, for 5 ms
+
 REAPER_ANNOTATION = "org.minirun.init"
 
 
@@ -31,6 +34,7 @@ class CreateOptions(Record):
     """How a container is made, beyond what its bundle says.
 
     `stdio` become its standard streams, unless it has a terminal. Compiled seccomp filters are kept in `cache_dir`.
+    `config` is the bundle's file, an absolute path or relative to the bundle.
     """
 
     stdio: tuple[int, int, int] = (0, 1, 2)
@@ -40,6 +44,7 @@ class CreateOptions(Record):
     preserve_fds: int = 0
     systemd_cgroup: bool = False
     use_cgroups: bool = True
+    config: str = "config.json"
 
 
 class ExecOptions(Record):
@@ -63,7 +68,7 @@ def load_spec(bundle: str, name: str = "config.json") -> Spec:
     path = os.path.join(bundle, name)
     try:
         with open(path, encoding="utf-8") as file:
-            return Spec.from_dict(json.load(file))
+            return Spec.from_dict(jsontext.loads(file.read()))
     except FileNotFoundError:
         raise MinirunError(f"there is no {path}", "A bundle is a folder with a config.json.") from None
     except ValueError as error:
@@ -74,7 +79,7 @@ def load(root: str, container_id: str) -> tuple[ContainerState, Spec]:
     """Return a container's state and what it was made from. Raises MinirunError."""
     found = state.load(root, container_id)
     with open(f"{state.folder(root, container_id)}/config.json", encoding="utf-8") as file:
-        return found, Spec.from_dict(json.load(file))
+        return found, Spec.from_dict(jsontext.loads(file.read()))
 
 
 # -- making -----------------------------------------------------------------------------------------------------------
@@ -91,27 +96,22 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
     from minirun.runtime.child import ChildPlan
     from minirun.runtime.seccomp import filter_for
 
-    process = parent.check_bundle(spec, bundle)
-    folder = state.folder(root, container_id)
-    os.makedirs(root, mode=0o711, exist_ok=True)
-    try:
-        os.mkdir(folder, 0o700)
-    except FileExistsError:
-        raise MinirunError(f"container with given ID already exists: '{container_id}'") from None
+    process = _checked(parent.check_bundle(spec, bundle))
     rootfs = os.path.join(bundle, spec.root_path)
     created = ContainerState(container_id, bundle, 0, "", time.time(), "", spec.annotations, rootfs)
     opened: list[int] = []
     entrance = None
+    lock = state.make(root, container_id)
     try:
         # Before it is ours: what is made so far is unmade without touching a cgroup that others are in.
         group, unit = cgroup.choose(spec, container_id, use=options.use_cgroups, systemd=options.systemd_cgroup)
         created = created.replace(cgroup=group, unit=unit)
         # Before anything is in the kernel: a `delete` after our death must know what there may be.
         state.save(root, created)
-        state.keep_config(root, container_id, bundle)
+        state.keep_config(root, container_id, os.path.join(bundle, options.config))
         if group:
             entrance = cgroup.create(group, spec.resources, unit, spec.annotations)
-        opened.append(start_fd := _make_start_fifo(folder))
+        opened.append(start_fd := _make_start_fifo(state.folder(root, container_id)))
         opened.append(init_fd := parent.open_init())
         plan = ChildPlan(
             container_id=container_id,
@@ -133,13 +133,33 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
         state.save(root, created)
     except BaseException:
         _unmake(root, created)
+        hooks.run(spec.hooks, "poststop", state.document(created, "stopped"), must_succeed=False)
         raise
     finally:
         if entrance:
             cgroup.close(entrance)
         for fd in opened:
             os.close(fd)
+        lock.__exit__()
     return cloned
+
+
+def _checked(process: Process) -> Process:
+    """Return a process as this kernel knows its capabilities. Raises MinirunError that names the field it refuses."""
+    from minirun.runtime import labels, process_limits
+    from minirun.runtime.credentials import known_capabilities
+
+    for index, entry in enumerate(process.env):
+        if entry.find("=") < 1:
+            raise MinirunError(f"config.json: process.env[{index}]: '{entry}' is not NAME=VALUE")
+    process_limits.check(process)
+    labels.check(process)
+    if process.capabilities is None:
+        return process
+    capabilities, unknown = known_capabilities(process.capabilities)
+    if unknown:
+        print(f"minirun: warning: ignoring unknown capabilities: {', '.join(unknown)}", file=sys.stderr)
+    return process.replace(capabilities=capabilities)
 
 
 def _make_start_fifo(folder: str) -> int:
@@ -149,19 +169,25 @@ def _make_start_fifo(folder: str) -> int:
 
 
 def start(root: str, container_id: str) -> None:
-    """Let a created container execute its command. Raises MinirunError."""
-    found, spec = load(root, container_id)
-    path = f"{state.folder(root, container_id)}/start.fifo"
-    with step("let the container go", "exec", "One byte in the fifo that its last program waits on."):
-        try:
+    """Let a created container execute its command. Raises MinirunError; the container is killed if a hook fails."""
+    with state.lock(root, container_id):
+        found, spec = load(root, container_id)
+        now = state.status(root, found)
+        if now == "stopped":
+            raise MinirunError("cannot start a container that has stopped", "", 1)
+        if now != "created":
+            raise MinirunError("cannot start an already running container", f"'{container_id}' is {now}.", 1)
+        path = f"{state.folder(root, container_id)}/start.fifo"
+        with step("let the container go", "exec", "One byte in the fifo that its last program waits on."):
             fifo = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            now = state.status(root, found)
-            raise MinirunError(f"cannot start container '{container_id}': it is {now}", "", 1) from error
-        os.write(fifo, b"\0")
-        os.close(fifo)
-        os.unlink(path)
-    hooks.run(spec.hooks, "poststart", state.document(found, "running"), must_succeed=False)
+            os.write(fifo, b"\0")
+            os.close(fifo)
+            os.unlink(path)
+    try:
+        hooks.run(spec.hooks, "poststart", state.document(found, "running"))
+    except MinirunError:
+        _kill_and_wait(found.pid)
+        raise
 
 
 # -- signals ----------------------------------------------------------------------------------------------------------
@@ -169,9 +195,13 @@ def start(root: str, container_id: str) -> None:
 
 def kill(root: str, container_id: str, number: int) -> None:
     """Send a signal to the container's first process. Raises MinirunError if it is not running."""
-    found = state.load(root, container_id)
+    found, spec = load(root, container_id)
     if state.status(root, found) == "stopped":
         raise MinirunError("container not running", f"Container '{container_id}' has ended.", 1)
+    if number == SIGKILL and found.cgroup and not spec.has_namespace("pid"):
+        # Only a PID namespace of its own ends with its first process.
+        cgroup.kill_all(found.cgroup)
+        return
     with step(f"send signal {number} to the container", "exec"):
         pidfd = pidfd_open(found.pid)
         try:
@@ -183,13 +213,12 @@ def kill(root: str, container_id: str, number: int) -> None:
 def kill_all(root: str, container_id: str, number: int) -> None:
     """Send a signal to every process of the container, also when the first one has ended."""
     found = state.load(root, container_id)
-    if number == 9 and found.cgroup:
-        cgroup.kill_all(found.cgroup)
-        return
-    if found.cgroup:
-        cgroup.signal_all(found.cgroup, number)
-    else:
+    if not found.cgroup:
         kill(root, container_id, number)
+    elif number == SIGKILL:
+        cgroup.kill_all(found.cgroup)
+    else:
+        cgroup.signal_all(found.cgroup, number)
 
 
 # -- ending -----------------------------------------------------------------------------------------------------------
@@ -200,23 +229,28 @@ def delete(root: str, container_id: str, force: bool = False) -> None:
 
     Raises MinirunError.
     """
-    try:
-        found = state.load(root, container_id)
-    except MinirunError:
-        if not force:
-            raise
-        state.remove(root, container_id)
+    if force and not os.path.exists(state.folder(root, container_id)):
         return
-    now = state.status(root, found)
-    if now in ("running", "paused") and not force:
-        raise MinirunError(
-            f"cannot delete container {container_id} that is not stopped: {now}", "Stop it first, or use --force.", 1
-        )
-    try:
-        spec_hooks = load(root, container_id)[1].hooks
-    except (OSError, MinirunError):
-        spec_hooks = {}  # creation was cut off before the copy of config.json was there
-    _unmake(root, found)
+    with state.lock(root, container_id):
+        try:
+            found = state.load(root, container_id)
+        except MinirunError:
+            if not force:
+                raise
+            state.remove(root, container_id)
+            return
+        now = state.status(root, found)
+        if now in ("running", "paused") and not force:
+            raise MinirunError(
+                f"cannot delete container {container_id} that is not stopped: {now}",
+                "Stop it first, or use --force.",
+                1,
+            )
+        try:
+            spec_hooks = load(root, container_id)[1].hooks
+        except (OSError, MinirunError):
+            spec_hooks = {}  # creation was cut off before the copy of config.json was there
+        _unmake(root, found)
     hooks.run(spec_hooks, "poststop", state.document(found, "stopped"), must_succeed=False)
 
 
@@ -238,7 +272,7 @@ def _kill_and_wait(pid: int) -> None:
     except ProcessLookupError:
         return
     try:
-        pidfd_send_signal(pidfd, 9)
+        pidfd_send_signal(pidfd, SIGKILL)
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         poll.poll(10_000)
@@ -263,6 +297,7 @@ def execute(root: str, container_id: str, process: Process, spec: Spec, options:
         raise MinirunError(f"cannot exec in a paused container ({container_id})", "Resume it first.", 1)
     if now not in ("running", "paused", "created"):
         raise MinirunError(f"cannot exec in a {now} container: container not running", "", 1)
+    process = _checked(process)
     pidfd = pidfd_open(found.pid)
     opened = [pidfd]
     cgroup_fd = -1
@@ -305,18 +340,21 @@ def _other_namespaces(pid: int) -> int:
 
 def pause(root: str, container_id: str) -> None:
     """Freeze every process of a running container. Raises MinirunError."""
-    cgroup.freeze(_with_cgroup(root, container_id, ("running", "created")).cgroup)
+    with state.lock(root, container_id):
+        cgroup.freeze(_with_cgroup(root, container_id, ("running", "created")).cgroup)
 
 
 def resume(root: str, container_id: str) -> None:
     """Thaw a paused container. Raises MinirunError."""
-    cgroup.thaw(_with_cgroup(root, container_id, ("paused",)).cgroup)
+    with state.lock(root, container_id):
+        cgroup.thaw(_with_cgroup(root, container_id, ("paused",)).cgroup)
 
 
 def update(root: str, container_id: str, resources: dict[str, Any]) -> None:
     """Change a container's limits to those in `resources` (linux.resources); others stay. Raises MinirunError."""
-    found = _with_cgroup(root, container_id, ("created", "running", "paused"))
-    cgroup.update(found.cgroup, resources, found.unit)
+    with state.lock(root, container_id):
+        found = _with_cgroup(root, container_id, ("created", "running", "paused"))
+        cgroup.update(found.cgroup, resources, found.unit)
 
 
 def processes(root: str, container_id: str) -> list[int]:
@@ -331,8 +369,8 @@ def _with_cgroup(root: str, container_id: str, allowed: tuple[str, ...]) -> Cont
     found = state.load(root, container_id)
     now = state.status(root, found)
     if now not in allowed:
-        problem = "container not running" if now == "stopped" else f"container '{container_id}' is {now}"
-        raise MinirunError(problem, f"It must be {' or '.join(allowed)}.", 1)
+        problem = "container not paused" if allowed == ("paused",) else "container not running"
+        raise MinirunError(problem, f"'{container_id}' is {now}; it must be {' or '.join(allowed)}.", 1)
     if not found.cgroup:
         raise MinirunError(f"container '{container_id}' has no cgroup", "It was made with cgroups disabled.", 1)
     return found

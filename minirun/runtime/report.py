@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 
 from minirun.errors import MinirunError
 from minirun.kernel.process import run_program
+from minirun.model import jsontext
 from minirun.runtime import state
 
 TYPE_CHECKING = False
@@ -19,13 +19,26 @@ if TYPE_CHECKING:
 def of_container(root: str, container_id: str) -> dict[str, Any]:
     """Return a container's state: runtime.md's fields, and the three that runc adds. Raises MinirunError."""
     found = state.load(root, container_id)
-    fields = state.document(found, state.status(root, found))
-    fields["rootfs"] = found.rootfs
-    fields["created"] = _timestamp(found.created)
-    fields["owner"] = found.owner
+    document = state.document(found, state.status(root, found))
+    annotations = document.pop("annotations", None)
+    document |= {"rootfs": found.rootfs, "created": _timestamp(found.created)}
+    if annotations:
+        document["annotations"] = annotations
+    document["owner"] = ""
     if found.unit:
-        fields["systemd-scope"] = found.unit  # crun's users look for it
-    return fields
+        document["systemd-scope"] = found.unit  # crun's users look for it
+    return document
+
+
+def _owner(path: str) -> str:
+    """Return the name of who made a container."""
+    import pwd
+
+    uid = os.stat(path).st_uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"#{uid}"
 
 
 def listing(root: str, form: str, *, quiet: bool) -> str:
@@ -35,13 +48,13 @@ def listing(root: str, form: str, *, quiet: bool) -> str:
     rows = []
     for name in sorted(os.listdir(root)) if os.path.isdir(root) else []:
         try:
-            rows.append(of_container(root, name))
-        except (MinirunError, NotADirectoryError):
+            rows.append(of_container(root, name) | {"owner": _owner(f"{root}/{name}")})
+        except (MinirunError, FileNotFoundError):
             continue  # made or removed right now, or no container
     if quiet:
         return "".join(f"{row['id']}\n" for row in rows)
     if form == "json":
-        return json.dumps(rows) + "\n"
+        return (jsontext.dumps(rows) if rows else "null") + "\n"  # as the Go programs that read it write it
     header = ("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")
     table = [header, *(tuple(str(row[name.lower()]) for name in header) for row in rows)]
     return _aligned(table)

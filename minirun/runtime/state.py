@@ -2,18 +2,20 @@
 
 One folder per container under the runtime's root:
 
-    state.json      written once the container is created
+    state.json      first without a pid, then with it once the container is created
+    config.json     a copy of the bundle's
     start.fifo      exists until `start`; the container waits for a byte from it
-    lock            taken by every call that changes something
+    lock            held (flock) by each call that changes something, so that two at once do not disturb each other
 """
 
 from __future__ import annotations
 
-import json
+import fcntl
 import os
 
 from minirun.errors import MinirunError
 from minirun.kernel.files import read
+from minirun.model import jsontext
 from minirun.model.record import Record
 from minirun.model.spec import OCI_VERSION
 
@@ -37,8 +39,60 @@ class ContainerState(Record):
     cgroup: str = ""
     annotations: dict[str, str] = {}
     rootfs: str = ""
-    owner: str = ""
     unit: str = ""
+
+
+class Lock:
+    """What one call holds while it changes a container; a context manager. The kernel frees it when the call is killed.
+
+    Nobody gets it for a container that has been removed meanwhile, even if another one has its name by now.
+    """
+
+    def __init__(self, root: str, container_id: str) -> None:
+        """Wait for the lock. Raises FileNotFoundError if there is no such container."""
+        path = f"{folder(root, container_id)}/lock"
+        while True:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            try:
+                if os.stat(path).st_ino == os.fstat(self._file).st_ino:
+                    return
+            except FileNotFoundError:
+                pass  # removed while we waited
+            os.close(self._file)
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)
+
+
+def lock(root: str, container_id: str) -> Lock:
+    """Take the lock of a container that exists. Raises MinirunError (exit code 1) if it does not."""
+    try:
+        return Lock(root, container_id)
+    except (FileNotFoundError, NotADirectoryError):
+        raise missing(container_id) from None
+
+
+def make(root: str, container_id: str) -> Lock:
+    """Make the folder of a container's state and take its lock. Raises MinirunError if there is one."""
+    os.makedirs(root, mode=0o711, exist_ok=True)
+    while True:
+        try:
+            os.mkdir(folder(root, container_id), 0o700)
+        except FileExistsError:
+            raise MinirunError(f"container with given ID already exists: '{container_id}'", "", 1) from None
+        try:
+            return Lock(root, container_id)
+        except FileNotFoundError:
+            pass  # a `delete --force` took the empty folder for a leftover
+
+
+def missing(container_id: str) -> MinirunError:
+    """Make the error about a container that is not there, in the words that callers look for."""
+    return MinirunError("container does not exist", f"There is no container '{container_id}' below --root.", 1)
 
 
 def folder(root: str, container_id: str) -> str:
@@ -50,13 +104,13 @@ def save(root: str, state: ContainerState) -> None:
     """Write state.json in one step: a reader sees the old one, the new one or none."""
     path = f"{folder(root, state.id)}/state.json"
     with open(f"{path}.new", "w", encoding="utf-8") as file:
-        json.dump(state.as_dict(), file)
+        file.write(jsontext.dumps(state.as_dict()))
     os.rename(f"{path}.new", path)
 
 
-def keep_config(root: str, container_id: str, bundle: str) -> None:
-    """Keep a copy of config.json: the bundle is the caller's, who may change it before the next call."""
-    with open(os.path.join(bundle, "config.json"), "rb") as source:
+def keep_config(root: str, container_id: str, config: str) -> None:
+    """Keep a copy of the file `config`: the bundle is the caller's, who may change it before the next call."""
+    with open(config, "rb") as source:
         text = source.read()
     with open(f"{folder(root, container_id)}/config.json", "wb") as file:
         file.write(text)
@@ -64,8 +118,9 @@ def keep_config(root: str, container_id: str, bundle: str) -> None:
 
 def document(state: ContainerState, status: str) -> dict[str, Any]:
     """Return the state as runtime.md, "State", has it: what hooks read on standard input and `state` prints."""
-    fields: dict[str, Any] = {"ociVersion": OCI_VERSION, "id": state.id, "status": status}
+    fields: dict[str, Any] = {"ociVersion": OCI_VERSION, "id": state.id}
     fields["pid"] = 0 if status == "stopped" else state.pid
+    fields["status"] = status
     fields["bundle"] = state.bundle
     if state.annotations:
         fields["annotations"] = state.annotations
@@ -76,10 +131,11 @@ def remove(root: str, container_id: str) -> None:
     """Forget a container's state; not an error if there is none."""
     path = folder(root, container_id)
     try:
-        for name in os.listdir(path):
+        # The lock goes last: who waits for it must not get it while there is still something to remove.
+        for name in sorted(os.listdir(path), key=lambda name: name == "lock"):
             os.unlink(f"{path}/{name}")
         os.rmdir(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
 
 
@@ -87,9 +143,9 @@ def load(root: str, container_id: str) -> ContainerState:
     """Read a container's state. Raises MinirunError (exit code 1) if there is none."""
     try:
         with open(f"{folder(root, container_id)}/state.json", encoding="utf-8") as file:
-            fields: dict[str, Any] = json.load(file)
-    except FileNotFoundError:
-        raise MinirunError(f"container '{container_id}' does not exist", "", 1) from None
+            fields: dict[str, Any] = jsontext.loads(file.read())
+    except (FileNotFoundError, NotADirectoryError):
+        raise missing(container_id) from None
     return ContainerState(**fields)
 
 
@@ -107,11 +163,28 @@ def start_time(pid: int) -> str:
 
 def status(root: str, state: ContainerState) -> str:
     """Return "creating", "created", "running", "paused" or "stopped", from the kernel's own knowledge."""
-    if not state.pid or start_time(state.pid) != state.pid_start_time:
+    if not state.pid:
+        return "creating" if _is_locked(root, state.id) else "stopped"
+    if start_time(state.pid) != state.pid_start_time:
         return "stopped"
     if state.cgroup and _frozen(state.cgroup):
         return "paused"
     return "created" if os.path.exists(f"{folder(root, state.id)}/start.fifo") else "running"
+
+
+def _is_locked(root: str, container_id: str) -> bool:
+    """Say whether a call is at work on the container."""
+    try:
+        file = os.open(f"{folder(root, container_id)}/lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
 
 
 def _frozen(cgroup: str) -> bool:
