@@ -128,7 +128,7 @@ def create(folder: str, resources: dict[str, Any], unit: str = "", annotations: 
     The caller clones the container into the returned entrance and closes it then.
     """
     hierarchy = find_hierarchy()
-    settings = _possible(hierarchy, files_of(resources))
+    settings = possible(hierarchy, files_of(resources))
     needed = {setting.controller for setting in settings} - {""}
     path = folder.removeprefix(hierarchy.mount_point).strip("/")
     placeholder = 0
@@ -180,7 +180,7 @@ def update(folder: str, resources: dict[str, Any], unit: str = "") -> None:
     """
     hierarchy = find_hierarchy()
     now = {name: text.strip() for name in DECIDING if (text := _text(folder, name))}
-    settings = _possible(hierarchy, files_of(resources, now))
+    settings = possible(hierarchy, files_of(resources, now))
     needed = {setting.controller for setting in settings} - {""}
     path = folder.removeprefix(hierarchy.mount_point).strip("/")
     _make_all(hierarchy, path.split("/"), needed)
@@ -197,6 +197,8 @@ def update(folder: str, resources: dict[str, Any], unit: str = "") -> None:
                 write(f"{folder}/{setting.file}", setting.text)
             except OSError:
                 pass  # what was refused first tells more
+        if unit:
+            systemd.set_properties(unit, before)
         raise
     if resources.get("devices"):
         cgroup_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -251,7 +253,7 @@ def _check_type(folder: str, needed: set[str]) -> None:
             write(f"{folder}/cgroup.type", "threaded")
 
 
-def _possible(hierarchy: Hierarchy, settings: list[Setting]) -> list[Setting]:
+def possible(hierarchy: Hierarchy, settings: list[Setting]) -> list[Setting]:
     """Leave out what asks for nothing and could not be set here; refuse what asks for something."""
     possible = []
     for setting in settings:

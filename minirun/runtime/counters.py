@@ -159,8 +159,8 @@ def _pressure(folder: str, name: str) -> dict[str, Any]:
 
 def _cpuset(folder: str) -> dict[str, Any]:
     """Return the CPUs and memory nodes; the switches that only cgroup v1 had are off."""
-    v1_only = ("cpu_exclusive", "mem_hardwall", "mem_exclusive", "memory_migrate", "memory_spread_page")
-    v1_only += ("memory_spread_slab", "memory_pressure", "sched_load_balance", "sched_relax_domain_level")
+    v1_only = """cpu_exclusive mem_hardwall mem_exclusive memory_migrate memory_spread_page memory_spread_slab
+        memory_pressure sched_load_balance sched_relax_domain_level""".split()
     return {
         "cpus": _numbers("".join(cgroup.lines(folder, "cpuset.cpus"))),
         "mems": _numbers("".join(cgroup.lines(folder, "cpuset.mems"))),

@@ -61,6 +61,8 @@ def _from_file(path: str) -> dict[str, Any]:
         else:
             with open(path, encoding="utf-8") as file:
                 document = json.load(file)
+    except OSError as error:
+        raise MinirunError(f"cannot read the resources: {path}: {error.strerror}") from None
     except ValueError as error:
         raise MinirunError(f"the resources are not JSON: {error}") from None
     if not isinstance(document, dict):

@@ -122,6 +122,8 @@ def set_properties(unit: str, settings: Iterable[Setting]) -> None:
 
 def stop_scope(unit: str) -> None:
     """Have systemd forget a scope; not an error if it has already. Raises MinirunError."""
+    if not _runs_this_machine():
+        return
     with step(f"have systemd stop {unit}", "cgroup"), _Manager() as manager:
         manager.stop_unit(unit)
 
@@ -219,6 +221,11 @@ class _RefusalError(Exception):
         self.name = name.rpartition(".")[2]
 
 
+def _runs_this_machine() -> bool:
+    """Say whether systemd is PID 1 (sd_booted(3))."""
+    return os.path.isdir("/run/systemd/system")
+
+
 class _Manager:
     """systemd's manager object, on a connection of its own."""
 
@@ -229,7 +236,7 @@ class _Manager:
         from jeepney import Parser
         from jeepney.io.blocking import prep_socket
 
-        if not os.path.isdir("/run/systemd/system"):  # sd_booted(3)
+        if not _runs_this_machine():
             raise MinirunError(
                 "systemd does not run this machine, so it can make no cgroup",
                 "Leave out --systemd-cgroup (crun: --cgroup-manager=cgroupfs).",

@@ -1,0 +1,124 @@
+"""Device rules become a program that decides as the specification does: the last rule that matches wins."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minirun.errors import MinirunError
+from minirun.runtime.device_rules import compile_rules
+
+LETTERS = {"m": 1, "r": 2, "w": 4}
+KINDS = {"b": 1, "c": 2}
+DENY_ALL: dict[str, Any] = {"allow": False, "access": "rwm"}
+
+
+def allowed(program: bytes, kind: str, access: str, major: int, minor: int) -> bool:
+    """Run a program as the kernel does (Documentation/bpf/standardization/instruction-set.rst)."""
+    bits = sum(LETTERS[letter] for letter in access)
+    context = struct.pack("<III", bits << 16 | KINDS[kind], major, minor)
+    code = list(struct.iter_unpack("<BBhi", program))
+    registers = [0] * 11
+    at = 0
+    while True:
+        operation, names, offset, constant = code[at]
+        target, source = names & 15, names >> 4
+        at += 1
+        if operation == 0x61:  # load a word of the context, which r1 points to
+            (registers[target],) = struct.unpack_from("<I", context, offset)
+        elif operation == 0xBF:
+            registers[target] = registers[source]
+        elif operation == 0xB7:
+            registers[target] = constant
+        elif operation == 0x57:
+            registers[target] &= constant & 0xFFFFFFFFFFFFFFFF
+        elif operation == 0x77:
+            registers[target] >>= constant
+        elif operation in (0x15, 0x55):
+            at += offset if (registers[target] == constant) == (operation == 0x15) else 0
+        elif operation == 0x95:
+            return registers[0] == 1
+        else:
+            raise AssertionError(f"instruction {operation:#x}")
+
+
+def reference(rules: list[dict[str, Any]], kind: str, access: str, major: int, minor: int) -> bool:
+    """Decide each letter by itself: the last rule that matches it wins, and what none matches is denied."""
+    for letter in access:
+        decision = False
+        for rule in rules:
+            matches = (
+                rule.get("type", "a") in ("a", kind)
+                and rule.get("major", major) in (-1, major)
+                and rule.get("minor", minor) in (-1, minor)
+                and letter in rule.get("access", "rwm")
+            )
+            if matches:
+                decision = rule["allow"]
+        if not decision:
+            return False
+    return True
+
+
+numbers = st.integers(-1, 3)
+accesses = st.sets(st.sampled_from("rwm"), min_size=1).map("".join)
+rule_lists = st.lists(
+    st.fixed_dictionaries(
+        {"allow": st.booleans()},
+        optional={"type": st.sampled_from("abc"), "major": numbers, "minor": numbers, "access": accesses},
+    ),
+    max_size=8,
+)
+
+
+@given(rules=rule_lists, kind=st.sampled_from("bc"), access=accesses, major=st.integers(200, 203), data=st.data())
+def test_the_last_rule_that_matches_wins(
+    rules: list[dict[str, Any]], kind: str, access: str, major: int, data: st.DataObject
+) -> None:
+    # Numbers from 200 on: what lies below is partly allowed whatever the rules say. So are all nodes, "m".
+    rules = [rule | ({"major": rule["major"] + 200} if rule.get("major", -1) >= 0 else {}) for rule in rules]
+    minor = data.draw(st.integers(0, 3))
+    always = [{"allow": True, "type": kind, "access": "m"} for kind in "bc"]
+    unlimited = rules and compile_rules(rules) == compile_rules([{"allow": True}])
+    expected = reference(rules if unlimited else rules + always, kind, access, major, minor)
+    assert allowed(compile_rules(rules), kind, access, major, minor) == expected
+
+
+def test_two_rules_that_allow_a_letter_each_allow_both_at_once() -> None:
+    rules = [DENY_ALL, *({"allow": True, "type": "c", "major": 200, "minor": 1, "access": letter} for letter in "rw")]
+    assert allowed(compile_rules(rules), "c", "rw", 200, 1)
+    assert not allowed(compile_rules(rules), "c", "rw", 200, 2)
+
+
+@pytest.mark.parametrize("rules", [[], [DENY_ALL]])
+def test_harmless_devices_are_always_allowed_and_disks_never(rules: list[dict[str, Any]]) -> None:
+    program = compile_rules(rules)
+    for major, minor in ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2), (136, 0), (136, 7)):
+        assert allowed(program, "c", "rw", major, minor)
+    assert allowed(program, "b", "m", 8, 0)
+    assert not allowed(program, "b", "r", 8, 0)
+    assert not allowed(program, "c", "r", 1, 1)
+    assert not allowed(program, "c", "w", 1, 11)
+
+
+def test_everything_is_allowed_if_the_last_rule_says_so() -> None:
+    assert allowed(compile_rules([DENY_ALL, {"allow": True, "access": "rwm"}]), "b", "rwm", 8, 0)
+
+
+@pytest.mark.parametrize(
+    ("rule", "problem"),
+    [
+        ({"allow": True, "type": "x"}, "type 'x'"),
+        ({"allow": True, "access": "rx"}, "access 'rx'"),
+        ({"allow": True, "type": "c", "major": "8"}, "'8'"),
+        ({"allow": True, "type": "c", "minor": 2**40}, "not a device number"),
+        ({"type": "c"}, "allow"),
+    ],
+)
+def test_a_wrong_rule_is_refused_by_its_field(rule: dict[str, Any], problem: str) -> None:
+    with pytest.raises(MinirunError, match=problem):
+        compile_rules([rule])
