@@ -82,7 +82,17 @@ def build_container(
     streams = _Streams(tty=record.request.tty, stdin=record.request.open_stdin)
     options = lifecycle.CreateOptions(stdio=streams.container, cache_dir=layout.cache)
     cloned = lifecycle.create(layout.runtime, record.id, bundle, lifecycle.load_spec(bundle), options)
-    channel.send(CREATED, {"pid": cloned.pid})
+    try:
+        channel.send(CREATED, {"pid": cloned.pid})
+        arguments = _monitor_arguments(layout, record, listener, hold)
+        become_monitor(record.id, cloned, streams, control, arguments, garbage.cleanup_command(layout, record.id))
+    except BaseException:
+        # The command was killed meanwhile: nobody would ever start the container, which waits for that.
+        lifecycle.delete(layout.runtime, record.id, force=True)
+        raise
+
+
+def _monitor_arguments(layout: Layout, record: ContainerRecord, listener: int, hold: tuple[int, ...]) -> list[str]:
     arguments = ["--exit-file", f"{layout.container(record.id)}/exit.json"]
     if record.request.log_driver == "json-file":
         arguments += ["--log", f"{layout.container(record.id)}/container.log", *_log_options(record.request.log_opts)]
@@ -94,7 +104,7 @@ def build_container(
         arguments += ["--memory-events", events]
     for fd in hold:
         arguments += ["--keep", _inherit(fd)]
-    become_monitor(record.id, cloned, streams, control, arguments, garbage.cleanup_command(layout, record.id))
+    return arguments
 
 
 def mount_snapshot(snapshot: Snapshot) -> None:
