@@ -143,6 +143,7 @@ def _create(layout: Layout, request: RunRequest) -> tuple[ContainerRecord, Claim
             anonymous_volumes=tuple(anonymous),
         )
         records.save(layout, record)
+        images.confirm(layout, image.id)
     except BaseException:
         records.remove(layout, container_id)
         claim.discard()

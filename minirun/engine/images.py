@@ -219,8 +219,8 @@ def remove(layout: Layout, reference: str, *, force: bool = False) -> Removal:
                 f'unable to remove repository reference "{ref.familiar}" (must force) - container {users[0][:12]} '
                 f"is using its referenced image {digits[:12]}"
             )
-        store.untag(layout, ref)
         if len(refs) > 1 or users:
+            store.untag(layout, ref)
             return Removal((ref.familiar,))
         return Removal((ref.familiar,), (image_id, *_delete(layout, image_id)))
     running = [user for user in users if claims.is_held(layout, user)]
@@ -271,7 +271,12 @@ def containers_of(layout: Layout, image_id: str) -> list[str]:
 def _delete(layout: Layout, image_id: str) -> list[str]:
     from minirun.storage.store import remove_image
 
-    return remove_image(layout, image_id)[::-1]
+    def check() -> None:
+        if users := containers_of(layout, image_id):
+            digits = image_id.removeprefix("sha256:")[:12]
+            raise _conflict(f"unable to delete {digits} - container {users[0][:12]} has just been made from it")
+
+    return remove_image(layout, image_id, check)[::-1]
 
 
 def _layer_sizes(layout: Layout) -> dict[str, int]:

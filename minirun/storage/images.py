@@ -96,6 +96,15 @@ def load_image(layout: Layout, image_id: str) -> Image:
         raise no_such_image(image_id) from None
 
 
+def confirm(layout: Layout, image_id: str) -> None:
+    """Make sure that an image is in the store after its use has been written down: from then on it stays.
+
+    A removal looks for users under the store's lock, so either it sees this one or it is over. Raises MinirunError.
+    """
+    with StoreLock(layout):
+        load_image(layout, image_id)
+
+
 def all_images(layout: Layout) -> list[Image]:
     """Return every image in the store."""
     images = []

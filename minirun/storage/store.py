@@ -29,6 +29,7 @@ from minirun.storage.tar import MalformedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from minirun.model.layout import Layout
@@ -168,11 +169,11 @@ def reuse_layer(layout: Layout, ingest: Ingest, diff_id: str, known: dict[str, L
         return known.get(diff_id) if os.path.isdir(layer_folder(layout, diff_id)) else None
 
 
-def remove_image(layout: Layout, image_id: str) -> list[str]:
+def remove_image(layout: Layout, image_id: str, check: Callable[[], None] = lambda: None) -> list[str]:
     """Take an image and all its names out of the store; return the diff_ids of the layers that went with it.
 
-    Layers that other images share stay. The caller has made sure that no container uses the image. Raises MinirunError
-    when there is no such image.
+    Layers that other images share stay. `check` is called when nothing can use the image any more unnoticed (see
+    `images.confirm`), and raises MinirunError if something does. Raises MinirunError when there is no such image.
     """
     make_store(layout)
     with Ingest(layout) as ingest:
@@ -182,6 +183,7 @@ def remove_image(layout: Layout, image_id: str) -> list[str]:
         for digest in filter(None, (image.id, image.manifest)):
             ingest.pin_blob(digest)
         with StoreLock(layout):
+            check()
             names = read_names(layout)
             write_names(layout, {name: owner for name, owner in names.items() if owner != image_id})
             delete_record(layout, image_id)

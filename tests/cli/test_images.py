@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import stat
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from eventually import eventually
 from image_archives import config, digest, docker_archive, entry, files, oci_layout, tar, write_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from conftest import Minirun, Terminal
 
@@ -194,6 +196,27 @@ def test_an_image_that_a_container_uses_stays(minirun: Minirun, busybox_image: s
         assert image["Id"] in minirun("images", "-q", "--no-trunc").stdout
     finally:
         minirun("rm", "-f", container)
+
+
+def test_removing_an_image_that_a_container_is_made_from(minirun: Minirun, archive: Path) -> None:
+    """`rmi` has found no container, and `create` has found the image: they meet at the store's lock."""
+    minirun("load", "-i", archive)
+    minirun("rmi", "other/app:2")
+    containers = Path("/var/lib/minirun/containers")
+    with open("/var/lib/minirun/images/lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        removing = minirun.start("rmi", "app:1")
+        eventually(lambda: any(Path("/var/lib/minirun/ingest").glob("*/layer-*")))
+        creating = minirun.start("create", "app:1", "true")
+        eventually(lambda: any(containers.glob("*/record.json")))
+        fcntl.flock(lock, fcntl.LOCK_UN)
+    _, message = removing.communicate(timeout=20)
+    assert creating.wait(timeout=20) == 0
+    assert b"has just been made from it" in message
+    assert removing.returncode == 1
+    [container] = minirun("ps", "-aq").stdout.split()
+    assert minirun("start", "-a", container, check=False).returncode == 127  # it has files, but no such command
+    minirun("rm", container)
 
 
 def test_prune_removes_what_has_no_name(minirun: Minirun, archive: Path) -> None:
