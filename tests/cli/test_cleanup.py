@@ -171,13 +171,15 @@ def test_kill_of_the_monitor_under_a_foreground_command(
 def test_kill_of_the_foreground_command_leaves_the_container_running(
     minirun: Minirun, busybox_image: str, leftovers: Leftovers
 ) -> None:
-    process = minirun.start("run", *OPTIONS, busybox_image, "sh", "-c", "echo up; sleep 2; echo more")
+    script = "echo up; until [ -e /end ]; do sleep 0.02; done; echo more"
+    process = minirun.start("run", *OPTIONS, busybox_image, "sh", "-c", script)
     assert process.stdout is not None
     assert process.stdout.readline() == b"up\n"
     process.kill()
     process.communicate()
     assert minirun.inspect("victim")["State"]["Running"]
-    eventually(lambda: minirun("ps", "-aq").stdout == "", timeout=10)
+    minirun("exec", "victim", "touch", "/end")
+    eventually(lambda: minirun("ps", "-aq").stdout == "")
     check_after(minirun, leftovers, busybox_image)
 
 

@@ -178,10 +178,11 @@ def test_stop_of_a_container_that_listens(minirun: Minirun, background: RunInBac
 def test_kill(minirun: Minirun, background: RunInBackground) -> None:
     background("victim", command=("sh", "-c", "trap 'echo usr1' USR1; echo up; while :; do sleep 0.02; done"))
     eventually(lambda: minirun("logs", "victim").stdout == "up\n")
+    expected = "up\n"
     for spelling in ("USR1", "SIGUSR1", "10", "usr1"):
         minirun("kill", "--signal", spelling, "victim")
-        time.sleep(0.1)
-    eventually(lambda: minirun("logs", "victim").stdout == "up\n" + 4 * "usr1\n")
+        expected += "usr1\n"
+        eventually(lambda: minirun("logs", "victim").stdout == expected)  # noqa: B023 - it is called at once
     done = minirun("kill", "--signal", "NONSENSE", "victim", check=False)
     assert done.returncode == 1
     assert "NONSENSE" in done.stderr
@@ -447,8 +448,10 @@ def test_ports_are_told(minirun: Minirun, background: RunInBackground) -> None:
 def test_rm_removes_when_the_container_ends(
     minirun: Minirun, background: RunInBackground, leftovers: Leftovers
 ) -> None:
-    background("short", "--rm", "-v", "/anonymous", command=("sleep", "1"))
+    until_told = ("sh", "-c", "until [ -e /end ]; do sleep 0.02; done")
+    background("short", "--rm", "-v", "/anonymous", command=until_told)
     assert minirun("ps", "-q").stdout
+    minirun("exec", "short", "touch", "/end")
     eventually(lambda: minirun("ps", "-aq").stdout == "")
     background("long", "--rm")
     minirun("stop", "-t", "0", "long")

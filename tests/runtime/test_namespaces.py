@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,14 +73,14 @@ def test_only_its_own_processes_are_seen(shell: Shell) -> None:
 
 
 def test_the_end_of_process_1_is_the_end_of_all(minirun: Minirun, busybox_image: str) -> None:
-    minirun("run", "-d", "--name=box", "--network=none", busybox_image, "sh", "-c", "sleep 4711 & sleep 0.5")
-    pid = minirun.inspect("box")["State"]["Pid"]
-    assert Path(f"/proc/{pid}").exists()
+    script = "sleep 1000 & sleep 1000 & echo up; wait"
+    minirun("run", "-d", "--name=box", "--network=none", busybox_image, "sh", "-c", script)
+    eventually(lambda: minirun("logs", "box").stdout == "up\n")
+    pids = minirun("top", "box", "-o", "pid").stdout.split()[1:]
+    assert len(pids) == 3
+    os.kill(minirun.inspect("box")["State"]["Pid"], signal.SIGKILL)
     minirun("wait", "box")
-    names = [
-        Path(path, "cmdline").read_text() for path in Path("/proc").glob("[0-9]*") if Path(path, "cmdline").exists()
-    ]
-    assert not [name for name in names if "sleep\x004711" in name]
+    assert not [pid for pid in pids if Path("/proc", pid).exists()]
 
 
 def test_the_host_name_is_the_containers_alone(shell: Shell) -> None:
