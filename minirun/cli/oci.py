@@ -7,6 +7,7 @@ json`).
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -81,6 +82,7 @@ class Call(Record):
 
 def main() -> NoReturn:
     """Run one call and exit with its code."""
+    gc.disable()  # a call ends before there is garbage worth a millisecond of looking for it
     words = sys.argv[1:]
     log = _Log("", "text")
     debug = False
@@ -100,7 +102,8 @@ def main() -> NoReturn:
         failure = _as_failure(error)
         log.failure(failure)
         code = failure.exit_code
-    sys.exit(code)
+    sys.stderr.flush()
+    os._exit(code)  # without taking the interpreter apart, for 3 ms
 
 
 def _as_failure(error: Exception) -> MinirunError:

@@ -8,8 +8,8 @@ and a request then takes 0.1 ms where the library's own sockets run an event loo
 
 from __future__ import annotations
 
+import _socket as socket  # the C part of `socket`, which would bring `selectors` and `enum` along, for 8 ms
 import os
-import socket
 import struct
 
 from minirun.kernel.trace import operation
@@ -233,10 +233,13 @@ def bring_up_loopback() -> None:
     """
     from fcntl import ioctl
 
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
+    control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    try:
         answer = ioctl(control, SIOCGIFFLAGS, struct.pack("16sH14x", b"lo", 0))
         (flags,) = struct.unpack_from("H", answer, 16)
         ioctl(control, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | IFF_UP))
+    finally:
+        control.close()
 
 
 def interface_index(name: str) -> int:
@@ -252,7 +255,10 @@ def interface_address(name: str) -> tuple[str, str]:
     from fcntl import ioctl
 
     asked = struct.pack("16s16x", name.encode())
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
+    control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    try:
         address = ioctl(control, SIOCGIFADDR, asked)
         netmask = ioctl(control, SIOCGIFNETMASK, asked)
+    finally:
+        control.close()
     return socket.inet_ntoa(address[20:24]), socket.inet_ntoa(netmask[20:24])

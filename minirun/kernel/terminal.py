@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 
 from minirun.kernel.trace import operation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any
 
 
@@ -78,11 +76,14 @@ def restore(fd: int, attributes: list[Any]) -> None:
         pass
 
 
-@contextmanager
-def raw_mode(fd: int) -> Iterator[None]:
+class raw_mode:  # noqa: N801 - reads as a statement: with raw_mode(0):
     """Keep the terminal `fd` raw within the block, however that is left. Raises OSError."""
-    before = make_raw(fd)
-    try:
-        yield
-    finally:
-        restore(fd, before)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __enter__(self) -> None:
+        self._before = make_raw(self._fd)
+
+    def __exit__(self, *_: object) -> None:
+        restore(self._fd, self._before)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
-import struct
 import termios
 
 from minirun.errors import MinirunError
@@ -51,10 +49,13 @@ def _check_multiplexer(root: int) -> None:
 
 def send_master(path: str, master: int) -> None:
     """Send the pty's master to whoever listens on a Unix socket, as --console-socket asks. Raises MinirunError."""
+    import array
+    import socket
+
     with step(f"send the terminal to {path}", "terminal", "The caller keeps the master; we only made the pair."):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as channel:
             channel.connect(path)
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", master))]
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [master]))]
             channel.sendmsg([b"/dev/ptmx"], rights)
         os.close(master)
 

@@ -10,7 +10,7 @@ import os
 import select
 
 from minirun.kernel.process import read_signal, send_signal
-from minirun.kernel.terminal import make_raw, restore, set_window_size, window_size
+from minirun.kernel.terminal import raw_mode, set_window_size, window_size
 
 SIGPIPE, SIGCHLD, SIGURG, SIGWINCH = 13, 17, 23, 28  # the module `signal` would bring `enum` along, for 5 ms
 
@@ -24,12 +24,10 @@ def follow(pid: int, console: int, signals: int) -> int:
     if console < 0:
         return _exit_code(_pass_signals_on(pid, -1, signals))
     _copy_size(console)
-    before = make_raw(0) if os.isatty(0) else None
-    try:
+    if not os.isatty(0):
         return _exit_code(_pass_signals_on(pid, console, signals))
-    finally:
-        if before is not None:
-            restore(0, before)
+    with raw_mode(0):
+        return _exit_code(_pass_signals_on(pid, console, signals))
 
 
 def _pass_signals_on(pid: int, console: int, signals: int) -> int:

@@ -36,12 +36,12 @@ comes out of a container is data, never code.
 
 from __future__ import annotations
 
-import array
-import json
+import _socket as socket  # the C part of `socket`, which would bring `selectors` and `enum` along, for 8 ms
 import os
-import socket
+import struct
 
 from minirun.errors import MinirunError
+from minirun.model import jsontext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ class Channel:
 
     def send(self, kind: str, fields: dict[str, Any] | None = None, *fds: int) -> None:
         """Send one message and copies of the descriptors. Raises OSError."""
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-        self._end.sendmsg([json.dumps([kind, fields or {}]).encode()], rights)
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"={len(fds)}i", *fds))] if fds else []
+        self._end.sendmsg([jsontext.dumps([kind, fields or {}]).encode()], rights)
 
     def receive(self) -> tuple[str, dict[str, Any], int]:
         """Return the next message as (kind, fields, fd or -1); ("", {}, -1) at end of file. Raises OSError."""
@@ -90,11 +90,9 @@ class Channel:
         data, rights, _, _ = self._end.recvmsg(_LARGEST, socket.CMSG_SPACE(4 * _MOST_FDS), socket.MSG_CMSG_CLOEXEC)
         if not data:
             return "", {}, []
-        fds = array.array("i")
-        for _, _, content in rights:
-            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
-        kind, fields = json.loads(data)
-        return kind, fields, list(fds)
+        fds = [fd for _, _, content in rights for (fd,) in struct.iter_unpack("=i", content[: len(content) & ~3])]
+        kind, fields = jsontext.loads(data)
+        return kind, fields, fds
 
     def send_failure(self, error: BaseException) -> None:
         """Tell the parent why the child gives up."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from minirun.model.spec import Process
     from minirun.runtime.parent import Cloned
+    from minirun.runtime.seccomp import Filter
 
 SIGKILL = 9  # the module `signal` would bring `enum` along, for 5 ms
 
@@ -94,7 +95,6 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
     # What only making a container takes is imported here: kill, delete or state do without.
     from minirun.runtime import parent
     from minirun.runtime.child import ChildPlan
-    from minirun.runtime.seccomp import filter_for
 
     process = _checked(parent.check_bundle(spec, bundle))
     rootfs = os.path.join(bundle, spec.root_path)
@@ -116,7 +116,7 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
         plan = ChildPlan(
             container_id=container_id,
             process=process,
-            seccomp=filter_for(options.cache_dir, spec.seccomp) if spec.seccomp else None,
+            seccomp=_filter(options.cache_dir, spec),
             stdio=options.stdio,
             start_fd=start_fd,
             init_fd=init_fd,
@@ -142,6 +142,14 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
             os.close(fd)
         lock.__exit__()
     return cloned
+
+
+def _filter(cache_dir: str, spec: Spec) -> Filter | None:
+    if not spec.seccomp:
+        return None
+    from minirun.runtime.seccomp import filter_for
+
+    return filter_for(cache_dir, spec.seccomp)
 
 
 def _checked(process: Process) -> Process:
@@ -289,7 +297,6 @@ def execute(root: str, container_id: str, process: Process, spec: Spec, options:
     """Run a further process in a running container. The caller becomes its parent. Raises MinirunError."""
     from minirun.runtime import parent
     from minirun.runtime.child import ChildPlan
-    from minirun.runtime.seccomp import filter_for
 
     found = state.load(root, container_id)
     now = state.status(root, found)
@@ -308,7 +315,7 @@ def execute(root: str, container_id: str, process: Process, spec: Spec, options:
         plan = ChildPlan(
             container_id=container_id,
             process=process,
-            seccomp=filter_for(options.cache_dir, spec.seccomp) if spec.seccomp and options.seccomp else None,
+            seccomp=_filter(options.cache_dir, spec) if options.seccomp else None,
             stdio=options.stdio,
             start_fd=options.start_fd,
             init_fd=init_fd,

@@ -16,7 +16,7 @@ from minirun.kernel.process import (
 )
 from minirun.kernel.trace import forget_steps, name_process, step
 from minirun.model.record import Record
-from minirun.runtime import child, handshake, hooks, listener, mounts, namespaces, process_limits, sources
+from minirun.runtime import child, handshake, hooks, mounts, namespaces, process_limits, sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -199,6 +199,8 @@ def _shake_hands(
             process_limits.apply(pid, plan.process)
             channel.send(handshake.PROCEED)
         elif kind == handshake.LISTENER:
+            from minirun.runtime import listener
+
             listener.hand_over(fd, pid, plan)
         elif kind == handshake.FAILED:
             handshake.raise_failure(fields)
