@@ -122,10 +122,11 @@ def test_kill_of_the_others(
 
 def minirun_processes() -> Iterator[int]:
     """Return those of minirun's processes that hold the lock of a bundle: builders and monitors."""
-    locks = {os.stat(path).st_ino for path in BUNDLES.glob("*/monitor.lock")}
+    found = [path.stat() for path in BUNDLES.glob("*/monitor.lock")]
+    locks = {f"{os.major(s.st_dev):02x}:{os.minor(s.st_dev):02x}:{s.st_ino}" for s in found}  # proc_locks(5)
     for line in Path("/proc/locks").read_text().splitlines():
         fields = line.split()
-        if fields[1] == "FLOCK" and int(fields[5].rpartition(":")[2]) in locks:
+        if fields[1] == "FLOCK" and fields[5] in locks:
             yield int(fields[4])
 
 
