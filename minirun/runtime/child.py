@@ -251,7 +251,9 @@ def become_command(plan: ChildPlan, slave: int, channel: Channel, *, keep_groups
         start=plan.start_fd,
         trace=trace_descriptor(),
         attribute=attribute_fd,
-        state=memory_file("state", hooks.state_text(plan.state | {"pid": os.getpid()})) if plan.hooks else -1,
+        state=memory_file("state", hooks.state_text(plan.state | {"pid": os.getpid(), "status": "created"}))
+        if plan.hooks
+        else -1,
     )
     packed = pack_plan(
         process,

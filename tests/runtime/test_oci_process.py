@@ -1,0 +1,301 @@
+"""Everything that config.json's `process` says about the command: runtime-spec config.md, "Process"."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import json
+import os
+import socket
+import struct
+import subprocess
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from oci import Bundle, Oci
+
+
+SCHED_DEADLINE = 6
+
+
+def process(bundle: Bundle) -> dict[str, Any]:
+    section: dict[str, Any] = bundle.config["process"]
+    return section
+
+
+def status_of(oci: Oci, bundle: Bundle) -> dict[str, str]:
+    """Return the fields of the command's /proc/self/status."""
+    lines = oci.output(bundle, "cat /proc/self/status").splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def test_user_groups_and_umask(oci: Oci, bundle: Bundle) -> None:
+    process(bundle)["user"] = {"uid": 1000, "gid": 1001, "additionalGids": [5, 7], "umask": 0o27, "username": "ignored"}
+    status = status_of(oci, bundle)
+    assert status["Uid"].split() == ["1000"] * 4
+    assert status["Gid"].split() == ["1001"] * 4
+    assert status["Groups"].split() == ["5", "7"]
+    assert status["Umask"] == "0027"
+
+
+def test_each_set_of_capabilities(oci: Oci, bundle: Bundle) -> None:
+    chown, kill, raw = 1 << 0, 1 << 5, 1 << 13
+    process(bundle)["user"] = {"uid": 1000, "gid": 1000}
+    process(bundle)["noNewPrivileges"] = False
+    process(bundle)["capabilities"] = {
+        "bounding": ["CAP_CHOWN", "CAP_KILL", "CAP_NET_RAW"],
+        "permitted": ["CAP_CHOWN", "CAP_KILL"],
+        "inheritable": ["CAP_KILL"],
+        "effective": ["CAP_CHOWN"],
+        "ambient": ["CAP_KILL"],
+    }
+    status = status_of(oci, bundle)
+    found = {name: int(status[f"Cap{name}"], 16) for name in ("Bnd", "Prm", "Inh", "Eff", "Amb")}
+    # What an exec by a user leaves: permitted and effective come from the ambient set (capabilities(7)).
+    assert found == {"Bnd": chown | kill | raw, "Prm": kill, "Inh": kill, "Eff": kill, "Amb": kill}
+
+
+def test_an_unknown_capability_is_warned_of_and_ignored(oci: Oci, bundle: Bundle) -> None:
+    process(bundle)["capabilities"]["bounding"].append("CAP_TO_FLY")
+    done = oci.run(bundle, "true")
+    assert "CAP_TO_FLY" in done.stderr
+
+
+def test_a_capability_that_the_host_lacks_is_refused(oci: Oci, bundle: Bundle) -> None:
+    own = int(next(line for line in Path("/proc/self/status").read_text().splitlines() if "CapPrm" in line)[8:], 16)
+    resource = 24
+    for name in ("bounding", "effective", "permitted"):
+        process(bundle)["capabilities"][name].append("CAP_SYS_RESOURCE")
+    if own >> resource & 1:
+        assert int(status_of(oci, bundle)["CapEff"], 16) >> resource & 1
+    else:
+        assert "operation not permitted" in oci.refusal(bundle).lower()
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_no_new_privileges(oci: Oci, bundle: Bundle, wanted: bool) -> None:
+    process(bundle)["noNewPrivileges"] = wanted
+    assert status_of(oci, bundle)["NoNewPrivs"] == str(int(wanted))
+
+
+def test_resource_limits(oci: Oci, bundle: Bundle) -> None:
+    process(bundle)["rlimits"] = [
+        {"type": "RLIMIT_NOFILE", "soft": 10, "hard": 20},
+        {"type": "RLIMIT_CORE", "soft": 0, "hard": 2**64 - 1},
+        {"type": "RLIMIT_FSIZE", "soft": 4096, "hard": 8192},
+        {"type": "RLIMIT_RTTIME", "soft": 5, "hard": 6},
+    ]
+    limits = oci.output(bundle, "cat /proc/self/limits")
+    assert [*next(line for line in limits.splitlines() if "open files" in line).split()[3:5]] == ["10", "20"]
+    assert [*next(line for line in limits.splitlines() if "core" in line).split()[4:6]] == ["0", "unlimited"]
+    assert [*next(line for line in limits.splitlines() if "file size" in line).split()[3:5]] == ["4096", "8192"]
+    assert [*next(line for line in limits.splitlines() if "realtime timeout" in line).split()[3:5]] == ["5", "6"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ([{"type": "RLIMIT_FOO", "soft": 1, "hard": 1}], ("rlimits[0]", "RLIMIT_FOO")),
+        ([{"type": "NOFILE", "soft": 1, "hard": 1}], ("rlimits[0]", "NOFILE")),
+        ([{"type": "RLIMIT_CPU", "soft": 1, "hard": 1}] * 2, ("rlimits[1]", "RLIMIT_CPU", "twice")),
+        ([{"type": "RLIMIT_CPU", "soft": 2, "hard": 1}], ("RLIMIT_CPU=2:1",)),
+    ],
+)
+def test_resource_limits_that_are_none(
+    oci: Oci, bundle: Bundle, limits: list[dict[str, Any]], words: tuple[str, ...]
+) -> None:
+    process(bundle)["rlimits"] = limits
+    said = oci.refusal(bundle)
+    assert all(word in said for word in words), said
+
+
+def test_oom_score(oci: Oci, bundle: Bundle) -> None:
+    process(bundle)["oomScoreAdj"] = 321
+    assert oci.output(bundle, "cat /proc/self/oom_score_adj") == "321\n"
+    process(bundle)["oomScoreAdj"] = 1001
+    assert "oomScoreAdj" in oci.refusal(bundle)
+
+
+def test_scheduler_and_io_priority(oci: Oci, bundle: Bundle) -> None:
+    process(bundle)["scheduler"] = {"policy": "SCHED_BATCH", "nice": 7}
+    process(bundle)["ioPriority"] = {"class": "IOPRIO_CLASS_BE", "priority": 6}
+    container = oci.create(bundle, "sleep 60")
+    pid = oci.pid(container)
+    assert os.sched_getscheduler(pid) == os.SCHED_BATCH
+    assert os.getpriority(os.PRIO_PROCESS, pid) == 7
+    shown = subprocess.run(["ionice", "--pid", str(pid)], capture_output=True, text=True, check=True).stdout
+    assert shown == "best-effort: prio 6\n"
+
+
+def test_deadline_scheduler(oci: Oci, bundle: Bundle) -> None:
+    process(bundle)["scheduler"] = {
+        "policy": "SCHED_DEADLINE",
+        "runtime": 10_000_000,
+        "deadline": 20_000_000,
+        "period": 30_000_000,
+        "flags": ["SCHED_FLAG_RESET_ON_FORK"],
+    }
+    container = oci.create(bundle, "sleep 60")
+    assert os.sched_getscheduler(oci.pid(container)) & ~os.SCHED_RESET_ON_FORK == SCHED_DEADLINE
+
+
+def test_a_deadline_that_the_kernel_refuses(oci: Oci, bundle: Bundle) -> None:
+    process(bundle)["scheduler"] = {"policy": "SCHED_DEADLINE", "runtime": 2_000_000, "deadline": 1_000_000}
+    assert "SCHED_DEADLINE: Invalid argument" in oci.refusal(bundle)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "word"),
+    [
+        ({"policy": "SCHED_SOON"}, "policy"),
+        ({"policy": "SCHED_OTHER", "flags": ["FOO"]}, "flags"),
+        ({"policy": "SCHED_OTHER", "nice": 20}, "nice"),
+        ({"policy": "SCHED_OTHER", "priority": 1}, "priority"),
+        ({"policy": "SCHED_OTHER", "runtime": 1}, "SCHED_DEADLINE"),
+    ],
+)
+def test_schedulers_that_are_none(oci: Oci, bundle: Bundle, scheduler: dict[str, Any], word: str) -> None:
+    process(bundle)["scheduler"] = scheduler
+    said = oci.refusal(bundle)
+    assert "process.scheduler" in said
+    assert word in said
+
+
+def test_cpu_affinity(oci: Oci, bundle: Bundle) -> None:
+    last = max(os.sched_getaffinity(0))
+    process(bundle)["execCPUAffinity"] = {"initial": str(last), "final": str(last)}
+    assert f"Cpus_allowed_list:\t{last}\n" in oci.output(bundle, "cat /proc/self/status")
+    process(bundle)["execCPUAffinity"] = {"final": "1-"}
+    assert "execCPUAffinity.final" in oci.refusal(bundle)
+
+
+def test_personality(oci: Oci, bundle: Bundle) -> None:
+    bundle.linux["personality"] = {"domain": "LINUX32"}
+    assert oci.output(bundle, "uname -m") == "i686\n"
+    bundle.linux["personality"] = {"domain": "LINUX64"}
+    assert "linux.personality" in oci.refusal(bundle)
+
+
+@pytest.mark.parametrize(("field", "module"), [("apparmorProfile", "AppArmor"), ("selinuxLabel", "SELinux")])
+def test_a_label_is_refused_where_its_module_is_off(oci: Oci, bundle: Bundle, field: str, module: str) -> None:
+    enabled = {
+        "AppArmor": Path("/sys/module/apparmor/parameters/enabled"),
+        "SELinux": Path("/sys/fs/selinux/enforce"),
+    }[module]
+    assert not enabled.exists() or enabled.read_text().startswith("N"), "this test is for a host without it"
+    process(bundle)[field] = "unconfined"
+    assert f"process.{field}" in oci.refusal(bundle)
+
+
+def test_environment(oci: Oci, bundle: Bundle) -> None:
+    process(bundle)["env"] = ["PATH=/bin", "A=1", "A=2", "EMPTY=", "WITH=a=b"]
+    lines = oci.output(bundle, "env | sort").splitlines()
+    assert [line for line in lines if line[:2] in ("A=", "EM", "WI")] == ["A=2", "EMPTY=", "WITH=a=b"]
+    for wrong in ("NOTHING", "=x"):
+        process(bundle)["env"] = ["PATH=/bin", wrong]
+        assert "process.env[1]" in oci.refusal(bundle)
+
+
+@pytest.mark.parametrize(("uid", "home"), [(0, "/root"), (4242, "/")])
+def test_home_comes_from_the_containers_passwd(oci: Oci, bundle: Bundle, uid: int, home: str) -> None:
+    (bundle.rootfs / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+    process(bundle)["user"] = {"uid": uid, "gid": 0}
+    assert oci.output(bundle, "echo $HOME") == f"{home}\n"
+
+
+def test_a_home_that_is_set_stays(oci: Oci, bundle: Bundle) -> None:
+    process(bundle)["env"].append("HOME=/elsewhere")
+    assert oci.output(bundle, "echo $HOME") == "/elsewhere\n"
+
+
+def test_a_missing_working_directory_is_made(oci: Oci, bundle: Bundle) -> None:
+    process(bundle)["cwd"] = "/not/there/yet"
+    assert oci.output(bundle, "pwd") == "/not/there/yet\n"
+    assert (bundle.rootfs / "not/there/yet").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["no-such-program"], "executable file not found in $PATH"),
+        (["/no/such/program"], "no such file or directory"),
+        (["/etc/passwd"], "permission denied"),
+        ([""], "executable file not found in $PATH"),
+        ([], "process.args"),
+    ],
+)
+def test_commands_that_cannot_run(oci: Oci, bundle: Bundle, args: list[str], words: str) -> None:
+    (bundle.rootfs / "etc/passwd").touch(0o644)
+    process(bundle)["args"] = args
+    assert words in oci.refusal(bundle, "")
+
+
+def test_a_broken_interpreter_is_told_by_the_command_itself(oci: Oci, bundle: Bundle) -> None:
+    (bundle.rootfs / "run.sh").write_text("#!/no/such/shell\n")
+    (bundle.rootfs / "run.sh").chmod(0o755)
+    process(bundle)["args"] = ["/run.sh"]
+    done = oci.run(bundle, check=False)
+    assert done.returncode == 127
+    assert "exec /run.sh: no such file or directory" in done.stderr
+
+
+# -- the seccomp listener ---------------------------------------------------------------------------------------------
+
+
+def test_the_seccomp_listener_goes_to_the_agent(oci: Oci, bundle: Bundle) -> None:
+    path = bundle.path / "agent"
+    bundle.linux["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": ["SCMP_ARCH_X86_64"],
+        "listenerPath": str(path),
+        "listenerMetadata": "of this test",
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY"}],
+    }
+    bundle.config["annotations"] = {"key": "value"}
+    received: list[Any] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as agent:
+        agent.bind(str(path))
+        agent.listen()
+        agent.settimeout(20)
+
+        def answer() -> None:
+            with agent.accept()[0] as connection:
+                data, rights, _, _ = connection.recvmsg(65536, socket.CMSG_SPACE(4))
+            listener = array.array("i", rights[0][2])[0]
+            received.append(json.loads(data))
+            received.append(os.readlink(f"/proc/self/fd/{listener}"))
+            answer_with_error(listener, 38)
+            os.close(listener)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        done = oci.run(bundle, "mkdir /made; echo ended", check=False)
+        thread.join()
+    state, kind = received
+    assert kind == "anon_inode:seccomp notify"
+    assert state["fds"] == ["seccompFd"]
+    assert state["metadata"] == "of this test"
+    assert state["state"]["annotations"] == {"key": "value"}
+    assert state["pid"] == state["state"]["pid"] > 1
+    assert "Function not implemented" in done.stderr
+    assert done.stdout == "ended\n"
+
+
+def answer_with_error(listener: int, number: int) -> None:
+    """Take one question from a seccomp listener and answer it with an errno (seccomp_unotify(2))."""
+    question = bytearray(80)  # struct seccomp_notif
+    fcntl.ioctl(listener, 0xC0502100, question)
+    fcntl.ioctl(listener, 0xC0182101, struct.pack("=QqiI", struct.unpack_from("=Q", question)[0], 0, -number, 0))
+
+
+def test_without_an_agent_there_is_no_container(oci: Oci, bundle: Bundle) -> None:
+    bundle.linux["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "listenerPath": str(bundle.path / "nobody"),
+        "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}],
+    }
+    assert "seccomp listener" in oci.refusal(bundle)
