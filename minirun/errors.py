@@ -1,4 +1,4 @@
-"""The one exception that reaches the user. This module imports nothing."""
+"""The one exception that reaches the user, and how text reaches a terminal. This module imports nothing."""
 
 
 class MinirunError(Exception):
@@ -17,3 +17,11 @@ class MinirunError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+
+def printable(text: str) -> str:
+    """Return text with its control characters as escapes: what an image or a file calls itself must not steer the
+    user's terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from minirun.errors import MinirunError
+from minirun.errors import MinirunError, printable
 from minirun.model.layout import Layout
 
 TYPE_CHECKING = False
@@ -71,9 +71,9 @@ def swept_layout() -> Layout:
 
 def report(error: MinirunError) -> None:
     """Print an error as every command does: one sentence, then what to do about it."""
-    click.echo(f"minirun: {error.message.rstrip('.')}.", err=True)
+    click.echo(f"minirun: {printable(error.message.rstrip('.'))}.", err=True)
     if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)
+        click.echo(f"hint: {printable(error.hint)}", err=True)
 
 
 def for_each(names: Iterable[str], act: Callable[[str], object]) -> None:

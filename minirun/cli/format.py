@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 
-from minirun.errors import MinirunError
+from minirun.errors import MinirunError, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _PADDING = 3
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return rows under headers in columns, as text without a final new line."""
-    lines = [list(headers), *map(list, rows)]
+    lines = [[printable(cell) for cell in line] for line in (headers, *rows)]
     widths = [max(_MINIMUM_COLUMN, *(len(line[i]) + _PADDING for line in lines)) for i in range(len(headers) - 1)]
     widths.append(0)
     return "\n".join("".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)

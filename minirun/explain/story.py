@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from minirun.errors import printable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +48,7 @@ class Story:
             about = f"  {_DIM}[{topic}]{_RESET}" if topic else ""
             yield f"{indent}{_BOLD}* {_shorten(title)}{_RESET}{about}"
             if why:
-                yield f"{indent}  {_DIM}{_printable(why)}{_RESET}"
+                yield f"{indent}  {_DIM}{printable(why)}{_RESET}"
         self._announced[event.pid] = event.steps
 
     def _operation(self, event: Event) -> Iterator[str]:
@@ -57,8 +59,8 @@ class Story:
         yield f"{indent}{event.operation}({arguments}) = {colour}{outcome}{_RESET}  {_DIM}{about}{_RESET}"
         if event.shell:
             first, *more = event.shell.split("\n")
-            yield f"{indent}{_DIM}$ {_printable(first)}{_RESET}"
-            yield from (f"{indent}{_DIM}  {_printable(line)}{_RESET}" for line in more)
+            yield f"{indent}{_DIM}$ {printable(first)}{_RESET}"
+            yield from (f"{indent}{_DIM}  {printable(line)}{_RESET}" for line in more)
 
 
 def _time(nanoseconds: int) -> str:
@@ -70,10 +72,5 @@ def _time(nanoseconds: int) -> str:
 
 
 def _shorten(text: str) -> str:
-    text = _LONG_ID.sub(r"\1...", _printable(text))
+    text = _LONG_ID.sub(r"\1...", printable(text))
     return text if len(text) <= _LONGEST_ARGUMENT else f"{text[:_LONGEST_ARGUMENT]}... ({len(text)} characters)"
-
-
-def _printable(text: str) -> str:
-    """Escape control characters: arguments may come from an image, and a terminal obeys what it is sent."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogateescape").decode() for c in text)

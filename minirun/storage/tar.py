@@ -8,7 +8,7 @@ Sources: pax(1) of POSIX.1-2017 (ustar and pax), GNU tar manual "Basic Tar Forma
 
 from __future__ import annotations
 
-from minirun.errors import MinirunError
+from minirun.errors import MinirunError, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -365,8 +365,7 @@ def pax_records(data: bytes) -> dict[bytes, bytes]:
 
 def shown(name: bytes) -> str:
     """A name as an error may print it: no control characters, not too long."""
-    text = name.decode(errors="backslashreplace")
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    text = printable(name.decode(errors="backslashreplace"))
     return repr(text if len(text) <= 200 else text[:200] + "...")
 
 

@@ -98,6 +98,11 @@ def test_images_that_are_not_there(minirun: Minirun, busybox_image: str) -> None
     assert "missing" in failed(minirun, "create", "missing", code=1)
 
 
+def test_messages_do_not_steer_the_terminal(minirun: Minirun, busybox_image: str) -> None:
+    message = failed(minirun, "run", "--rm", busybox_image, "\x9b31mred\nminirun: all is well", code=127)
+    assert '"\\x9b31mred\\nminirun: all is well"' in message
+
+
 def test_too_few_and_too_many_arguments(minirun: Minirun) -> None:
     failed(minirun, "run", code=1)
     failed(minirun, "create", code=1)

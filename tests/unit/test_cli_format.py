@@ -201,6 +201,11 @@ def test_tables_line_up() -> None:
     )
 
 
+def test_cells_do_not_steer_the_terminal() -> None:
+    [_, row] = table(["NAME", "LABELS"], [["\x1b]0;title\x07", "two\nlines\x9b31m"]]).splitlines()
+    assert row == "\\x1b]0;title\\x07   two\\nlines\\x9b31m"
+
+
 def test_rows_as_a_table_lines_or_json() -> None:
     rows: list[dict[str, object]] = [{"ID": "1", "Names": "a"}, {"ID": "2", "Names": "b"}]
     headers: dict[str, object] = {"ID": "CONTAINER ID", "Names": "NAMES"}
