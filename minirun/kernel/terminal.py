@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from minirun.kernel.trace import operation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 
@@ -59,9 +61,9 @@ def make_raw(fd: int) -> list[Any]:
 
     try:
         before = termios.tcgetattr(fd)
-        tty.setraw(fd, termios.TCSANOW)
     except termios.error as error:
         raise OSError(*error.args) from None
+    _until_done(lambda: tty.setraw(fd, termios.TCSANOW))
     return before
 
 
@@ -71,9 +73,25 @@ def restore(fd: int, attributes: list[Any]) -> None:
     import termios
 
     try:
-        termios.tcsetattr(fd, termios.TCSANOW, attributes)
-    except termios.error:
+        _until_done(lambda: termios.tcsetattr(fd, termios.TCSANOW, attributes))
+    except OSError:
         pass
+
+
+def _until_done(set_attributes: Callable[[], object]) -> None:
+    """Set a terminal's attributes, once more if this job was stopped over it in the background (SIGTTOU, EINTR).
+
+    Python does so for system calls, but not for those of the module termios. Raises OSError.
+    """
+    import termios
+
+    while True:
+        try:
+            set_attributes()
+            return
+        except termios.error as error:
+            if error.args[0] != errno.EINTR:
+                raise OSError(*error.args) from None
 
 
 class raw_mode:  # noqa: N801 - reads as a statement: with raw_mode(0):
