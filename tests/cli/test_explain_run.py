@@ -27,7 +27,7 @@ def test_every_process_tells_its_part(minirun: Minirun, busybox_image: str, befo
     for event in events:
         by_process.setdefault(event["process"], set()).add(event["operation"])
     assert by_process["builder"] >= {"unshare", "mount", "clone3"}
-    assert by_process["container"] >= {"mount", "pivot_root", "seccomp", "capset", "execve"}
+    assert by_process["container"] >= {"attach_tree", "pivot_root", "seccomp", "capset", "execve"}
     assert by_process["network helper"] >= {"add_veth", "add_address"}
     order = ["clone3", "pivot_root", "seccomp", "execve"]
     assert sorted(order, key=operations.index) == order

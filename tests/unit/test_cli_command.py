@@ -149,8 +149,8 @@ def test_the_exit_code_of_minirun_itself_is_125_for_run_only(
     def broken() -> None:
         raise MinirunError("cannot do it", "try harder")
 
-    for module, name, code in (("run", "run", 125), ("containers", "ps", 1)):
-        monkeypatch.setattr(f"minirun.cli.{module}.host_layout", broken)
+    for name, function, code in (("run", "run.host_layout", 125), ("ps", "containers.swept_layout", 1)):
+        monkeypatch.setattr(f"minirun.cli.{function}", broken)
         args = [name, "image"] if name == "run" else [name]
         assert run(capsys, *args) == (code, "", "minirun: cannot do it.\nhint: try harder\n")
 
@@ -159,7 +159,7 @@ def test_interrupt_is_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("minirun.cli.containers.host_layout", interrupted)
+    monkeypatch.setattr("minirun.cli.containers.swept_layout", interrupted)
     assert run(capsys, "ps") == (130, "", "")
 
 
@@ -191,7 +191,7 @@ def test_the_main_command_takes_global_options_before_the_command(
         seen.append(click.get_current_context().find_root().obj.layout)
         raise MinirunError("seen")
 
-    monkeypatch.setattr("minirun.cli.containers.host_layout", note)
+    monkeypatch.setattr("minirun.cli.containers.swept_layout", note)
     monkeypatch.setenv("MINIRUN_STATE", "/from/environment")
     run(capsys, "--root", "/given/root", "ps")
     assert (seen[0].root, seen[0].state) == ("/given/root", "/from/environment")
