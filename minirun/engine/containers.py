@@ -279,19 +279,20 @@ def _give_up(layout: Layout, record: ContainerRecord, claim: Claim, launched: La
 
 def _follow(layout: Layout, record: ContainerRecord, control: socket.socket, attachment: Attachment) -> int:
     """Stay in the foreground until the container's end, then unmake it and return its exit code."""
-    ended = attaching.attach(
-        control,
-        stdin="stdin" in attachment.streams and record.request.open_stdin,
-        tty=record.request.tty,
-        detach_keys=_detach_keys(attachment.detach_keys),
-        send_signal=_signal_sender(layout, record) if attachment.sig_proxy else None,
-    )
-    if isinstance(ended, attaching.Detached):
-        attaching.say_detached(control)
-        return 0
-    garbage.unmake(layout, record.id)
-    attaching.say_cleaned(control)
-    return ended.code
+    with control:
+        ended = attaching.attach(
+            control,
+            stdin="stdin" in attachment.streams and record.request.open_stdin,
+            tty=record.request.tty,
+            detach_keys=_detach_keys(attachment.detach_keys),
+            send_signal=_signal_sender(layout, record) if attachment.sig_proxy else None,
+        )
+        if isinstance(ended, attaching.Detached):
+            attaching.say_detached(control)
+            return 0
+        garbage.unmake(layout, record.id)
+        attaching.say_cleaned(control)
+        return ended.code
 
 
 def _detach_keys(text: str) -> bytes:

@@ -46,12 +46,20 @@ def save(layout: Layout, record: ContainerRecord) -> None:
 
 
 def load(layout: Layout, container_id: str) -> ContainerRecord:
-    """Read the record of a full id. Raises MinirunError (exit code 1) when there is none."""
+    """Read the record of a full id. Raises MinirunError (exit code 1) when there is none, or when it is damaged."""
+    folder = layout.container(container_id)
     try:
-        with open(f"{layout.container(container_id)}/record.json", encoding="utf-8") as file:
+        with open(f"{folder}/record.json", encoding="utf-8") as file:
             return ContainerRecord.from_dict(json.load(file))
     except FileNotFoundError:
         raise no_such_container(container_id) from None
+    except (ValueError, TypeError, KeyError) as error:
+        # Records are not worth waiting for the disk: a machine that crashes may leave an empty one.
+        raise MinirunError(
+            f"the record of container {container_id} is damaged",
+            f"What it has written is in {folder}/upper; remove the folder to be rid of it.",
+            1,
+        ) from error
 
 
 def no_such_container(name: str) -> MinirunError:
@@ -66,6 +74,8 @@ def exit_status(layout: Layout, container_id: str) -> ExitStatus | None:
             return ExitStatus(**json.load(file))
     except FileNotFoundError:
         return None
+    except (ValueError, TypeError):
+        return ExitStatus(137, error="the record of its exit is damaged")
 
 
 def save_exit_status(layout: Layout, container_id: str, status: ExitStatus) -> None:
@@ -83,7 +93,7 @@ def all_records(layout: Layout) -> list[ContainerRecord]:
         try:
             records.append(load(layout, container_id))
         except MinirunError:
-            continue  # being made or removed right now
+            continue  # being made or removed right now, or damaged
     return sorted(records, key=lambda record: record.created_at, reverse=True)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -224,3 +225,21 @@ def test_kill_everything_at_once(minirun: Minirun, busybox_image: str, leftovers
     for container in minirun("ps", "-aq").stdout.split():
         minirun("rm", "-f", container)
     check_after(minirun, leftovers, busybox_image)
+
+
+def test_records_that_a_crash_of_the_machine_has_emptied(minirun: Minirun, busybox_image: str) -> None:
+    damaged = minirun("create", "--name=damaged", busybox_image).stdout.strip()
+    ended = minirun("create", "--name=ended", busybox_image).stdout.strip()
+    containers = Path("/var/lib/minirun/containers")
+    (containers / damaged / "record.json").write_bytes(b"")
+    (containers / ended / "exit.json").write_bytes(b"")
+    try:
+        listed = minirun("ps", "-a", "--format", "{{.Names}} {{.Status}}").stdout.splitlines()
+        assert [line.partition(" (")[0] for line in listed] == ["ended Exited"]
+        done = minirun("rm", damaged, check=False)
+        assert done.returncode == 1
+        assert "is damaged" in done.stderr
+        assert minirun("run", "--rm", busybox_image, "echo", "x").stdout == "x\n"
+    finally:
+        shutil.rmtree(containers / damaged)
+        Path("/var/lib/minirun/names/damaged").unlink()
