@@ -244,6 +244,9 @@ def become_command(plan: ChildPlan, slave: int, channel: Channel, *, keep_groups
         use_streams(plan.stdio, process.uid)
     if process.umask is not None:
         os.umask(process.umask)
+    if keep_groups and process.additional_gids:
+        problem = "process.user.additionalGids: setgroups(2) is denied in this user namespace"
+        raise MinirunError(problem, "It was made without the right over groups: see user_namespaces(7).")
     environment = complete_environment(process)
     label, attribute_fd = labels.prepare(process)
     descriptors = Descriptors(

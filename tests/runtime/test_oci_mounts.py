@@ -1,0 +1,311 @@
+"""Mounts of config.json: every option, propagation, where they may and may not go, and what refuses them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from oci import Bundle, Oci
+
+
+@pytest.fixture
+def folder(scratch: Path) -> Path:
+    """Return a folder of the host with a file in it."""
+    path = scratch / "data"
+    path.mkdir()
+    (path / "file").write_text("content\n")
+    return path
+
+
+@pytest.fixture
+def nested(folder: Path) -> Iterator[Path]:
+    """Return a folder of the host, mounted and shared, with a further mount at `below`."""
+    subprocess.run(["mount", "--bind", folder, folder], check=True)
+    subprocess.run(["mount", "--make-shared", folder], check=True)
+    (folder / "below").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "below", folder / "below"], check=True)
+    yield folder
+    subprocess.run(["umount", "--recursive", folder], check=True)
+
+
+# -- options ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "there", "missing"),
+    [
+        (["ro"], {"ro"}, {"rw"}),
+        (["ro", "rw"], {"rw"}, {"ro"}),
+        (["nosuid", "nodev", "noexec"], {"nosuid", "nodev", "noexec"}, set()),
+        (["nosuid", "suid"], set(), {"nosuid"}),
+        (["noatime"], {"noatime"}, {"relatime"}),
+        (["strictatime"], set(), {"relatime", "noatime"}),
+        (["noatime", "relatime"], {"relatime"}, {"noatime"}),
+        (["nodiratime"], {"nodiratime", "relatime"}, set()),
+        (["nosymfollow"], {"nosymfollow"}, set()),
+    ],
+)
+def test_flags_of_a_bind_mount(
+    oci: Oci, bundle: Bundle, folder: Path, options: list[str], there: set[str], missing: set[str]
+) -> None:
+    found = oci.mounts(bundle.mount("/data", folder, ["bind", *options]))["/data"].options
+    assert there <= found
+    assert not missing & found
+
+
+@pytest.mark.parametrize("kind", ["bind", "none", ""])
+def test_what_a_bind_mount_is_called(oci: Oci, bundle: Bundle, folder: Path, kind: str) -> None:
+    assert oci.output(bundle.mount("/data", folder, type=kind), "cat /data/file") == "content\n"
+
+
+def test_type_bind_alone(oci: Oci, bundle: Bundle, folder: Path) -> None:
+    assert oci.output(bundle.mount("/data", folder, []), "cat /data/file") == "content\n"
+
+
+def test_recursive_attributes(oci: Oci, bundle: Bundle, nested: Path) -> None:
+    mounts = oci.mounts(bundle.mount("/data", nested, ["rbind", "ro"]))
+    assert "ro" in mounts["/data"].options
+    assert "rw" in mounts["/data/below"].options
+    bundle.config["mounts"][-1]["options"] = ["rbind", "rro", "rnosuid", "rnoatime", "rnoexec", "rexec"]
+    mounts = oci.mounts(bundle)
+    for path in ("/data", "/data/below"):
+        assert {"ro", "nosuid", "noatime"} <= mounts[path].options
+        assert "noexec" not in mounts[path].options
+
+
+def test_bind_alone_leaves_out_what_is_below(oci: Oci, bundle: Bundle, nested: Path) -> None:
+    assert "/data/below" not in oci.mounts(bundle.mount("/data", nested))
+
+
+def test_a_later_entry_remounts(oci: Oci, bundle: Bundle, folder: Path) -> None:
+    bundle.mount("/data", folder).mount("/data", options=["bind", "remount", "ro", "nosuid"], type="none")
+    assert {"ro", "nosuid"} <= oci.mounts(bundle)["/data"].options
+    bundle.mount("/tmp", options=["size=1m"], type="tmpfs")
+    mounts = oci.mounts(bundle.mount("/tmp", options=["remount", "size=2m", "ro"], type="tmpfs"))
+    assert {"size=2048k", "ro"} <= mounts["/tmp"].super_options
+
+
+def test_a_relative_destination_and_source(oci: Oci, bundle: Bundle) -> None:
+    (bundle.path / "beside").write_text("content\n")
+    assert oci.output(bundle.mount("etc/beside", "beside"), "cat /etc/beside") == "content\n"
+
+
+def test_a_file_over_a_file(oci: Oci, bundle: Bundle, folder: Path) -> None:
+    (bundle.rootfs / "etc/file").write_text("of the image\n")
+    assert oci.output(bundle.mount("/etc/file", folder / "file"), "cat /etc/file") == "content\n"
+    assert (bundle.rootfs / "etc/file").read_text() == "of the image\n"
+
+
+def test_options_of_a_file_system(oci: Oci, bundle: Bundle) -> None:
+    mounts = oci.mounts(bundle.mount("/t", "name", ["nosuid", "size=1m", "mode=1700", "noatime"], type="tmpfs"))
+    assert mounts["/t"].source == "name"
+    assert {"size=1024k", "mode=1700"} <= mounts["/t"].super_options
+    assert {"nosuid", "noatime"} <= mounts["/t"].options
+
+
+def test_a_tmpfs_has_the_mode_of_the_folder_below(oci: Oci, bundle: Bundle) -> None:
+    (bundle.rootfs / "kept").mkdir()
+    (bundle.rootfs / "kept").chmod(0o1711)
+    bundle.mount("/kept", options=[], type="tmpfs")
+    assert oci.output(bundle, "stat -c %a /kept") == "1711\n"
+
+
+def test_a_readonly_tmpfs_takes_mount_points_first(oci: Oci, bundle: Bundle, folder: Path) -> None:
+    bundle.mount("/t", options=["ro"], type="tmpfs").mount("/t/sub/data", folder)
+    bundle.config["mounts"][1]["options"].append("ro")  # /dev, in which devices are made after it was mounted
+    assert oci.output(bundle, "cat /t/sub/data/file && ls /dev/null") == "content\n/dev/null\n"
+    assert {"ro"} <= oci.mounts(bundle)["/t"].options & oci.mounts(bundle)["/dev"].options
+
+
+def test_tmpcopyup(oci: Oci, bundle: Bundle) -> None:
+    place = bundle.rootfs / "filled"
+    (place / "sub").mkdir(parents=True)
+    (place / "sub/file").write_text("content\n")
+    (place / "link").symlink_to("/etc/passwd")
+    os.mkfifo(place / "fifo")
+    (place / "sub/file").chmod(0o4711)
+    os.chown(place / "sub", 7, 8)
+    os.setxattr(place / "sub/file", "trusted.note", b"kept")
+    bundle.mount("/filled", options=["tmpcopyup", "ro"], type="tmpfs")
+    script = "cd /filled; cat sub/file; stat -c '%a' sub/file; stat -c '%u:%g' sub; readlink link; stat -c %F fifo"
+    assert oci.output(bundle, script).split() == ["content", "4711", "7:8", "/etc/passwd", "fifo"]
+    assert {"ro"} <= oci.mounts(bundle)["/filled"].options
+
+
+def test_other_file_systems_pass_through(oci: Oci, bundle: Bundle, folder: Path, scratch: Path) -> None:
+    (scratch / ("x" * 200)).mkdir()
+    lower = f"lowerdir={folder}:{scratch / ('x' * 200)}"
+    mounts = oci.mounts(bundle.mount("/o", "overlay", [lower, "nosuid"], type="overlay"))
+    assert mounts["/o"].fstype == "overlay"
+    assert "nosuid" in mounts["/o"].options
+
+
+def test_options_of_proc(oci: Oci, bundle: Bundle) -> None:
+    bundle.config["mounts"][0]["options"] = ["hidepid=2", "subset=pid"]
+    assert {"hidepid=invisible", "subset=pid"} <= oci.mounts(bundle)["/proc"].super_options
+
+
+# -- propagation -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "peers"),
+    [
+        (["rprivate"], set()),
+        (["rslave"], {"master"}),
+        (["rshared"], {"shared", "master"}),
+        (["slave", "shared"], {"shared", "master"}),
+        (["runbindable"], {"unbindable"}),
+    ],
+)
+def test_propagation_of_a_mount(oci: Oci, bundle: Bundle, nested: Path, options: list[str], peers: set[str]) -> None:
+    mounts = oci.mounts(bundle.mount("/data", nested, ["rbind", *options]))
+    assert mounts["/data"].peers == peers
+
+
+@pytest.mark.parametrize(
+    ("propagation", "peers"),
+    [("shared", {"shared"}), ("rslave", set()), ("private", set()), ("unbindable", {"unbindable"})],
+)
+def test_propagation_of_the_root(oci: Oci, bundle: Bundle, nested: Path, propagation: str, peers: set[str]) -> None:
+    bundle.linux["rootfsPropagation"] = propagation
+    mounts = oci.mounts(bundle.mount("/data", nested, ["rbind", "rshared"]))
+    assert mounts["/"].peers == peers
+    assert "shared" in mounts["/data"].peers
+
+
+def test_a_shared_volume_shares_mounts_with_the_host(oci: Oci, bundle: Bundle, nested: Path) -> None:
+    bundle.linux["rootfsPropagation"] = "shared"
+    bundle.capabilities("CAP_SYS_ADMIN")
+    before = mount_points()
+    container = oci.create(bundle.mount("/data", nested, ["rbind", "rshared"]), "sleep 60")
+    oci("start", container)
+    assert mount_points() == before
+    oci("exec", "--cap", "CAP_SYS_ADMIN", container, "mount", "-t", "tmpfs", "seen", "/data/below")
+    assert mount_points() == sorted([*before, str(nested / "below")])
+    subprocess.run(["umount", nested / "below"], check=True)
+
+
+def mount_points() -> list[str]:
+    with open("/proc/self/mountinfo") as lines:
+        return sorted(line.split()[4] for line in lines)
+
+
+# -- id mapping ------------------------------------------------------------------------------------------------------
+
+
+def test_a_mount_with_its_own_mapping(oci: Oci, bundle: Bundle, folder: Path) -> None:
+    mapping: dict[str, Any] = {
+        field: [{"containerID": 0, "hostID": host, "size": 10}]
+        for field, host in (("uidMappings", 5000), ("gidMappings", 6000))
+    }
+    bundle.mount("/data", folder, ["rbind"], **mapping)
+    assert oci.output(bundle, "stat -c %u:%g /data/file") == "5000:6000\n"
+
+
+def test_a_mount_with_the_mapping_of_the_container(oci: Oci, bundle: Bundle, folder: Path) -> None:
+    bundle.map_users().mount("/data", folder, ["rbind", "idmap"]).mount("/plain", folder, ["rbind"])
+    script = "stat -c %u:%g /data/file /plain/file && touch /data/made"
+    assert oci.output(bundle, script).split() == ["0:0", "65534:65534"]
+    assert os.stat(folder / "made").st_uid == 0
+
+
+def test_ridmap_maps_what_is_below_too(oci: Oci, bundle: Bundle, nested: Path) -> None:
+    (nested / "below/file").touch()
+    bundle.map_users().mount("/some", nested, ["rbind", "idmap"]).mount("/all", nested, ["rbind", "ridmap"])
+    assert oci.output(bundle, "stat -c %u /some/below/file /all/below/file").split() == ["65534", "0"]
+
+
+def test_mappings_that_cannot_be_meant(oci: Oci, bundle: Bundle, folder: Path) -> None:
+    bundle.mount("/data", folder, ["bind", "idmap"])
+    assert "idmap needs uidMappings" in oci.refusal(bundle)
+    bundle.config["mounts"][-1] |= {"uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]}
+    assert "both" in oci.refusal(bundle)
+    bundle.config["mounts"][-1] |= {"gidMappings": [], "type": "tmpfs", "options": []}
+    assert "only bind mounts" in oci.refusal(bundle)
+
+
+# -- cgroup and sysfs ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["ro", "rw"])
+def test_the_cgroup_namespace_hides_the_hierarchy(oci: Oci, bundle: Bundle, mode: str) -> None:
+    bundle.config["mounts"][-1]["options"][-1] = mode
+    mounts = oci.mounts(bundle)
+    assert mounts["/sys/fs/cgroup"].fstype == "cgroup2"
+    assert mode in mounts["/sys/fs/cgroup"].options
+    assert mounts["/sys/fs/cgroup"].root == "/"
+    assert oci.output(bundle, "cat /sys/fs/cgroup/cgroup.procs").split()[0] == "1"
+
+
+def test_without_one_the_hierarchy_is_the_hosts(oci: Oci, bundle: Bundle) -> None:
+    output = oci.output(bundle.without_namespace("cgroup"), "grep :: /proc/self/cgroup; ls -d /sys/fs/cgroup/minirun")
+    assert "/minirun/" in output
+    assert "/sys/fs/cgroup/minirun" in output
+
+
+# -- where mounts go -------------------------------------------------------------------------------------------------
+
+
+def test_links_are_followed_inside_the_root(oci: Oci, bundle: Bundle, folder: Path) -> None:
+    (bundle.rootfs / "absolute").symlink_to("/etc")
+    (bundle.rootfs / "up").symlink_to("../../../../../../etc")
+    bundle.mount("/absolute/a", folder).mount("/up/b", folder)
+    assert oci.output(bundle, "cat /etc/a/file /etc/b/file") == "content\ncontent\n"
+
+
+def test_links_that_lead_nowhere_yet(oci: Oci, bundle: Bundle, folder: Path) -> None:
+    (bundle.rootfs / "var").mkdir(exist_ok=True)
+    (bundle.rootfs / "var/run").symlink_to("/not/yet")
+    (bundle.rootfs / "name").symlink_to("../../made/file")
+    bundle.mount("/var/run/secrets", folder).mount("/name", folder / "file")
+    assert oci.output(bundle, "cat /not/yet/secrets/file /made/file") == "content\ncontent\n"
+    assert not os.path.lexists("/not")
+
+
+def test_a_link_to_itself(oci: Oci, bundle: Bundle, folder: Path) -> None:
+    (bundle.rootfs / "loop").symlink_to("loop")
+    assert "mounts[7]" in (said := oci.refusal(bundle.mount("/loop/data", folder)))
+    assert "too many levels of symbolic links" in said.lower()
+
+
+@pytest.mark.parametrize("destination", ["/", "/..", "//", "/loop-to-root"])
+def test_nothing_is_mounted_over_the_root(oci: Oci, bundle: Bundle, folder: Path, destination: str) -> None:
+    (bundle.rootfs / "loop-to-root").symlink_to("/")
+    assert "cannot be mounted over" in oci.refusal(bundle.mount(destination, folder))
+
+
+@pytest.mark.parametrize("name", ["cpuinfo", "meminfo", "stat", "uptime", "loadavg", "swaps", "diskstats"])
+def test_lxcfs_may_replace_files_of_proc(oci: Oci, bundle: Bundle, folder: Path, name: str) -> None:
+    assert oci.output(bundle.mount(f"/proc/{name}", folder / "file"), f"cat /proc/{name}") == "content\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "options", "text"),
+    [
+        (7, {"source": "/does/not/exist"}, "/does/not/exist"),
+        (7, {"source": "none", "type": "nosuchfs", "options": []}, "nosuchfs"),
+        (7, {"source": "none", "type": "tmpfs", "options": ["sizes=1"]}, "sizes=1"),
+    ],
+)
+def test_an_error_names_the_mount(oci: Oci, bundle: Bundle, number: int, options: dict[str, Any], text: str) -> None:
+    said = oci.refusal(bundle.mount("/data", **options))
+    assert f"mounts[{number}]" in said
+    assert text in said
+
+
+def test_a_folder_over_a_file_is_refused(oci: Oci, bundle: Bundle, folder: Path) -> None:
+    (bundle.rootfs / "taken").touch()
+    assert "mounts[7]" in oci.refusal(bundle.mount("/taken", folder))
+
+
+def test_an_unknown_root_propagation_is_refused(oci: Oci, bundle: Bundle) -> None:
+    bundle.linux["rootfsPropagation"] = "sideways"
+    assert "linux.rootfsPropagation 'sideways'" in oci.refusal(bundle)
