@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 TYPE_CHECKING = False
@@ -15,15 +16,16 @@ _BUILDING = frozenset({"run", "start", "exec"})
 
 def main() -> NoReturn:
     """Have a builder prepare itself if one will be needed, then read the command line."""
-    try:
-        put_in_order()
-        if sys.argv[1:] and sys.argv[1] in _BUILDING and not {"--help", "-h"} & set(sys.argv[2:3]):
-            from minirun.engine import launch
+    # Nobody can catch a KeyboardInterrupt yet: until then, Ctrl-C just ends this process.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    put_in_order()
+    if sys.argv[1:] and sys.argv[1] in _BUILDING and not {"--help", "-h"} & set(sys.argv[2:3]):
+        from minirun.engine import launch
 
-            launch.start_builder()
-        from minirun.cli.main import main as run_command
-    except KeyboardInterrupt:
-        sys.exit(130)
+        launch.start_builder()
+    from minirun.cli.main import main as run_command
+
+    signal.signal(signal.SIGINT, before)
     run_command()
 
 

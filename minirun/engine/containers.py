@@ -264,7 +264,8 @@ def _start(layout: Layout, record: ContainerRecord, claim: Claim, attachment: At
 def _give_up(layout: Layout, record: ContainerRecord, claim: Claim, launched: Launched | None) -> None:
     """Unmake a start that failed: the container is as if it had never been started."""
     if launched:
-        # The monitor has the lock. It hears that this command hangs up before the start, kills, and cleans up.
+        # The monitor has the lock, and cleans up after the end.
+        _signal(layout, record, signal.SIGKILL)
         launched.control.close()
         taken = claims.take(layout, record.id)
         if taken is None:
