@@ -237,9 +237,13 @@ def delete(root: str, container_id: str, force: bool = False) -> None:
 
     Raises MinirunError.
     """
-    if force and not os.path.exists(state.folder(root, container_id)):
-        return
-    with state.lock(root, container_id):
+    try:
+        lock = state.lock(root, container_id)
+    except MinirunError:
+        if force:
+            return
+        raise
+    with lock:
         try:
             found = state.load(root, container_id)
         except MinirunError:
