@@ -75,9 +75,8 @@ def _make_device(root: int, device: Device) -> None:
         _bind_device(root, device)
         os.close(parent)
         return
-    # mknod's mode passes through the umask; these must not.
-    os.chmod(name, mode, dir_fd=parent)
     os.chown(name, device.uid, device.gid, dir_fd=parent, follow_symlinks=False)
+    os.chmod(name, mode, dir_fd=parent)  # mknod's mode has passed through the umask, and chown(2) takes bits away
     os.close(parent)
 
 

@@ -49,6 +49,7 @@ def check(spec: Spec) -> None:
         if value and "uts" not in kinds:
             raise MinirunError(f"config.json: {name} needs a UTS namespace", "Without one it would rename the host.")
     for name in spec.sysctl:
+        parameter_path(name)
         _check_sysctl(parameter_name(name), kinds)
     _check_user(spec)
     if spec.time_offsets and not is_fresh(spec, "time"):
@@ -78,8 +79,19 @@ def parameter_name(name: str) -> str:
     """
     slash, dot = name.find("/"), name.find(".")
     if slash >= 0 and (dot < 0 or slash < dot):
-        return name.translate(str.maketrans("/.", "./"))
+        return name.translate(_OTHER_SEPARATOR)
     return name
+
+
+def parameter_path(name: str) -> str:
+    """Return the file of a kernel parameter. Raises MinirunError for a name that would lead out of its folder."""
+    path = parameter_name(name).translate(_OTHER_SEPARATOR)
+    if not {"", ".", ".."}.isdisjoint(path.split("/")):
+        raise MinirunError(f"config.json: linux.sysctl: '{name}' is not the name of a kernel parameter")
+    return f"/proc/sys/{path}"
+
+
+_OTHER_SEPARATOR = str.maketrans("./", "/.")
 
 
 def _check_user(spec: Spec) -> None:

@@ -44,7 +44,7 @@ from minirun.kernel.mount import (
 )
 from minirun.kernel.path import WITHOUT_SYMLINKS, open_in_root
 from minirun.kernel.trace import step
-from minirun.runtime.namespaces import parameter_name
+from minirun.runtime.namespaces import parameter_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def set_sysctls(sysctls: dict[str, str]) -> None:
     """Set kernel parameters of the container's own namespaces, through the host's /proc, which no image can fake."""
     for name, value in sysctls.items():
         with step(f"set the kernel parameter {name}", "namespaces", "It belongs to a namespace of the container."):
-            write(f"/proc/sys/{parameter_name(name).translate(str.maketrans('./', '/.'))}", value)
+            write(parameter_path(name), value)
 
 
 def pivot(root: int) -> None:

@@ -156,12 +156,17 @@ class Oci:
 
     @staticmethod
     def _new_id() -> str:
-        return uuid.uuid4().hex * 2
+        return f"oci-{uuid.uuid4().hex}"
 
     def close(self) -> None:
-        """Delete every container."""
+        """Delete every container, and reap its process, which has become a child of this one (see `Host`)."""
         for container in self.containers():
+            pid = self.pid(container)
             self("delete", "--force", container)
+            try:
+                os.waitpid(pid, 0)
+            except ChildProcessError:
+                pass
 
 
 def make_bundle(path: Path, rootfs: Path, template: dict[str, Any]) -> Bundle:

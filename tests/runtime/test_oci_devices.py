@@ -1,0 +1,102 @@
+"""/dev of a bundle's container: the default devices, those of linux.devices, and the console."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from oci import Bundle, Oci
+
+DEFAULT = {"null", "zero", "full", "random", "urandom", "tty"}
+STAT = "stat -c '%F %t:%T %a %u:%g' "
+
+
+def test_default_devices_and_links(oci: Oci, bundle: Bundle) -> None:
+    output = oci.output(bundle, "cd /dev; find . -type c -maxdepth 1; for l in fd stdin core ptmx; do readlink $l;done")
+    assert set(output.split()[: len(DEFAULT)]) == {f"./{name}" for name in DEFAULT}
+    assert output.split()[len(DEFAULT) :] == ["/proc/self/fd", "/proc/self/fd/0", "/proc/kcore", "pts/ptmx"]
+
+
+@pytest.mark.parametrize(
+    ("device", "shown"),
+    [
+        ({"type": "c", "major": 10, "minor": 229}, "character special file a:e5 666 0:0"),
+        ({"type": "u", "major": 10, "minor": 229, "fileMode": 0o600}, "character special file a:e5 600 0:0"),
+        ({"type": "b", "major": 7, "minor": 3, "uid": 5, "gid": 6}, "block special file 7:3 666 5:6"),
+        ({"type": "p", "fileMode": 0o4640}, "fifo 0:0 4640 0:0"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/dev/made", "/missing/parents/made"])
+def test_a_device_of_the_bundle(oci: Oci, bundle: Bundle, device: dict[str, Any], shown: str, path: str) -> None:
+    bundle.linux["devices"] = [{"path": path} | device]
+    assert oci.output(bundle, STAT + path).strip() == shown
+
+
+def test_it_wins_over_the_default_one(oci: Oci, bundle: Bundle) -> None:
+    bundle.linux["devices"] = [{"path": "/dev/full", "type": "c", "major": 1, "minor": 7, "fileMode": 0o400, "uid": 9}]
+    assert oci.output(bundle, STAT + "/dev/full").strip() == "character special file 1:7 400 9:0"
+
+
+def test_a_node_that_is_there_is_taken(oci: Oci, bundle: Bundle) -> None:
+    os.mknod(bundle.rootfs / "made", stat.S_IFCHR | 0o600, os.makedev(10, 229))
+    bundle.linux["devices"] = [{"path": "/made", "type": "c", "major": 10, "minor": 229, "fileMode": 0o640, "gid": 3}]
+    assert oci.output(bundle, STAT + "/made").strip() == "character special file a:e5 640 0:3"
+
+
+def test_another_file_of_that_name_is_refused(oci: Oci, bundle: Bundle) -> None:
+    (bundle.rootfs / "made").touch()
+    bundle.linux["devices"] = [{"path": "/made", "type": "c", "major": 10, "minor": 229}]
+    assert "/made" in oci.refusal(bundle)
+
+
+def test_a_link_of_that_name_is_not_followed(oci: Oci, bundle: Bundle, scratch: Path) -> None:
+    victim = scratch / "victim"
+    victim.touch(0o600)
+    (bundle.rootfs / "made").symlink_to(victim)
+    bundle.linux["devices"] = [{"path": "/made", "type": "c", "major": 10, "minor": 229}]
+    oci.refusal(bundle)
+    assert stat.S_IMODE(victim.stat().st_mode) == 0o600
+
+
+def test_nothing_is_made_where_dev_is_the_hosts(oci: Oci, bundle: Bundle, scratch: Path) -> None:
+    dev = scratch / "dev"
+    dev.mkdir()
+    os.mknod(dev / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    for folder in ("/dev/pts", "/dev/shm", "/dev/mqueue"):
+        bundle.without_mount(folder)
+    bundle.without_mount("/dev").mount("/dev", dev, ["rbind"])
+    assert oci.output(bundle, "ls /dev") == "null\n"
+    assert os.listdir(dev) == ["null"]
+
+
+def test_in_a_user_namespace_the_hosts_node_is_shown(oci: Oci, bundle: Bundle) -> None:
+    bundle.map_users().linux["devices"] = [
+        {"path": "/dev/other-name", "type": "c", "major": 1, "minor": 5},
+        {"path": "/dev/pipe", "type": "p", "uid": 4, "fileMode": 0o600},
+    ]
+    script = f"head -c 3 /dev/other-name | wc -c; {STAT} /dev/pipe"
+    # The node is found by its numbers: only devices that udev links in /dev/char are known by another name.
+    if os.path.exists("/dev/char/1:5"):
+        assert oci.output(bundle, script).splitlines() == ["3", "fifo 0:0 600 4:0"]
+    else:
+        assert "the host has no node of the device /dev/other-name (c 1:5)" in oci.refusal(bundle)
+
+
+def test_the_console_is_the_terminal(bundle: Bundle, console: Callable[[Bundle, str], str]) -> None:
+    bundle.config["process"]["terminal"] = True
+    bundle.config["process"]["consoleSize"] = {"height": 31, "width": 97}
+    bundle.config["process"]["user"] = {"uid": 33, "gid": 0}
+    output = console(bundle, "tty; test -t 0 && stat -c '%t:%T %u' $(tty) /dev/console; stty size </dev/console")
+    assert output.split() == ["/dev/pts/0", "88:0", "33", "88:0", "33", "31", "97"]
+
+
+def test_the_console_in_a_user_namespace(bundle: Bundle, console: Callable[[Bundle, str], str]) -> None:
+    bundle.map_users().config["process"]["terminal"] = True
+    assert console(bundle, "tty; echo to-console > /dev/console").split() == ["/dev/pts/0", "to-console"]

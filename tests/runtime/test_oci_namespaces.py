@@ -1,0 +1,182 @@
+"""Namespaces of config.json: fresh and by path, what needs which, time offsets, and parameters of the kernel."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from oci import Bundle, Oci
+
+FILES = {"pid": "pid", "mount": "mnt", "network": "net", "ipc": "ipc", "uts": "uts", "cgroup": "cgroup", "time": "time"}
+
+
+@pytest.fixture
+def holder() -> Iterator[int]:
+    """Return the pid of a process in namespaces of its own, all that unshare(1) knows but the user's.
+
+    Ask for it before `oci`: its PID namespace ends when the containers that joined it have ended.
+    """
+    command = ["unshare", "--mount", "--net", "--ipc", "--uts", "--cgroup", "--time", "--pid", "--fork", "sleep", "60"]
+    with subprocess.Popen(command) as unshare:
+        children = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children")
+        while not (pids := children.read_text().split()) or Path(f"/proc/{pids[0]}/comm").read_text() != "sleep\n":
+            time.sleep(0.01)
+        yield int(pids[0])
+        os.kill(int(pids[0]), 9)
+
+
+def namespace_of(pid: int | str, kind: str) -> str:
+    return os.readlink(f"/proc/{pid}/ns/{FILES[kind]}")
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_fresh(oci: Oci, bundle: Bundle, kind: str) -> None:
+    container = oci.create(bundle.namespace(kind), "sleep 60")
+    assert namespace_of(oci.pid(container), kind) != namespace_of("self", kind)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_by_path(holder: int, oci: Oci, bundle: Bundle, kind: str) -> None:
+    if kind == "uts":
+        del bundle.config["hostname"]
+    bundle.namespace(kind, f"/proc/{holder}/ns/{FILES[kind]}")
+    container = oci.create(bundle, "sleep 60")
+    assert namespace_of(oci.pid(container), kind) == namespace_of(holder, kind)
+    oci("start", container)
+    seen = oci("exec", container, "readlink", f"/proc/self/ns/{FILES[kind]}").stdout.strip()
+    assert seen == namespace_of(holder, kind)
+
+
+@pytest.mark.parametrize("kind", ["pid", "network", "ipc", "uts", "cgroup"])
+def test_shared_with_the_creator(oci: Oci, bundle: Bundle, kind: str) -> None:
+    bundle.config.pop("hostname")
+    container = oci.create(bundle.without_namespace(kind), "sleep 60")
+    assert namespace_of(oci.pid(container), kind) == namespace_of("self", kind)
+
+
+def test_proc_shows_the_joined_pid_namespace(holder: int, oci: Oci, bundle: Bundle) -> None:
+    bundle.namespace("pid", f"/proc/{holder}/ns/pid")
+    assert oci.output(bundle, "cat /proc/1/comm") == "sleep\n"
+
+
+def test_sys_shows_the_joined_network(oci: Oci, bundle: Bundle) -> None:
+    subprocess.run(["ip", "netns", "add", "joined"], check=True)
+    try:
+        subprocess.run(["ip", "-n", "joined", "link", "add", "veth7", "type", "veth", "peer", "veth8"], check=True)
+        bundle.namespace("network", "/run/netns/joined")
+        assert set(oci.output(bundle, "ls /sys/class/net").split()) == {"lo", "veth7", "veth8"}
+    finally:
+        subprocess.run(["ip", "netns", "del", "joined"], check=True)
+
+
+def test_offsets_of_clocks(oci: Oci, bundle: Bundle) -> None:
+    bundle.namespace("time").linux["timeOffsets"] = {
+        "boottime": {"secs": 1_000_000},
+        "monotonic": {"secs": -3, "nanosecs": 500_000_000},
+    }
+    container = oci.create(bundle, "sleep 60")
+    offsets = Path(f"/proc/{oci.pid(container)}/timens_offsets").read_text().split()
+    assert offsets == ["monotonic", "-3", "500000000", "boottime", "1000000", "0"]
+    oci("start", container)
+    uptime = float(oci("exec", container, "cat", "/proc/uptime").stdout.split()[0])
+    assert uptime > 1_000_000
+
+
+def test_offsets_in_a_user_namespace(oci: Oci, bundle: Bundle) -> None:
+    bundle.map_users().namespace("time").linux["timeOffsets"] = {"boottime": {"secs": 1_000_000}}
+    assert float(oci.output(bundle, "cat /proc/uptime").split()[0]) > 1_000_000
+    assert oci.output(bundle, "id -u") == "0\n"
+
+
+def test_the_intermediate_process_leaves_no_zombie(oci: Oci, bundle: Bundle) -> None:
+    container = oci.create(bundle.namespace("time"), "sleep 60")
+    parent = Path(f"/proc/{oci.pid(container)}/status").read_text()
+    assert f"PPid:\t{os.getpid()}\n" in parent
+    assert not [pid for pid in children() if Path(f"/proc/{pid}/stat").read_text().split(") ")[1].startswith("Z")]
+
+
+def children() -> list[str]:
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+
+def test_offsets_need_a_fresh_time_namespace(holder: int, oci: Oci, bundle: Bundle) -> None:
+    bundle.linux["timeOffsets"] = {"boottime": {"secs": 1}}
+    assert "linux.timeOffsets needs a time namespace" in oci.refusal(bundle)
+    assert "linux.timeOffsets" in oci.refusal(bundle.namespace("time", f"/proc/{holder}/ns/time"))
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_twice_is_refused(oci: Oci, bundle: Bundle, kind: str) -> None:
+    bundle.namespace(kind).linux["namespaces"].append({"type": kind})
+    assert f"linux.namespaces has {kind} twice" in oci.refusal(bundle)
+
+
+@pytest.mark.parametrize("kind", ["pid", "network"])
+def test_a_path_of_another_type_is_refused(holder: int, oci: Oci, bundle: Bundle, kind: str) -> None:
+    path = f"/proc/{holder}/ns/uts"
+    assert path in oci.refusal(bundle.namespace(kind, path))
+
+
+def test_a_path_that_is_not_there(oci: Oci, bundle: Bundle) -> None:
+    assert "/run/no-such-namespace" in oci.refusal(bundle.namespace("network", "/run/no-such-namespace"))
+
+
+def test_the_mount_namespace_is_needed(oci: Oci, bundle: Bundle) -> None:
+    assert "lacks a mount namespace" in oci.refusal(bundle.without_namespace("mount"))
+
+
+@pytest.mark.parametrize("field", ["hostname", "domainname"])
+def test_names_need_a_uts_namespace(oci: Oci, bundle: Bundle, field: str) -> None:
+    bundle.config.pop("hostname")
+    bundle.without_namespace("uts").config[field] = "name"
+    before = os.uname()
+    assert f"{field} needs a UTS namespace" in oci.refusal(bundle)
+    assert os.uname() == before
+
+
+def test_names(oci: Oci, bundle: Bundle) -> None:
+    bundle.config |= {"hostname": "guest", "domainname": "example"}
+    assert oci.output(bundle, "hostname; cat /proc/sys/kernel/domainname").split() == ["guest", "example"]
+
+
+def test_parameters_of_the_kernel(oci: Oci, bundle: Bundle) -> None:
+    bundle.linux["sysctl"] = {
+        "net.ipv4.ip_forward": "1",
+        "net/ipv4/conf/lo/forwarding": "0",
+        "kernel.msgmax": "9000",
+        "fs.mqueue.msg_max": "11",
+        "kernel.domainname": "example",
+    }
+    script = "cd /proc/sys/net/ipv4; cat ip_forward conf/lo/forwarding; cd ../..; cat kernel/msgmax fs/mqueue/msg_max"
+    assert oci.output(bundle, f"{script} kernel/domainname").split() == ["1", "0", "9000", "11", "example"]
+    del bundle.linux["sysctl"]["kernel.domainname"]  # the kernel leaves that one to the host's root
+    assert oci.output(bundle.map_users(), script).split() == ["1", "0", "9000", "11"]
+
+
+@pytest.mark.parametrize(
+    ("name", "shared", "text"),
+    [
+        ("net.ipv4.ip_forward", "network", "needs a namespace of type network"),
+        ("kernel.shmmax", "ipc", "needs a namespace of type ipc"),
+        ("fs.mqueue.msg_max", "ipc", "needs a namespace of type ipc"),
+        ("kernel.hostname", "", "is set by the field hostname"),
+        ("kernel.core_pattern", "", "is not in a separate kernel namespace"),
+        ("kernel/core_pattern", "", "is not in a separate kernel namespace"),
+        ("net/../kernel/core_pattern", "", "is not the name of a kernel parameter"),
+        ("net.//.kernel.core_pattern", "", "is not the name of a kernel parameter"),
+        ("net...kernel.core_pattern", "", "is not the name of a kernel parameter"),
+    ],
+)
+def test_parameters_of_the_host_are_refused(oci: Oci, bundle: Bundle, name: str, shared: str, text: str) -> None:
+    # Should one of them get through, it must do no harm: it is set to what it is.
+    value = Path("/proc/sys/kernel/core_pattern").read_text().strip() if "core_pattern" in name else "1"
+    bundle.without_namespace(shared).linux["sysctl"] = {name: value}
+    assert text in oci.refusal(bundle)
