@@ -63,9 +63,13 @@ def send_master(path: str, master: int) -> None:
 def bind_console(root: int, slave: int) -> None:
     """Show the pty as /dev/console, where programs expect the system's terminal. Raises MinirunError."""
     with step("make the terminal /dev/console", "terminal"):
-        os.close(make_file_in_root(root, "/dev/console", 0o600))
         # An image's link would cover another file, say one of /proc, and keep it from being masked (CVE-2025-52565).
-        place = Place(open_in_root(root, "/dev/console", os.O_PATH, resolve=WITHOUT_SYMLINKS), "/dev/console")
+        try:
+            console = open_in_root(root, "/dev/console", os.O_PATH, resolve=WITHOUT_SYMLINKS)
+        except FileNotFoundError:
+            os.close(make_file_in_root(root, "/dev/console", 0o600))
+            console = open_in_root(root, "/dev/console", os.O_PATH, resolve=WITHOUT_SYMLINKS)
+        place = Place(console, "/dev/console")
         tree = clone_tree("", directory=slave)
         attach_tree(tree, place)
         os.close(tree)

@@ -201,8 +201,11 @@ def _place(root: int, path: str) -> Place | None:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
             return None
         if error.errno == errno.ELOOP:
-            raise MinirunError(f"{path} is a symbolic link, so it cannot be covered safely") from error
+            raise MinirunError(f"{path} leads over a symbolic link, so it cannot be covered safely") from error
         raise
+    if os.fstat(fd).st_mode & 0o170000 == 0o120000:
+        os.close(fd)
+        raise MinirunError(f"{path} is a symbolic link, so it cannot be covered safely")
     # Covering /proc/x of something that is not procfs would leave the real one open elsewhere (CVE-2025-52881).
     kinds = {"/proc/": PROCFS, "/sys/": SYSFS}
     for prefix, kind in kinds.items():

@@ -76,10 +76,11 @@ def console(oci: Oci, tmp_path: Path) -> Callable[[Bundle, str], str]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
             listener.bind(str(path))
             listener.listen()
-            oci("create", "--bundle", bundle.path, "--console-socket", path, "with-terminal")
+            container = oci.new_id()
+            oci("create", "--bundle", bundle.path, "--console-socket", path, container)
             with listener.accept()[0] as connection:
                 _, (master,), _, _ = socket.recv_fds(connection, 4096, 1)
-        oci("start", "with-terminal")
+        oci("start", container)
         output = b""
         try:
             while part := os.read(master, 65536):

@@ -112,7 +112,7 @@ class Oci:
     def run(self, bundle: Bundle, script: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a bundle's container in the foreground, with `script` as its command if there is one."""
         self.save(bundle, script)
-        return self("run", "--bundle", bundle.path, self._new_id(), check=check)
+        return self("run", "--bundle", bundle.path, self.new_id(), check=check)
 
     def output(self, bundle: Bundle, script: str = "") -> str:
         """Run a bundle's container and return what it writes to standard output."""
@@ -133,7 +133,7 @@ class Oci:
     def create(self, bundle: Bundle, script: str = "") -> str:
         """Create a bundle's container and return its id; it is not started."""
         self.save(bundle, script)
-        container = self._new_id()
+        container = self.new_id()
         # Its output goes nowhere: it would keep the pipes of this call open.
         streams = {"stdout": subprocess.DEVNULL, "stderr": None, "capture_output": False}
         self("create", "--bundle", bundle.path, container, **streams)
@@ -155,7 +155,8 @@ class Oci:
         (bundle.path / "config.json").write_text(json.dumps(bundle.config))
 
     @staticmethod
-    def _new_id() -> str:
+    def new_id() -> str:
+        """Return an id that no container has, not in another worker's state either: their cgroups share a folder."""
         return f"oci-{uuid.uuid4().hex}"
 
     def close(self) -> None:
