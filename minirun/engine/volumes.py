@@ -37,7 +37,8 @@ def remove(layout: Layout, name: str) -> None:
 def copy_up(root: int, target: str, folder: str) -> None:
     """Fill an empty volume with what the image has at `target`, owners and modes too, as Docker does.
 
-    `root` is the container's root folder; nothing outside of it is ever read, wherever the image's links point.
+    `root` is the container's root folder; nothing outside of it is ever read, wherever the image's links point. The
+    volume is filled whole or not at all: the copy takes the place of the empty folder when it is complete.
     """
     if os.listdir(folder):
         return
@@ -46,14 +47,17 @@ def copy_up(root: int, target: str, folder: str) -> None:
     except OSError:
         return
     with step(f"fill the new volume from {target} of the image", "mounts"):
+        filling = f"{folder}.filling"
+        if os.path.isdir(filling):
+            remove_tree(filling)  # a copy that was cut off
+        os.mkdir(filling, 0o755)
+        into = os.open(filling, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            into = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                _copy_folder(source, into)
-            finally:
-                os.close(into)
+            _copy_folder(source, into)
         finally:
+            os.close(into)
             os.close(source)
+        os.rename(filling, folder)
 
 
 _SPECIAL_FILES = {0o020000: "c", 0o060000: "b", 0o010000: "p"}

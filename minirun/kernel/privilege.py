@@ -1,6 +1,7 @@
 """What a process may do and who outlives whom: prctl(2), and the capability sets.
 
-The final change of credentials is not here: it happens in `native/init.c`, after the last line of Python.
+The final change of credentials is not here: it happens in `native/init.c`, after the last line of Python. python-prctl
+takes 3 ms to import, so it serves the helpers, and two calls on the way of every container are made without it.
 """
 
 from __future__ import annotations
@@ -9,15 +10,6 @@ from minirun.kernel._native import lib
 from minirun.kernel.process import check
 from minirun.kernel.trace import operation
 from minirun.model.capabilities import names
-
-
-@operation(man="PR_SET_NO_NEW_PRIVS(2const)", shell="setpriv --no-new-privs ...")
-def set_no_new_privileges() -> None:
-    """Let no later exec grant this process more than it has now: set-user-id bits and file capabilities are ignored.
-
-    It cannot be undone, and children inherit it (Documentation/userspace-api/no_new_privs.rst).
-    """
-    check(lib.minirun_prctl(lib.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
 
 
 @operation(
@@ -43,10 +35,18 @@ def forbid_tracing() -> None:
     check(lib.minirun_prctl(lib.PR_SET_DUMPABLE, 0, 0, 0, 0), "PR_SET_DUMPABLE")
 
 
-@operation(man="PR_SET_CHILD_SUBREAPER(2const)")
-def set_child_subreaper() -> None:
-    """Become the parent of every orphan below this process, as PID 1 is for the rest of the system."""
-    check(lib.minirun_prctl(lib.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "PR_SET_CHILD_SUBREAPER")
+@operation(man="PR_SET_NAME(2const)")
+def become_helper(title: str) -> None:
+    """Make a process that was forked off a command a helper of its own: another name, and no way to more rights.
+
+    The title takes the place of the command's arguments in /proc/PID/cmdline, which everybody can read and which may
+    hold secrets (`run -e PASSWORD=...`). `no_new_privs` cannot be undone, and children inherit it.
+    """
+    import prctl
+
+    prctl.set_name(title)
+    prctl.set_proctitle(title)
+    prctl.set_no_new_privs(1)
 
 
 @operation(

@@ -20,7 +20,8 @@ import socket
 import time
 
 from minirun.errors import MinirunError
-from minirun.kernel import files, netlink, trace
+from minirun.kernel import netlink, trace
+from minirun.kernel.privilege import become_helper
 from minirun.kernel.process import close_range
 from minirun.model.layout import Layout
 from minirun.model.network import Endpoint
@@ -111,7 +112,7 @@ def _detach_and_serve(layout: Layout, listener: socket.socket, lock: int) -> Non
     for number, fd in enumerate(kept, start=3):
         os.dup2(fd, number, inheritable=False)
     close_range(5, 0xFFFFFFFF)
-    files.write("/proc/self/comm", "minirun-network")
+    become_helper("minirun-network")
 
     listener = socket.socket(fileno=3)
     path = os.path.join(directory, f"helper-{bridge.netns_inode()}.sock")

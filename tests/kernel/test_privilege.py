@@ -6,7 +6,9 @@ import os
 import signal
 import time
 
-from minirun.kernel.privilege import set_child_subreaper, set_no_new_privileges, set_parent_death_signal
+import prctl
+
+from minirun.kernel.privilege import become_helper, set_parent_death_signal
 
 
 def status_field(name: str) -> str:
@@ -14,22 +16,19 @@ def status_field(name: str) -> str:
         return next(line.split()[1] for line in status if line.startswith(f"{name}:"))
 
 
-def test_no_new_privileges_is_inherited_and_stays() -> None:
+def test_a_helper_has_another_title_and_no_way_to_more_rights() -> None:
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
-        before = status_field("NoNewPrivs")
-        set_no_new_privileges()
-        grandchild = os.fork()
-        if grandchild == 0:
-            os.write(writing, (before + status_field("NoNewPrivs")).encode())
-            os._exit(0)
-        os.waitpid(grandchild, 0)
+        become_helper("minirun-helper")
+        if os.fork() == 0:
+            with open("/proc/self/cmdline", "rb") as line, open("/proc/self/comm", "rb") as name:
+                os.write(writing, line.read().rstrip(b"\0") + b" " + name.read() + status_field("NoNewPrivs").encode())
         os._exit(0)
     os.waitpid(pid, 0)
     os.close(writing)
     with open(reading, "rb") as pipe:
-        assert pipe.read() == b"01"
+        assert pipe.read() == b"minirun-helper minirun-helper\n1"
     assert status_field("NoNewPrivs") == "0"
 
 
@@ -37,7 +36,7 @@ def test_a_child_dies_with_its_parent_and_a_subreaper_hears_of_it() -> None:
     """Below one subreaper: a parent forks a child that asks for SIGUSR1 at its parent's death, and ends."""
     subreaper = os.fork()
     if subreaper == 0:
-        set_child_subreaper()
+        prctl.set_child_subreaper(1)
         ready_reading, ready_writing = os.pipe()
         parent = os.fork()
         if parent == 0:
