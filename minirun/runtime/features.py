@@ -24,7 +24,7 @@ _ARCHITECTURES = (
 
 def document() -> dict[str, Any]:
     """Return the features document."""
-    options = {*SETS_FLAG, *CLEARS_FLAG, *PROPAGATION, *RECURSIVE_ATTRIBUTES}
+    options = {*SETS_FLAG, *CLEARS_FLAG, *PROPAGATION, *RECURSIVE_ATTRIBUTES, "tmpcopyup", "idmap", "ridmap"}
     files = {"mount": "mnt", "network": "net"}
     namespaces = [kind for kind in NAMESPACE_TYPES if os.path.exists(f"/proc/self/ns/{files.get(kind, kind)}")]
     return {
@@ -47,7 +47,7 @@ def document() -> dict[str, Any]:
             "apparmor": {"enabled": False},
             "selinux": {"enabled": False},
             "intelRdt": {"enabled": False},
-            "mountExtensions": {"idmap": {"enabled": False}},
+            "mountExtensions": {"idmap": {"enabled": True}},
         },
         "annotations": {"org.minirun.version": __version__},
         "potentiallyUnsafeConfigAnnotations": [],
