@@ -286,24 +286,35 @@ def _require(hierarchy: Hierarchy, setting: Setting) -> None:
 def _enable(folder: str, needed: set[str], wanted: frozenset[str]) -> None:
     """Pass controllers on to the children of a cgroup: those that are needed, and where possible those wanted."""
     present = set(read(f"{folder}/cgroup.subtree_control").split())
-    for controller in sorted((needed | wanted) - present):
+    for controller in sorted(needed - present):
         try:
             write(f"{folder}/cgroup.subtree_control", f"+{controller}")
         except OSError as error:
-            if controller not in needed:
-                continue
+            cannot = f"cannot pass the {controller} controller on from {folder}"
             if error.errno == errno.EBUSY:
                 raise MinirunError(
-                    f"cannot pass the {controller} controller on from {folder}: processes run in that cgroup itself",
+                    f"{cannot}: processes run in that cgroup itself",
                     "cgroup v2 wants processes in leaves only: move them into a child cgroup. In a container, that is "
                     "the container's own processes, this one too.",
                 ) from error
+            if error.errno == errno.EOPNOTSUPP:
+                raise MinirunError(
+                    f"{cannot}: it is in thread mode", "Choose another linux.cgroupsPath (cgroups(7), Thread mode)."
+                ) from error
             if error.errno == errno.ENOENT:
                 raise MinirunError(
-                    f"cannot pass the {controller} controller on from {folder}: it has not been passed on to there",
+                    f"{cannot}: it has not been passed on to there",
                     "This part of the hierarchy was delegated without it: ask for it where it was delegated.",
                 ) from error
             raise
+    missing = wanted - needed - present
+    # Where processes run, some controllers could still be passed on, but that would put the cgroup into thread mode.
+    if missing and (not os.path.exists(f"{folder}/cgroup.type") or not read(f"{folder}/cgroup.procs")):
+        for controller in sorted(missing):
+            try:
+                write(f"{folder}/cgroup.subtree_control", f"+{controller}")
+            except OSError:
+                pass  # it counts less then
 
 
 def apply(folder: str, settings: list[Setting]) -> None:
