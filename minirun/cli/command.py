@@ -10,19 +10,13 @@ from __future__ import annotations
 import click
 
 from minirun.cli.context import settings
+from minirun.cli.flags import FALSE, TRUE
 from minirun.errors import MinirunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
-
-_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
-_FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
-
-
-class FlagError(MinirunError):
-    """A flag or its value is wrong: 125 in every command, where other failures of most commands give 1."""
 
 
 class Command(click.Command):
@@ -132,9 +126,9 @@ def _flags(arg: str, options: dict[str, click.Parameter]) -> Iterator[tuple[str,
 def _switch_value(ctx: click.Context, option: click.Option, name: str, value: str) -> bool | str:
     if option.name == "explain" and value in ("story", "json"):
         return value
-    if value in _TRUE:
+    if value in TRUE:
         return True
-    if value in _FALSE:
+    if value in FALSE:
         return False
     raise click.BadParameter("it is a switch: true or false", ctx=ctx, param_hint=f"{name}={value}")
 

@@ -6,7 +6,8 @@ import os
 
 import click
 
-from minirun.errors import MinirunError, printable
+from minirun.cli.outcome import report
+from minirun.errors import MinirunError
 from minirun.model.layout import Layout
 
 TYPE_CHECKING = False
@@ -67,13 +68,6 @@ def swept_layout() -> Layout:
     found = host_layout()
     garbage.collect(found)
     return found
-
-
-def report(error: MinirunError) -> None:
-    """Print an error as every command does: one sentence, then what to do about it."""
-    click.echo(f"minirun: {printable(error.message.rstrip('.'))}.", err=True)
-    if error.hint:
-        click.echo(f"hint: {printable(error.hint)}", err=True)
 
 
 def for_each(names: Iterable[str], act: Callable[[str], object]) -> None:

@@ -23,6 +23,13 @@ def main() -> NoReturn:
         from minirun.engine import launch
 
         launch.start_builder()
+    if sys.argv[1:2] == ["run"]:
+        from minirun.cli import quick
+
+        signal.signal(signal.SIGINT, before)
+        code = quick.run(sys.argv[2:])
+        if code is not None:
+            sys.exit(code)
     from minirun.cli.main import main as run_command
 
     signal.signal(signal.SIGINT, before)

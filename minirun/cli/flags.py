@@ -10,8 +10,9 @@ from __future__ import annotations
 from minirun.errors import MinirunError
 from minirun.model.record import Record
 
-_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
-_FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
+# What Go takes for a switch's value (strconv.ParseBool).
+TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
+FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
 
 class Flag(Record):
@@ -71,9 +72,9 @@ def parse(words: list[str], flags: tuple[Flag, ...], *, interspersed: bool) -> P
             raise MinirunError(f"flag provided but not defined: -{name}", "--help lists the flags.")
         key = flag.names[0]
         if flag.kind == "switch":
-            if equals and value not in _TRUE | _FALSE:
+            if equals and value not in TRUE | FALSE:
                 raise MinirunError(f'invalid boolean value "{value}" for -{name}', "Write true or false.")
-            parsed.switches[key] = not equals or value in _TRUE
+            parsed.switches[key] = not equals or value in TRUE
             continue
         if not equals:
             if not waiting:

@@ -9,8 +9,8 @@ import time
 
 import click
 
-from minirun.cli.context import report
 from minirun.cli.format import Map, Template, decimal_size, duration, local_time
+from minirun.cli.outcome import report
 from minirun.errors import MinirunError
 
 TYPE_CHECKING = False

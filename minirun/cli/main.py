@@ -11,8 +11,9 @@ import sys
 import click
 
 from minirun import __version__
-from minirun.cli.command import FlagError, Group
-from minirun.cli.context import Settings, report
+from minirun.cli.command import Group
+from minirun.cli.context import Settings
+from minirun.cli.outcome import FlagError, code_of, report
 from minirun.errors import MinirunError
 from minirun.model.layout import DEFAULT_ROOT, DEFAULT_STATE, Layout
 
@@ -123,36 +124,10 @@ def _run(args: list[str], chosen: Settings) -> int:
         wrong = _usage_error(error)
         report(wrong)
         return wrong.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except click.Abort:
         return 130
-    except BrokenPipeError:
-        _give_up_output()
-        return 141
-    except MinirunError as error:
-        if chosen.debug:
-            _print_traceback()
-        report(error)
-        if error.exit_code == 125 and not isinstance(error, FlagError):
-            return chosen.failure_code
-        return error.exit_code
-    except OSError as error:
-        if chosen.debug:
-            _print_traceback()
-        _give_up_output()
-        report(MinirunError(f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}"))
-        return chosen.failure_code
-    except Exception as error:  # noqa: BLE001 - the last net: nobody but a developer wants a traceback
-        if chosen.debug:
-            _print_traceback()
-        report(
-            MinirunError(f"internal error: {type(error).__name__}: {error}", "Run again with --debug for the details.")
-        )
-        return chosen.failure_code
-
-
-def _give_up_output() -> None:
-    """Drop what nobody reads any more, as `head` does, or no disk has room for: Python would try again at its exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one place where errors end
+        return code_of(error, chosen.failure_code, debug=chosen.debug)
 
 
 def _usage_error(error: click.UsageError) -> MinirunError:
@@ -178,9 +153,3 @@ def _usage_error(error: click.UsageError) -> MinirunError:
         return FlagError(error.format_message(), hint)
     message = error.format_message()
     return MinirunError(f"{message[:1].lower()}{message[1:]}", hint, exit_code=1)
-
-
-def _print_traceback() -> None:
-    import traceback
-
-    traceback.print_exc()

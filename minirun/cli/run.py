@@ -1,116 +1,56 @@
-"""`run` and `create`: Docker's options, and what happens between asking for a container and its end."""
+"""`run` and `create` as click commands; `running` does their work."""
 
 from __future__ import annotations
 
-import os
-
 import click
 
-from minirun.cli.command import Command, FlagError
+from minirun.cli.command import Command
 from minirun.cli.context import host_layout
-from minirun.errors import MinirunError
+from minirun.cli.running import (
+    DEFAULTS,
+    LISTS,
+    NUMBERS,
+    RUN_SWITCHES,
+    RUN_TEXTS,
+    SWITCHES,
+    TEXTS,
+    request_of,
+    run_container,
+    write_cidfile,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from minirun.model.container import ContainerRecord, RunRequest
-
-# (flags, help) of the options both commands share. Options end at the image's name: what follows is the container's.
-_SWITCHES = (
-    ("-i/--interactive", "Keep standard input open."),
-    ("-t/--tty", "Allocate a terminal."),
-    ("-P/--publish-all", "Publish all exposed ports to random ports."),
-    ("-q/--quiet", "Print no progress of a pull."),
-    ("--rm", "Remove the container and its anonymous volumes when it ends."),
-    ("--init", "Run a small init as PID 1 that forwards signals and reaps processes."),
-    ("--privileged", "Give the container all capabilities and devices."),
-    ("--read-only", "Make the root filesystem read-only."),
-    ("--no-healthcheck", "Do not run the image's health check."),
-    ("--oom-kill-disable", None),
-)
-_TEXTS = (
-    ("--name", "The container's name."),
-    ("-w/--workdir", "Work directory inside the container."),
-    ("-u/--user", "User, as NAME|UID[:GROUP|GID]."),
-    ("--entrypoint", "Replace the image's ENTRYPOINT; empty takes it away."),
-    ("-h/--hostname", "Host name."),
-    ("--domainname", "NIS domain name."),
-    ("--network/--net", "bridge, none, host or container:NAME."),
-    ("-m/--memory", "Memory limit, such as 512m."),
-    ("--memory-swap", "Memory and swap together; -1: unlimited swap."),
-    ("--memory-reservation", "Memory that is protected under pressure."),
-    ("--cpus", "Number of CPUs, such as 1.5."),
-    ("--cpuset-cpus", "CPUs to run on, such as 0-2,4."),
-    ("--cpuset-mems", "Memory nodes to use."),
-    ("--shm-size", "Size of /dev/shm (default 64m)."),
-    ("--restart", "Restart policy: no."),
-    ("--pull", "When to pull the image: always, missing or never."),
-    ("--platform", "Platform of the image; the host's."),
-    ("--cidfile", "Write the container's id to this file."),
-    ("--stop-signal", "Signal of 'stop' (default TERM)."),
-    ("--pid", "PID namespace: host or container:NAME."),
-    ("--ipc", "IPC namespace: private, shareable, none or host."),
-    ("--uts", "UTS namespace: host."),
-    ("--cgroupns", "Cgroup namespace: private or host."),
-    ("--userns", None),
-    ("--log-driver", "json-file or none."),
-    ("--runtime", None),
-    ("--ip", None),
-    ("--ip6", None),
-    ("--kernel-memory", None),
-    ("--memory-swappiness", None),
-    ("--cpu-rt-period", None),
-    ("--cpu-rt-runtime", None),
-)
-_NUMBERS = (
-    ("-c/--cpu-shares", "CPU weight against other containers (default 1024)."),
-    ("--cpu-period", "Length of a CPU period in microseconds."),
-    ("--cpu-quota", "CPU time per period in microseconds."),
-    ("--pids-limit", "How many processes there may be; -1: no limit."),
-    ("--stop-timeout", "Seconds that 'stop' waits before it kills."),
-)
-_LISTS = (
-    ("-e/--env", "NAME=VALUE, or NAME to take minirun's own value."),
-    ("--env-file", "Read environment variables from a file."),
-    ("-p/--publish", "Publish a port: [[IP:]HOST:]CONTAINER[/udp]."),
-    ("--expose", "Expose a port or a range."),
-    ("-v/--volume", "Mount: SOURCE:TARGET[:ro]; a path, or a volume's name."),
-    ("--mount", "Mount: type=bind|volume|tmpfs,source=...,target=..."),
-    ("--tmpfs", "Mount a tmpfs: TARGET[:size=64m,...]."),
-    ("--volumes-from", "Mount what another container mounts: NAME[:ro]."),
-    ("--device", "Give a device of the host: HOST[:CONTAINER][:rwm]."),
-    ("--device-cgroup-rule", "Allow devices, such as 'c 1:3 rwm'."),
-    ("--ulimit", "Resource limit: NAME=SOFT[:HARD]."),
-    ("--cap-add", "Add a capability, or ALL."),
-    ("--cap-drop", "Drop a capability, or ALL."),
-    ("--security-opt", "seccomp=unconfined|FILE, no-new-privileges, systempaths=unconfined."),
-    ("--group-add", "A further group, by name or number."),
-    ("--sysctl", "Kernel parameter of the container's namespaces: NAME=VALUE."),
-    ("--dns", "Name server."),
-    ("--dns-search", "DNS search domain."),
-    ("--dns-option/--dns-opt", "Option of resolv.conf(5)."),
-    ("--add-host", "A line of /etc/hosts: NAME:ADDRESS; host-gateway is the host."),
-    ("-l/--label", "NAME=VALUE, kept with the container."),
-    ("--label-file", "Read labels from a file."),
-    ("--annotation", "NAME=VALUE, handed to the OCI runtime."),
-    ("-a/--attach", "Attach to stdin, stdout or stderr."),
-    ("--log-opt", "Option of the log driver: max-size=10m, max-file=3."),
-    ("--network-alias/--net-alias", None),
-)
-
 
 def container_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that describe a container, those that are refused by name among them."""
     from minirun.engine.request import NOT_BUILT
 
-    options = [click.option(*flags.split("/"), is_flag=True, help=text, hidden=not text) for flags, text in _SWITCHES]
-    options += [click.option(*flags.split("/"), help=text, hidden=not text) for flags, text in _TEXTS]
-    options += [click.option(*flags.split("/"), type=int, help=text) for flags, text in _NUMBERS]
-    options += [click.option(*flags.split("/"), multiple=True, help=text, hidden=not text) for flags, text in _LISTS]
+    options = [_switch(flags, text) for flags, text in SWITCHES]
+    options += [click.option(*flags.split("/"), help=text, hidden=not text) for flags, text in TEXTS]
+    options += [click.option(*flags.split("/"), type=int, help=text) for flags, text in NUMBERS]
+    options += [click.option(*flags.split("/"), multiple=True, help=text, hidden=not text) for flags, text in LISTS]
     options += [click.option("--oom-score-adj", type=int, default=0, help="Adjust the OOM killer's preference.")]
     options += [click.option(flag, hidden=True) for flag in NOT_BUILT.values()]
+    return _with(function, options)
+
+
+def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of `run` alone."""
+    options = [_switch(flags, text) for flags, text in RUN_SWITCHES]
+    options += [click.option(*flags.split("/"), default="", help=text) for flags, text in RUN_TEXTS]
+    return _with(function, options)
+
+
+def _switch(flags: str, text: str | None) -> Callable[..., Any]:
+    default = DEFAULTS.get(flags.rpartition("--")[2].replace("-", "_"), False)
+    return click.option(*flags.split("/"), is_flag=True, default=default, help=text, hidden=not text)
+
+
+def _with(function: Callable[..., Any], options: list[Callable[..., Any]]) -> Callable[..., Any]:
     for option in reversed(options):
         function = option(function)
     return function
@@ -118,32 +58,12 @@ def container_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command(cls=Command, failure_code=125, context_settings={"allow_interspersed_args": False})
 @container_options
-@click.option("-d", "--detach", is_flag=True, help="Run in the background and print the container's id.")
-@click.option("--sig-proxy", is_flag=True, default=True, help="Forward signals to the container (default true).")
-@click.option("--detach-keys", default="", help="Keys that detach from the container (default ctrl-p,ctrl-q).")
+@run_options
 @click.argument("image")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def run(image: str, command: tuple[str, ...], **options: Any) -> int:
     """Create a container from IMAGE, run COMMAND in it and wait for its end."""
-    streams = _streams(options)
-    request = _request(image, command, options)
-    if request.tty and "stdin" in streams and not os.isatty(0):
-        raise MinirunError("the input device is not a TTY", "Leave out --tty, or run it from a terminal.", exit_code=1)
-    layout = host_layout()
-    from minirun.engine import containers
-
-    made: list[str] = []
-
-    def note(record: ContainerRecord) -> None:
-        made.append(record.id)
-        _write_cidfile(options["cidfile"], record.id)
-
-    if request.detach:
-        containers.run(layout, request, None, note)
-        click.echo(made[0])
-        return 0
-    attachment = containers.Attachment(streams, options["sig_proxy"], options["detach_keys"])
-    return containers.run(layout, request, attachment, note)
+    return run_container(image, command, options, host_layout())
 
 
 @click.command(cls=Command, context_settings={"allow_interspersed_args": False})
@@ -152,58 +72,10 @@ def run(image: str, command: tuple[str, ...], **options: Any) -> int:
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def create(image: str, command: tuple[str, ...], **options: Any) -> None:
     """Create a container from IMAGE without starting it, and print its id."""
-    request = _request(image, command, options | {"detach": False})
+    request = request_of(image, command, options | {"detach": False})
     layout = host_layout()
     from minirun.engine import containers
 
     record = containers.create(layout, request)
-    _write_cidfile(options["cidfile"], record.id)
+    write_cidfile(options["cidfile"], record.id)
     click.echo(record.id)
-
-
-def _request(image: str, command: tuple[str, ...], options: dict[str, Any]) -> RunRequest:
-    """Check the options; what is wrong with them is a flag's error, 125 in `create` too."""
-    from minirun.engine import request
-
-    try:
-        checked = request.from_options(image, command, options)
-        _check_pull(options["pull"])
-        _check_cidfile(options["cidfile"])
-    except MinirunError as error:
-        raise FlagError(error.message, error.hint) from error
-    for sentence in request.warnings(options):
-        click.echo(f"warning: {sentence}", err=True)
-    return checked
-
-
-def _streams(options: dict[str, Any]) -> frozenset[str]:
-    """Return which of stdin, stdout, stderr are the user's: without --attach both outputs, and stdin with -i."""
-    asked = frozenset(stream.lower() for stream in options["attach"])
-    if asked - {"stdin", "stdout", "stderr"}:
-        raise FlagError(f"invalid value for --attach: {min(asked)}", "Use stdin, stdout or stderr.")
-    if options["detach"]:
-        if asked:
-            raise MinirunError("conflicting options: cannot specify both --attach and --detach", exit_code=1)
-        return asked
-    if "stdin" in asked:
-        options["interactive"] = True
-    return asked or frozenset({"stdout", "stderr"} | ({"stdin"} if options["interactive"] else set()))
-
-
-def _check_pull(policy: str | None) -> None:
-    if policy not in (None, "", "always", "missing", "never"):
-        raise MinirunError(f"invalid pull option: '{policy}'", "Use always, missing or never.")
-    if policy == "always":
-        raise MinirunError("--pull always is not supported yet", "Load the image with 'minirun load'.")
-
-
-def _check_cidfile(path: str | None) -> None:
-    if path and os.path.lexists(path):
-        raise MinirunError(f"container ID file found, make sure the other container isn't running or delete {path}")
-
-
-def _write_cidfile(path: str | None, container_id: str) -> None:
-    """Write the 64 hexadecimal digits, without a new line, as scripts read them."""
-    if path:
-        with open(path, "x", encoding="ascii") as file:
-            file.write(container_id)
