@@ -274,6 +274,8 @@ def exec_(call: Call) -> int:
         return _exec(call)
     except MinirunError as error:
         raise MinirunError(f"exec failed: {error.message}", error.hint, EXEC_FAILED) from error
+    except OSError as error:
+        raise MinirunError(f"exec failed: {reason_of(error)}", "", EXEC_FAILED) from error
 
 
 def _exec(call: Call) -> int:

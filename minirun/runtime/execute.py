@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from minirun.errors import MinirunError
+from minirun.model import jsontext
 from minirun.model.spec import Capabilities, process_from_json
 
 TYPE_CHECKING = False
@@ -19,7 +19,10 @@ def process_of(changes: dict[str, Any], spec: Spec) -> Process:
     """Return the process that the flags of `exec` describe, by their names. Raises MinirunError."""
     if changes.get("process"):
         with open(changes["process"], encoding="utf-8") as file:
-            return process_from_json(json.load(file))
+            try:
+                return process_from_json(jsontext.loads(file.read()))
+            except ValueError as error:
+                raise MinirunError(f"{changes['process']} is not JSON: {error}") from None
     if not changes["args"]:
         raise MinirunError("exec needs a command, or --process with a file")
     if spec.process is None:
@@ -34,6 +37,10 @@ def process_of(changes: dict[str, Any], spec: Spec) -> Process:
         process = process.replace(uid=_id(uid), gid=_id(gid) if gid else process.gid)
     if changes.get("additional-gids"):
         process = process.replace(additional_gids=tuple(_id(gid) for gid in changes["additional-gids"]))
+    if changes.get("apparmor"):
+        process = process.replace(apparmor_profile=changes["apparmor"])
+    if changes.get("process-label"):
+        process = process.replace(selinux_label=changes["process-label"])
     if changes.get("no-new-privs"):
         process = process.replace(no_new_privileges=True)
     if changes.get("cap"):

@@ -217,7 +217,7 @@ def test_a_container_in_creation_is_creating_and_its_deletion_waits(oci: Oci, bu
     gate = bundle.path / "gate"
     os.mkfifo(gate)
     bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", f"read x < {gate}"]}]}
-    oci._save(bundle, "sleep 60")
+    oci.save(bundle, "sleep 60")
     command = [str(oci.executable), "--root", str(oci.root), "create", "--bundle", str(bundle.path), "slow"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as creator:
         writer = os.open(gate, os.O_RDWR)
@@ -237,7 +237,7 @@ def test_a_creator_that_is_killed_leaves_what_delete_removes(oci: Oci, bundle: B
     gate = bundle.path / "gate"
     os.mkfifo(gate)
     bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", f"exec sleep 1 < {gate}"]}]}
-    oci._save(bundle, "sleep 60")
+    oci.save(bundle, "sleep 60")
     command = [str(oci.executable), "--root", str(oci.root), "create", "--bundle", str(bundle.path), "killed"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as creator:
         wait_for((oci.root / "killed" / "start.fifo").exists)
@@ -260,7 +260,7 @@ def test_run_ends_as_the_command_ends(oci: Oci, bundle: Bundle, script: str, cod
 
 
 def test_run_passes_signals_on(oci: Oci, bundle: Bundle) -> None:
-    oci._save(bundle, "trap 'echo got it; exit 5' TERM; touch /ready; while :; do sleep 0.05; done")
+    oci.save(bundle, "trap 'echo got it; exit 5' TERM; touch /ready; while :; do sleep 0.05; done")
     command = [str(oci.executable), "--root", str(oci.root), "run", "--bundle", str(bundle.path), "signalled"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as runner:
         wait_for((bundle.rootfs / "ready").exists)
@@ -270,10 +270,10 @@ def test_run_passes_signals_on(oci: Oci, bundle: Bundle) -> None:
 
 
 def test_run_keep_and_detach(oci: Oci, bundle: Bundle) -> None:
-    oci._save(bundle, "true")
+    oci.save(bundle, "true")
     oci("run", "--keep", "--bundle", bundle.path, "kept")
     assert status(oci, "kept") == "stopped"
-    oci._save(bundle, "sleep 60")
+    oci.save(bundle, "sleep 60")
     pid_file = bundle.path / "pid"
     streams: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": None, "capture_output": False}
     oci("run", "--detach", "--pid-file", pid_file, "--bundle", bundle.path, "detached", **streams)
@@ -282,7 +282,7 @@ def test_run_keep_and_detach(oci: Oci, bundle: Bundle) -> None:
 
 
 def test_another_name_for_config_json(oci: Oci, bundle: Bundle) -> None:
-    oci._save(bundle, "echo other")
+    oci.save(bundle, "echo other")
     (bundle.path / "config.json").rename(bundle.path / "other.json")
     assert oci("run", "--config", "other.json", "--bundle", bundle.path, "other").stdout == "other\n"
     assert oci("run", "--config", bundle.path / "other.json", "--bundle", bundle.path, "other").stdout == "other\n"
