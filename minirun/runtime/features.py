@@ -9,6 +9,7 @@ from minirun.kernel.mount import CLEARS_FLAG, PROPAGATION, RECURSIVE_ATTRIBUTES,
 from minirun.kernel.seccomp import ACTIONS, FLAGS, OPERATORS, architecture_token
 from minirun.model.capabilities import NAMES
 from minirun.model.spec import NAMESPACE_TYPES, OCI_VERSION
+from minirun.runtime import labels
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ def document() -> dict[str, Any]:
                 "knownFlags": sorted(FLAGS),
                 "supportedFlags": sorted(FLAGS),
             },
-            "apparmor": {"enabled": False},
-            "selinux": {"enabled": False},
+            "apparmor": {"enabled": labels.apparmor_is_enabled()},
+            "selinux": {"enabled": labels.selinux_is_enabled()},
             "intelRdt": {"enabled": False},
             "mountExtensions": {"idmap": {"enabled": True}},
         },

@@ -1,0 +1,16 @@
+"""What starting a container may cost: every module on the way is paid for by each `docker run`."""
+
+from __future__ import annotations
+
+from test_architecture import loaded
+
+# Each brings others along: together they take as long as a C runtime takes for a whole container.
+COSTLY = {
+    "array", "collections", "contextlib", "dataclasses", "enum", "functools", "json", "pathlib", "re", "selectors",
+    "signal", "socket", "subprocess", "typing",
+}  # fmt: skip
+ON_THE_WAY = "minirun.cli.oci, minirun.runtime.lifecycle, minirun.runtime.parent, minirun.runtime.process_limits"
+
+
+def test_making_a_container_imports_nothing_costly() -> None:
+    assert loaded(f"import {ON_THE_WAY}") & COSTLY == set()
