@@ -102,6 +102,9 @@ def _content(layer_fd: int, path: bytes, segments: list[tuple[int, int]]) -> Ite
     root_fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=layer_fd)
     try:
         fd = open_in_root(root_fd, os.fsdecode(inner), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        # A file that was written through a symbolic link which a later entry of the same layer replaced.
+        raise MinirunError(f"the tar of this layer cannot be written again: {os.fsdecode(inner)} has moved") from error
     finally:
         os.close(root_fd)
     try:

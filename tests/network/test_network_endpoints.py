@@ -454,6 +454,7 @@ def test_the_helper_holds_nothing_of_its_starter_and_ends_when_idle(network: Net
     with open(tmp_path / "mine", "w") as mine:
         os.set_inheritable(mine.fileno(), True)
         pid = helper_pid(network)
+        network.box()  # an answer: it has imported all that it needs by now
         files = [os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
     assert str(tmp_path / "mine") not in files
     assert files.count("/dev/null") == 3

@@ -58,17 +58,18 @@ def listing(folder: Path, but: str = "") -> list[tuple[str, int, int, int]]:
     return found
 
 
-def unpack(data: bytes, cage: Path, name: str = "layer") -> Path:
-    """Unpack, check that the very same tar can be written again, and return the folder."""
+def unpack(data: bytes, cage: Path, name: str = "layer", *, again: bool = True) -> Path:
+    """Unpack, check that the very same tar can be written `again`, and return the folder."""
     folder = cage / name
     layer = unpack_layer(iter([data[at : at + 1000] for at in range(0, len(data), 1000)]), str(folder))
     assert layer.diff_id == digest(data)
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        again = b"".join(tar_of_layer(fd))
-    finally:
-        os.close(fd)
-    assert hashlib.sha256(again).digest() == hashlib.sha256(data).digest()
+    if again:
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            written = b"".join(tar_of_layer(fd))
+        finally:
+            os.close(fd)
+        assert hashlib.sha256(written).digest() == hashlib.sha256(data).digest()
     return folder / "diff"
 
 
@@ -362,7 +363,7 @@ def test_no_archive_reaches_outside(cage: Path, members: list[tuple[str, bytes, 
     ]
     outside = listing(cage.parent, "cage")
     try:
-        unpack(tar(*entries), cage, "hostile")
+        unpack(tar(*entries), cage, "hostile", again=False)
     except MinirunError:
         pass  # refused is fine as well
     assert listing(cage.parent, "cage") == outside
