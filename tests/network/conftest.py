@@ -47,11 +47,11 @@ import socket, sys
 protocol, address, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
 try:
     if protocol == "tcp":
-        with socket.create_connection((address, port), timeout=0.5) as connection:
+        with socket.create_connection((address, port), timeout=1.5) as connection:
             print(connection.recv(100).decode())
     else:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
-            connection.settimeout(0.5)
+            connection.settimeout(1.5)
             connection.bind(("", int(sys.argv[4])))
             connection.connect((address, port))
             connection.send(b"hello")
