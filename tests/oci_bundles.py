@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SPEC: dict[str, Any] = {
     "ociVersion": "1.2.0",
@@ -26,12 +30,15 @@ SPEC: dict[str, Any] = {
 
 
 class Containers:
-    """Makes containers with `minirun-oci`, below a folder of their own, and removes what is left in the end."""
+    """Makes containers with `minirun-oci`, below a folder of their own, and removes what is left in the end.
 
-    def __init__(self, executable: Path, folder: Path) -> None:
-        self.executable = executable
+    `prefix` is a command that runs it elsewhere, in other namespaces for example.
+    """
+
+    def __init__(self, executable: Path, folder: Path, prefix: tuple[str, ...] = ()) -> None:
         self.root = folder / "state"
         self.bundle = folder / "bundle"
+        self.command = [*prefix, str(executable), "--root", str(self.root)]
         binaries = self.bundle / "rootfs/bin"
         binaries.mkdir(parents=True)
         shutil.copy("/bin/busybox", binaries / "busybox")
@@ -42,8 +49,9 @@ class Containers:
         self, *arguments: str, check: bool = True, text: str | None = None, timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
         """Call `minirun-oci`; with `check` a failure fails the test and shows standard error."""
-        command = [str(self.executable), "--root", str(self.root), *arguments]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, input=text or "", timeout=timeout)
+        done = subprocess.run(
+            [*self.command, *arguments], check=False, capture_output=True, text=True, input=text or "", timeout=timeout
+        )
         if check:
             assert done.returncode == 0, f"{arguments}: {done.stderr}"
         return done
@@ -63,13 +71,19 @@ class Containers:
         """Run the bundle to its end and return what it wrote; `options` are global ones."""
         return self(*options, "run", "--bundle", str(self.bundle), name, check=check)
 
+    def launch(self, name: str, *options: str) -> None:
+        """Run the bundle in the background."""
+        command = [*self.command, *options, "run", "--detach", "--bundle", str(self.bundle), name]
+        null = subprocess.DEVNULL
+        # A file and no pipe: the container keeps it open.
+        with (self.bundle / "errors").open("w+") as errors:
+            done = subprocess.run(command, check=False, stdin=null, stdout=null, stderr=errors, timeout=60)
+            errors.seek(0)
+            assert done.returncode == 0, errors.read()
+
     def start(self, name: str, *options: str) -> Path:
         """Run the bundle in the background and return the folder of its cgroup."""
-        command = [str(self.executable), "--root", str(self.root), *options, "run", "--detach"]
-        streams = subprocess.DEVNULL
-        subprocess.run(
-            [*command, "--bundle", str(self.bundle), name], check=True, stdin=streams, stdout=streams, timeout=60
-        )
+        self.launch(name, *options)
         return cgroup_of(self.state(name)["pid"])
 
     def state(self, name: str) -> dict[str, Any]:
@@ -82,6 +96,17 @@ class Containers:
         for name in os.listdir(self.root) if self.root.is_dir() else []:
             if not name.startswith("."):
                 self("delete", "--force", name)
+
+
+@contextlib.contextmanager
+def sleeper(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a process and put it into a cgroup; it is ended in any case."""
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        try:
+            (folder / "cgroup.procs").write_text(str(process.pid))
+            yield process
+        finally:
+            process.kill()
 
 
 def mount_point() -> Path:

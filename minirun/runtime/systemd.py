@@ -13,6 +13,7 @@ The socket is systemd's own, the one that systemctl uses for root: it needs no m
 
 from __future__ import annotations
 
+import errno
 import os
 
 from minirun.errors import MinirunError
@@ -248,6 +249,7 @@ class _Manager:
         self._socket.settimeout(TIMEOUT)
         self._parser = Parser()
         self._serial = 0
+        self._results: dict[str, str] = {}  # of jobs that have ended, by the job's path
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -290,18 +292,14 @@ class _Manager:
 
     def _run_job(self, method: str, signature: str, arguments: tuple[Any, ...], unit: str) -> None:
         """Call a method that answers with a job, and wait for the signal that it is done."""
-        from jeepney import HeaderFields
-
         (job,) = self._call(method, signature, arguments)
-        while True:
-            message = self._receive()
-            if message.header.fields.get(HeaderFields.member) == "JobRemoved" and message.body[1] == job:
-                if message.body[3] != "done":
-                    raise MinirunError(
-                        f"systemd could not run {method} of {unit}: the job ended as '{message.body[3]}'",
-                        f"journalctl --unit {unit} may tell why.",
-                    )
-                return
+        while job not in self._results:
+            self._receive()
+        if self._results[job] != "done":
+            raise MinirunError(
+                f"systemd could not run {method} of {unit}: the job ended as '{self._results[job]}'",
+                f"journalctl --unit {unit} may tell why.",
+            )
 
     def _call(self, method: str, signature: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         from jeepney import DBusAddress, HeaderFields, MessageType, new_method_call
@@ -321,9 +319,15 @@ class _Manager:
             return tuple(message.body)
 
     def _receive(self) -> Message:
+        """Return the next message, and note a job that has ended: that may be told before the job is answered with."""
+        from jeepney import HeaderFields
+
         while (message := self._parser.get_next_message()) is None:
             data = self._socket.recv(self._parser.bytes_desired())
             if not data:
-                raise ConnectionResetError(104, "systemd has closed the connection", SOCKET)
+                raise ConnectionResetError(errno.ECONNRESET, "systemd has closed the connection", SOCKET)
             self._parser.add_data(data)
+        if message.header.fields.get(HeaderFields.member) == "JobRemoved":
+            _, job, _, result = message.body
+            self._results[job] = result
         return message

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from oci_bundles import Containers, mount_point, wait_for
+from oci_bundles import Containers, mount_point, sleeper, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,15 +60,13 @@ def test_an_unknown_controller_is_refused_and_nothing_stays(containers: Containe
 
 
 def test_a_cgroup_with_processes_is_refused_and_they_live_on(containers: Containers, other_cgroup: Path) -> None:
-    with subprocess.Popen(["sleep", "100"]) as sleeper:
-        (other_cgroup / "cgroup.procs").write_text(str(sleeper.pid))
+    with sleeper(other_cgroup) as other:
         containers.configure("true", path=f"/{other_cgroup.name}")
         done = containers.run("intruder", check=False)
         assert done.returncode != 0
         assert "container's cgroup is not empty" in done.stderr
         containers("delete", "--force", "intruder")
-        assert sleeper.poll() is None
-        sleeper.kill()
+        assert other.poll() is None
 
 
 def test_a_frozen_cgroup_is_refused(containers: Containers, other_cgroup: Path) -> None:
@@ -98,8 +95,7 @@ def test_cgroups_that_the_container_made_go_with_it(containers: Containers) -> N
     containers.configure("exec sleep 100", path="/minirun/with-cgroups-below")
     folder = containers.start("nested")
     (folder / "below/deeper").mkdir(parents=True)
-    with subprocess.Popen(["sleep", "100"]) as left_behind:
-        (folder / "below/deeper/cgroup.procs").write_text(str(left_behind.pid))
+    with sleeper(folder / "below/deeper") as left_behind:
         containers("delete", "--force", "nested")
         assert left_behind.wait(5) == -9
     assert not folder.exists()
@@ -180,6 +176,16 @@ def test_pause_and_resume(containers: Containers) -> None:
     containers("resume", "pausing")
     assert containers.state("pausing")["status"] == "running"
     assert "frozen 0" in (folder / "cgroup.events").read_text()
+
+
+def test_kill_all_sends_any_signal(containers: Containers) -> None:
+    containers.configure("sleep 100 & sleep 100 & exec sleep 100")
+    folder = containers.start("family")
+    wait_for(lambda: len((folder / "cgroup.procs").read_text().split()) == 3)
+    containers("kill", "--all", "family", "TERM")
+    # The first process of a PID namespace gets only the signals that it asks for.
+    wait_for(lambda: len((folder / "cgroup.procs").read_text().split()) == 1)
+    assert containers.state("family")["status"] == "running"
 
 
 def test_kill_all_reaches_every_process(containers: Containers) -> None:

@@ -1,0 +1,197 @@
+"""What linux.resources asks for holds: the kernel has it, enforces it, changes it and counts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from oci_bundles import Containers, mount_point, read, sleeper, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import Host
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def containers(host: Host, executables: Path, tmp_path: Path) -> Iterator[Containers]:  # noqa: ARG001
+    caller = Containers(executables / "minirun-oci", tmp_path)
+    yield caller
+    caller.close()
+
+
+def test_every_limit_reaches_the_kernel_and_update_changes_it(containers: Containers) -> None:
+    resources = {
+        "memory": {"limit": 64 * MIB, "swap": 96 * MIB, "reservation": 32 * MIB},
+        "cpu": {"shares": 100, "quota": 50000, "period": 100000, "burst": 10000, "cpus": "1", "mems": "0"},
+        "pids": {"limit": 17},
+        "hugepageLimits": [{"pageSize": "2MB", "limit": 4 * MIB}],
+        "unified": {"memory.high": str(60 * MIB), "memory.oom.group": "1"},
+    }
+    containers.configure("exec sleep 1000", resources)
+    folder = containers.start("limited")
+    expected = {
+        "memory.max": str(64 * MIB),
+        "memory.swap.max": str(32 * MIB),
+        "memory.low": str(32 * MIB),
+        "memory.high": str(60 * MIB),
+        "memory.oom.group": "1",
+        "cpu.weight": "4",
+        "cpu.max": "50000 100000",
+        "cpu.max.burst": "10000",
+        "cpuset.cpus": "1",
+        "cpuset.mems": "0",
+        "pids.max": "17",
+        "hugetlb.2MB.max": str(4 * MIB),
+        "hugetlb.2MB.rsvd.max": str(4 * MIB),
+    }
+    assert read(folder, *expected) == expected
+
+    for flags, changed in (
+        (["--memory=80M"], {"memory.max": str(80 * MIB), "memory.swap.max": str(16 * MIB)}),
+        (["--memory=50M", "--memory-swap=60M"], {"memory.max": str(50 * MIB), "memory.swap.max": str(10 * MIB)}),
+        (["--memory-swap=-1", "--memory-reservation=1M"], {"memory.swap.max": "max", "memory.low": str(MIB)}),
+        (["--cpu-period=50000", "--cpu-burst=0"], {"cpu.max": "50000 50000", "cpu.max.burst": "0"}),
+        (["--cpu-quota=20000", "--cpu-share=262144"], {"cpu.max": "20000 50000", "cpu.weight": "10000"}),
+        (["--cpu-quota=-1", "--pids-limit=-1"], {"cpu.max": "max 50000", "pids.max": "max"}),
+        (["--cpuset-cpus=0-1", "--cpu-idle=1"], {"cpuset.cpus": "0-1", "cpu.idle": "1"}),
+        (["--cpu-share=1024", "--memory=-1"], {"cpu.idle": "0", "cpu.weight": "39", "memory.max": "max"}),
+    ):
+        containers("update", *flags, "limited")
+        assert read(folder, *changed) == changed, flags
+
+    # All or nothing.
+    done = containers("update", "--memory=70M", "--cpuset-cpus=99", "limited", check=False)
+    assert done.returncode != 0
+    assert "linux.resources.cpu.cpus" in done.stderr
+    assert read(folder, "memory.max", "cpuset.cpus") == {"memory.max": "max", "cpuset.cpus": "0-1"}
+
+    text = json.dumps({"pids": {"limit": 9}, "unified": {"memory.high": "max"}})
+    containers("update", "--resources=-", "limited", text=text)
+    assert read(folder, "pids.max", "memory.high") == {"pids.max": "9", "memory.high": "max"}
+
+    data = json.loads(containers("events", "--stats", "limited").stdout)["data"]
+    assert data["pids"] == {"current": 1, "limit": 9}
+    assert data["memory"]["usage"]["usage"] > 0
+    assert data["memory"]["raw"]["anon"] >= 0
+    assert data["cpu"]["usage"]["total"] > 0
+    assert data["cpuset"]["cpus"] == [0, 1]
+    assert data["hugetlb"]["2MB"]["usage"] == 0
+
+
+def test_counters_are_there_without_limits(containers: Containers) -> None:
+    # docker stats reads them from the cgroup of the container's pid.
+    containers.configure("exec sleep 1000")
+    folder = containers.start("counted")
+    assert int(read(folder, "memory.current")["memory.current"]) > 0
+    assert read(folder, "pids.current") == {"pids.current": "1"}
+    assert (folder / "io.stat").exists()
+
+
+def test_an_oom_kill_is_an_event(containers: Containers) -> None:
+    eat = "while [ ! -e /go ]; do sleep 0.1; done; sh -c 'x=0123456789abcdef; while true; do x=$x$x; done'"
+    containers.configure(f"{eat}; exec sleep 1000", {"memory": {"limit": 16 * MIB, "swap": 16 * MIB}})
+    folder = containers.start("eater")
+    command = [*containers.command, "events", "--interval", "1h", "eater"]
+    with subprocess.Popen(["timeout", "60", *command], stdout=subprocess.PIPE, text=True) as events:
+        assert events.stdout
+        time.sleep(2)  # until it watches; there is no sign of that
+        (containers.bundle / "rootfs/go").touch()
+        assert json.loads(events.stdout.readline()) == {"type": "oom", "id": "eater"}
+        assert "oom_kill 1" in (folder / "memory.events").read_text()
+        containers("kill", "eater", "KILL")
+        assert events.wait(30) == 0
+
+
+def test_no_more_processes_than_allowed(containers: Containers) -> None:
+    containers.configure("for i in 1 2 3 4 5 6; do sleep 5 & done", {"pids": {"limit": 4}})
+    done = containers.run("forks", check=False)
+    assert "fork" in done.stderr
+    assert "Resource temporarily unavailable" in done.stderr
+
+
+def test_a_quota_throttles(containers: Containers) -> None:
+    containers.configure("while true; do true; done", {"cpu": {"quota": 5000, "period": 100000}})
+    folder = containers.start("spinner")
+
+    def throttled() -> bool:
+        statistics = dict(line.split() for line in (folder / "cpu.stat").read_text().splitlines())
+        return int(statistics["nr_throttled"]) > 2
+
+    wait_for(throttled)
+
+
+def test_a_slow_disk_is_slow(containers: Containers) -> None:
+    number = os.stat("/dev/vda").st_rdev
+    disk = {"type": "b", "major": os.major(number), "minor": os.minor(number)}
+    rates = {"major": disk["major"], "minor": disk["minor"], "rate": 2 * MIB}
+    resources: dict[str, Any] = {
+        "devices": [{"allow": False}, disk | {"allow": True, "access": "r"}],
+        "blockIO": {"throttleReadBpsDevice": [rates], "throttleWriteIOPSDevice": [rates | {"rate": 7}]},
+    }
+    containers.configure("dd if=/dev/disk of=/dev/null bs=1M count=6 skip=3000 2>&1", resources)
+    path = containers.bundle / "config.json"
+    spec = json.loads(path.read_text())
+    spec["linux"]["devices"] = [disk | {"path": "/dev/disk"}]
+    path.write_text(json.dumps(spec))
+    started = time.monotonic()
+    containers.run("reader")
+    assert time.monotonic() - started > 2
+    spec["process"]["args"] = ["sleep", "1000"]
+    path.write_text(json.dumps(spec))
+    folder = containers.start("sleeper")
+    assert (
+        f"{disk['major']}:{disk['minor']} rbps={2 * MIB} wbps=max riops=max wiops=7" in read(folder, "io.max")["io.max"]
+    )
+
+
+# -- places that are not as they should be ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> Iterator[Path]:
+    """Return a cgroup for odd things; afterwards it is gone."""
+    folder = mount_point() / f"odd-{tmp_path.name}"
+    folder.mkdir()
+    yield folder
+    (folder / "cgroup.kill").write_text("1")
+    wait_for(lambda: "populated 0" in (folder / "cgroup.events").read_text())
+    for below, _, _ in os.walk(folder, topdown=False):
+        os.rmdir(below)
+
+
+def test_limits_below_processes_are_refused(containers: Containers, parent: Path) -> None:
+    with sleeper(parent):
+        containers.configure("true", {"memory": {"limit": 64 * MIB}}, f"/{parent.name}/below")
+        done = containers.run("inner", check=False)
+        assert done.returncode != 0
+        assert "processes run in that cgroup itself" in done.stderr
+        assert not (parent / "below").exists()
+
+
+def test_thread_mode(containers: Containers, parent: Path) -> None:
+    (parent / "threads").mkdir()
+    (parent / "threads/cgroup.type").write_text("threaded")
+    containers.configure("true", {"memory": {"limit": 64 * MIB}}, f"/{parent.name}/below")
+    done = containers.run("invalid", check=False)
+    assert done.returncode != 0
+    assert "'domain invalid'" in done.stderr or "memory controller" in done.stderr
+    assert not (parent / "below").exists()
+
+
+def test_exec_follows_an_init_system_into_its_cgroup(containers: Containers) -> None:
+    containers.configure("exec sleep 1000")
+    folder = containers.start("system")
+    (folder / "init.scope").mkdir()
+    (folder / "init.scope/cgroup.procs").write_text(str(containers.state("system")["pid"]))
+    (folder / "cgroup.subtree_control").write_text("+memory +pids")
+    assert "0::/init.scope" in containers("exec", "system", "cat", "/proc/self/cgroup").stdout.splitlines()
+    containers("delete", "--force", "system")
+    assert not folder.exists()

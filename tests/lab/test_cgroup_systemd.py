@@ -1,0 +1,149 @@
+"""systemd makes the cgroup: a scope that has the limits, and is gone with the container.
+
+The systemd is one of its own: PID 1 of new namespaces, in a part of the hierarchy that is delegated to it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from oci_bundles import Containers, mount_point, read, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MIB = 1 << 20
+BOOT = """
+    echo $$ > {folder}/cgroup.procs
+    exec unshare --pid --fork --kill-child --mount --cgroup --ipc --mount-proc sh -eu -c '
+        mount -t tmpfs -o mode=755 run /run
+        mkdir -p /run/systemd/system
+        printf "[Unit]\\nDefaultDependencies=no\\n" > /run/systemd/system/lab.target
+        umount /sys/fs/cgroup
+        mount -t cgroup2 cgroup2 /sys/fs/cgroup
+        exec env --ignore-environment container=lab PATH="$PATH" /lib/systemd/systemd --system --unit=lab.target
+    '
+"""
+
+
+@pytest.fixture(scope="module")
+def systemd() -> Iterator[tuple[str, ...]]:
+    """Boot a systemd and return the command that runs others beside it."""
+    (mount_point() / "cgroup.subtree_control").write_text("+cpu +cpuset +io +memory +pids")
+    folder = mount_point() / "lab-systemd"
+    folder.mkdir()
+    null = subprocess.DEVNULL
+    with subprocess.Popen(["sh", "-c", BOOT.format(folder=folder)], stdin=null, stdout=null, stderr=null) as unshare:
+        children = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children")
+        wait_for(children.read_text, timeout=30)
+        pid = children.read_text().split()[0]
+        wait_for(Path(f"/proc/{pid}/root/run/systemd/private").exists, timeout=60)
+        # Beyond its namespace's root systemd may not fetch a process: callers start below.
+        (folder / "callers").mkdir()
+        # The topmost cgroup must be empty to pass controllers on.
+        (folder / "callers/cgroup.procs").write_text(str(unshare.pid))
+        enter = f'echo $$ > {folder}/callers/cgroup.procs; exec nsenter --target {pid} --mount --pid --cgroup "$@"'
+        yield ("sh", "-c", enter, "sh")
+        unshare.kill()
+
+
+@pytest.fixture
+def containers(systemd: tuple[str, ...], executables: Path, tmp_path: Path) -> Iterator[Containers]:
+    caller = Containers(executables / "minirun-oci", tmp_path, systemd)
+    yield caller
+    caller.close()
+
+
+def show(systemd: tuple[str, ...], unit: str, *properties: str) -> dict[str, str]:
+    command = [*systemd, "systemctl", "show", unit, "--property", ",".join(properties)]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+def test_a_scope_with_the_limits_that_update_changes(systemd: tuple[str, ...], containers: Containers) -> None:
+    resources = {
+        "memory": {"limit": 32 * MIB, "swap": 48 * MIB, "reservation": 16 * MIB},
+        "cpu": {"shares": 100, "quota": 500000, "period": 900000, "cpus": "0", "mems": "0"},
+        "pids": {"limit": 20},
+        "unified": {"memory.high": str(30 * MIB)},
+    }
+    annotations = {
+        "org.systemd.property.TimeoutStopUSec": "uint64 7000000",
+        "org.systemd.property.CollectMode": "'inactive'",
+    }
+    containers.configure("exec sleep 1000", resources, "lab-made.slice:minirun:one", annotations=annotations)
+    containers.launch("one", "--systemd-cgroup")
+    expected = {
+        "ActiveState": "active",
+        "Slice": "lab-made.slice",
+        "Delegate": "yes",
+        "MemoryMax": str(32 * MIB),
+        "MemorySwapMax": str(16 * MIB),
+        "MemoryLow": str(16 * MIB),
+        "MemoryHigh": str(30 * MIB),
+        "CPUWeight": "4",
+        "CPUQuotaPerSecUSec": "560ms",
+        "CPUQuotaPeriodUSec": "900ms",
+        "AllowedCPUs": "0",
+        "TasksMax": "20",
+        "TimeoutStopUSec": "7s",
+        "CollectMode": "inactive",
+        "ControlGroup": "/lab.slice/lab-made.slice/minirun-one.scope",
+    }
+    assert show(systemd, "minirun-one.scope", *expected) == expected
+    folder = mount_point() / "lab-systemd/lab.slice/lab-made.slice/minirun-one.scope"
+    # The placeholder has made room for the container.
+    assert len(read(folder, "cgroup.procs")["cgroup.procs"].split()) == 1
+    kernel = {
+        "memory.max": str(32 * MIB),
+        "memory.swap.max": str(16 * MIB),
+        "cpu.max": "500000 900000",
+        "pids.max": "20",
+    }
+    assert read(folder, *kernel) == kernel
+    assert containers.state("one")["systemd-scope"] == "minirun-one.scope"
+
+    containers("update", "--memory=40M", "--cpu-quota=-1", "--pids-limit=-1", "--cpu-share=4321", "one")
+    changed = {"MemoryMax": str(40 * MIB), "CPUQuotaPerSecUSec": "infinity", "TasksMax": "infinity", "CPUWeight": "165"}
+    wrong = containers("update", "--memory=64M", "--memory-swap=10M", "one", check=False)
+    assert wrong.returncode != 0
+    assert show(systemd, "minirun-one.scope", *changed) == changed
+    kernel = {"memory.max": str(40 * MIB), "pids.max": "max", "cpu.weight": "165"}
+    assert read(folder, *kernel) == kernel
+
+    containers("pause", "one")
+    assert containers.state("one")["status"] == "paused"
+    containers("resume", "one")
+    containers("delete", "--force", "one")
+    assert show(systemd, "minirun-one.scope", "LoadState", "ActiveState") == {
+        "LoadState": "not-found",
+        "ActiveState": "inactive",
+    }
+    assert not folder.exists()
+
+
+def test_what_fails_leaves_no_scope(systemd: tuple[str, ...], containers: Containers) -> None:
+    containers.configure("true", {"unified": {"memory.nonsense": "1"}}, "system.slice:minirun:two")
+    done = containers.run("two", "--systemd-cgroup", check=False)
+    assert done.returncode != 0
+    assert "linux.resources.unified.memory.nonsense" in done.stderr
+    assert show(systemd, "minirun-two.scope", "ActiveState") == {"ActiveState": "inactive"}
+    assert not (mount_point() / "lab-systemd/system.slice/minirun-two.scope").exists()
+
+
+def test_a_container_that_has_ended_is_deleted(systemd: tuple[str, ...], containers: Containers) -> None:
+    containers.configure("exit 7")
+    assert containers.run("ends", "--systemd-cgroup", check=False).returncode == 7
+    assert show(systemd, "minirun-ends.scope", "ActiveState") == {"ActiveState": "inactive"}
+    assert json.loads(containers("list", "--format=json").stdout) in (None, [])
+
+
+def test_a_property_that_systemd_refuses(containers: Containers) -> None:
+    containers.configure("true", annotations={"org.systemd.property.Nonsense": "true"})
+    done = containers.run("refused", "--systemd-cgroup", check=False)
+    assert done.returncode != 0
+    assert "systemd refuses to start minirun-refused.scope" in done.stderr
