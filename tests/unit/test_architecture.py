@@ -190,3 +190,9 @@ def test_equivalent_shell_lines_name_real_parameters() -> None:
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
                 places = set(re.findall(r"\{(\w+)", value.value))
                 assert places <= parameters, f"{module}.{function.name}: {places - parameters}"
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """pytest imports each by its bare name: of two files with the same one it could not import the second."""
+    names = [path.name for path in Path(__file__).parents[1].rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
