@@ -342,7 +342,7 @@ def find_program(name: str, environment: Sequence[str]) -> str:
             denied = denied or (error.strerror or "").lower()
             continue
         if mode & 0o170000 == 0o040000:
-            denied = denied or "is a directory"
+            denied = denied or "is a directory: permission denied"  # EACCES is what Podman looks for, to say 126
         elif not mode & 0o111:
             denied = denied or "permission denied"
         else:
