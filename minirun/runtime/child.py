@@ -47,7 +47,7 @@ class ChildPlan(Record):
 
     `stdio` are three descriptors that become 0, 1 and 2 (unused with a terminal); `start_fd` is the start fifo, or -1
     for a process that does not wait; `init_fd` is the sealed copy of native/init.c; `state` is what hooks and a seccomp
-    listener are told of the container; `hooks` are those of startContainer.
+    listener are told of the container; `hooks` are those of startContainer; `cgroup` is the container's folder, or "".
     """
 
     container_id: str
@@ -63,6 +63,7 @@ class ChildPlan(Record):
     state: dict[str, Any] = {}
     hooks: tuple[Hook, ...] = ()
     personality: str = ""
+    cgroup: str = ""
 
 
 def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) -> NoReturn:
@@ -83,7 +84,7 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         sources = sources_of(channel)
         root = rootfs.open_rootfs(os.path.join(bundle, spec.root_path), spec.rootfs_propagation, sources)
         become_root(ids)
-        unfinished = mounts.make_mounts(root, spec, bundle, sources)
+        unfinished = mounts.make_mounts(root, spec, bundle, sources, plan.cgroup)
         devices.make_devices(root, spec)
         slave = open_console(root, plan, channel)
         set_names(spec)

@@ -126,6 +126,7 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
             preserve_fds=options.preserve_fds,
             state=state.document(created, "creating"),
             hooks=spec.hooks.get("startContainer", ()),
+            cgroup=group,
             personality=spec.personality,
         )
         cloned = parent.clone_container(spec, bundle, plan, entrance.fd if entrance else -1)

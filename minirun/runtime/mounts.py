@@ -172,10 +172,11 @@ def _selinux_is_on() -> bool:
     return os.path.exists("/sys/fs/selinux/enforce")
 
 
-def make_mounts(root: int, spec: Spec, bundle: str, open_source: Callable[[int], int]) -> list[int]:
+def make_mounts(root: int, spec: Spec, bundle: str, open_source: Callable[[int], int], cgroup: str = "") -> list[int]:
     """Carry out the list, in its order. Raises MinirunError that names the entry.
 
-    `open_source` has the parent open the source of the entry with this number, for what this process may not do itself.
+    `cgroup` is the folder of the container's cgroup on the host, "" without one. `open_source` has the parent open the
+    source of the entry with this number, for what this process may not do itself.
     Returns the descriptors of mounts that must yet become read-only: see `finish`.
     """
     unfinished = []
@@ -187,7 +188,7 @@ def make_mounts(root: int, spec: Spec, bundle: str, open_source: Callable[[int],
             elif options.is_bind:
                 _bind(root, entry, options, bundle, lambda number=number: open_source(number))  # type: ignore[misc]
             elif entry.type in _BY_DESCRIPTOR or entry.type == "cgroup":
-                unfinished += _mount_by_descriptor(root, entry, options, spec)
+                unfinished += _mount_by_descriptor(root, entry, options, spec, cgroup)
             else:
                 _mount(root, entry, options, spec)
         except MinirunError as error:
@@ -262,14 +263,19 @@ def _change(root: int, entry: MountSpec, options: Options) -> None:
         os.close(place.fd)
 
 
-def _mount_by_descriptor(root: int, entry: MountSpec, options: Options, spec: Spec) -> list[int]:
+def _mount_by_descriptor(root: int, entry: MountSpec, options: Options, spec: Spec, cgroup: str) -> list[int]:
     """Mount one of the kernel's own file systems; return it if it must yet become read-only."""
     fstype = "cgroup2" if entry.type == "cgroup" else entry.type
     with step(f"mount {fstype} on {entry.destination}", fstype, _WHY.get(fstype, "")):
         place = Place(_open_place(root, entry, fstype), entry.destination)
         _refuse_place_in_proc(root, place, entry, options)
         later = MOUNT_ATTR_RDONLY if fstype == "tmpfs" else 0
-        tree = _make_file_system(entry, options.replace(attributes=options.attributes & ~later), fstype, place, spec)
+        tree = -1
+        if fstype == "cgroup2" and not options.data:
+            tree = _take_cgroups(cgroup, options, spec)
+        if tree < 0:
+            options_now = options.replace(attributes=options.attributes & ~later)
+            tree = _make_file_system(entry, options_now, fstype, place, spec)
         for attributes, cleared in options.recursive:
             set_attributes(tree, attributes, cleared, recursive=True)
         _set_propagation(tree, options)
@@ -297,6 +303,30 @@ def _open_place(root: int, entry: MountSpec, fstype: str) -> int:
             raise
         problem = f"{entry.destination} of the root file system is not a folder"
         raise MinirunError(problem, "The image is broken or hostile.") from error
+
+
+def _take_cgroups(cgroup: str, options: Options, spec: Spec) -> int:
+    """Take what a new cgroup2 would show from the host's, or return -1 where that is not possible.
+
+    It would wait for a grace period of RCU, 10 ms. A cgroup namespace shows its root, here the container's own cgroup;
+    without one everything is to be seen.
+    """
+    if is_fresh(spec, "cgroup"):
+        source = cgroup
+    elif spec.has_namespace("cgroup"):
+        return -1  # one that exists: its root is not known here
+    else:
+        source = _substitute("cgroup2", spec)
+    if not source:
+        return -1
+    try:
+        tree = clone_tree(source)
+        set_attributes(tree, options.attributes, options.cleared)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EACCES, errno.EINVAL):
+            raise
+        return -1  # in a user namespace
+    return tree
 
 
 def _make_file_system(entry: MountSpec, options: Options, fstype: str, place: Place, spec: Spec) -> int:
