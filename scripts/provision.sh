@@ -21,7 +21,7 @@ python=/usr/bin/python3
 runtime_packages="ca-certificates iproute2 iptables kmod libseccomp2 python3"
 build_packages="gcc libc6-dev libcap-dev libseccomp-dev python3-dev python3-venv"
 image_packages="busybox-static mmdebstrap"
-test_packages="attr buildah curl e2fsprogs libcap2-bin procps qemu-system-x86 shellcheck skopeo util-linux zstd"
+test_packages="attr buildah crun curl e2fsprogs libcap2-bin podman procps qemu-system-x86 shellcheck skopeo util-linux zstd"
 
 fail() {
     echo "provision.sh: $1" >&2
@@ -29,6 +29,10 @@ fail() {
 }
 
 main() {
+    # Docker's own packages conflict with Debian's, and serve the tests as well.
+    for engine in dockerd:docker.io containerd:containerd runc:runc; do
+        command -v "${engine%:*}" > /dev/null || test_packages="$test_packages ${engine#*:}"
+    done
     packages="$runtime_packages $build_packages $image_packages"
     extra=""
     print=""
@@ -92,7 +96,23 @@ installed:$package
 }
 
 apt_install() {
-    DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "$@" < /dev/null
+    # The daemons that the tests start by themselves are not to run as services: deny starting any, as Debian has it.
+    policy=/usr/sbin/policy-rc.d
+    trap 'exit 130' HUP INT TERM
+    if [ ! -e $policy ]; then
+        trap 'rm -f $policy' EXIT
+        printf '#!/bin/sh\nexit 101\n' > $policy
+        chmod 755 $policy
+        apt_get_install "$@" || { rm -f $policy; return 1; }
+        rm -f $policy
+    else
+        apt_get_install "$@"
+    fi
+}
+
+apt_get_install() {
+    DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-remove -o DPkg::Lock::Timeout=300 install \
+        --no-install-recommends "$@" < /dev/null
 }
 
 # What the installation was made from: every source file, the interpreter and the chosen extra.
