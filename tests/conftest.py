@@ -130,6 +130,10 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     global lab_config
+    # Whoever starts the tests in the background or by nohup(1) has signals ignored, and so would all that tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     lab_config = config
 
 
