@@ -1,0 +1,101 @@
+"""Calls a foreign engine's client, with bounded patience, and gives it a terminal if asked."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+PATIENCE = 30  # seconds, for one call
+
+
+class Caller:
+    """`docker("run", "busybox", "true").stdout`: `command` is what comes before the arguments."""
+
+    def __init__(self, command: Sequence[str | Path], env: dict[str, str] | None = None) -> None:
+        self.command = [str(word) for word in command]
+        self.env = {**os.environ, **(env or {})}
+
+    def __call__(
+        self,
+        *arguments: str | Path,
+        input: str | None = None,  # noqa: A002 - as subprocess.run has it
+        code: int = 0,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a call to its end; its exit status must be `code`."""
+        words = [*self.command, *map(str, arguments)]
+        stdin: dict[str, object] = {"stdin": subprocess.DEVNULL} if input is None else {"input": input}
+        done = subprocess.run(  # type: ignore[call-overload]
+            words, check=False, capture_output=True, text=True, timeout=PATIENCE, env=self.env, **stdin
+        )
+        assert done.returncode == code, f"{words} ended with {done.returncode}\n{done.stdout}{done.stderr}"
+        return done  # type: ignore[no-any-return]
+
+    def on_terminal(self, *arguments: str | Path, typed: str = "", prompt: str = "# ") -> tuple[int, str]:
+        """Run a call on a terminal and type a line at its first prompt; return its exit status and what it showed."""
+        words = [*self.command, *map(str, arguments)]
+        pid, master = pty.fork()
+        if pid == 0:
+            try:
+                os.execvpe(words[0], words, self.env)
+            finally:
+                os._exit(127)
+        shown, end = "", time.monotonic() + PATIENCE
+        try:
+            while time.monotonic() < end:
+                if not select.select([master], [], [], 0.1)[0]:
+                    continue
+                try:
+                    shown += os.read(master, 65536).decode(errors="replace")
+                except OSError:  # EIO: nobody has the terminal open any more
+                    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown
+                if typed and prompt in shown:
+                    os.write(master, typed.encode())
+                    typed = ""
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            pytest.fail(f"{words} still ran after {PATIENCE} s and had shown {shown!r}")
+        finally:
+            os.close(master)
+
+
+def launch(command: Sequence[str | Path], log: Path, ready: Callable[[], bool]) -> subprocess.Popen[bytes]:
+    """Start a daemon in mount and network namespaces of its own, and wait until it is ready."""
+    own = ["unshare", "--mount", "--net", "--propagation=private", "sh", "-ec", 'ip link set lo up; exec "$@"', "sh"]
+    with log.open("wb") as file:
+        daemon = subprocess.Popen([*own, *command], stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+    end = time.monotonic() + PATIENCE
+    while not ready():
+        if daemon.poll() is not None or time.monotonic() > end:
+            daemon.kill()
+            daemon.wait()
+            pytest.fail(f"{command[0]} does not run here:\n{log.read_text()[-3000:]}")
+        time.sleep(0.05)
+    return daemon
+
+
+def end(daemon: subprocess.Popen[bytes]) -> None:
+    """End a daemon, in its own way if it can."""
+    daemon.terminate()
+    try:
+        daemon.wait(15)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait()
+
+
+def remove_cgroups(name: str) -> None:
+    """Remove the empty cgroups of this name: on a hybrid hierarchy, engines leave parents of containers behind."""
+    for folder, names, _ in os.walk("/sys/fs/cgroup"):
+        if name in names:
+            Path(folder, name).rmdir()

@@ -1,0 +1,18 @@
+"""What the tests with other engines share."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Host
+
+
+@pytest.fixture(scope="module")
+def place(host: Host) -> Path:  # noqa: ARG001 - its /run is a tmpfs, which goes with it
+    """Return a folder for an engine's files; its path is short enough for sockets."""
+    return Path(tempfile.mkdtemp(prefix="engine-", dir="/run"))

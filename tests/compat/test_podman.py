@@ -1,0 +1,182 @@
+"""Podman and conmon with minirun-oci as their runtime."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from caller import Caller, end, launch, remove_cgroups
+from eventually import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+WAITING = ("sh", "-c", 'trap "exit 3" TERM; echo started; while :; do sleep 0.1; done')
+# Limits that every machine can give: Podman's own defaults want more than this test may have, and a pids controller.
+CONFIGURATION = """
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]
+log_driver = "k8s-file"
+netns = "none"
+pids_limit = 0
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"""
+
+
+@pytest.fixture(scope="module")
+def podman(place: Path, executables: Path, busybox_rootfs: Path) -> Iterator[Caller]:
+    """Return Podman with an image `localhost/busybox`, in namespaces that end with the tests."""
+    (place / "containers.conf").write_text(CONFIGURATION)
+    holder = launch(["sleep", "infinity"], place / "log", lambda: True)
+    eventually(lambda: os.readlink(f"/proc/{holder.pid}/exe").endswith("sleep"))
+    folders: list[str | Path] = ["--root", place / "root", "--runroot", place / "runroot", "--tmpdir", place / "tmp"]
+    inside = ["nsenter", "--mount", "--net", f"--target={holder.pid}"]
+    caller = Caller(
+        [*inside, "podman", *folders, "--runtime", executables / "minirun-oci"],
+        {"CONTAINERS_CONF": str(place / "containers.conf")},
+    )
+    caller("import", busybox_rootfs, "busybox")
+    yield caller
+    caller("rm", "--all", "--force", "--time=0")
+    end(holder)
+
+
+@pytest.fixture
+def waiting(podman: Caller) -> Iterator[str]:
+    """Return a container that waits for SIGTERM, and then ends with 3."""
+    name = podman("run", "--detach", "busybox", *WAITING).stdout.strip()
+    eventually(lambda: "started" in podman("logs", name).stdout)
+    yield name
+    podman("rm", "--force", "--time=0", name)
+
+
+def state(podman: Caller, name: str, what: str = "{{.State.Status}} {{.State.ExitCode}}") -> str:
+    return podman("inspect", "--format", what, name).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [(("sh", "-c", "exit 7"), 7), (("no-such",), 127), (("/no/such",), 127), (("/etc",), 126), (("true",), 0)],
+)
+def test_exit_codes(podman: Caller, command: tuple[str, ...], code: int) -> None:
+    podman("run", "--rm", "busybox", *command, code=code)
+
+
+def test_standard_streams(podman: Caller) -> None:
+    done = podman("run", "--rm", "-i", "busybox", "sh", "-c", "cat; echo error >&2", input="hello\n")
+    assert (done.stdout, done.stderr) == ("hello\n", "error\n")
+
+
+def test_a_terminal(podman: Caller) -> None:
+    code, shown = podman.on_terminal("run", "--rm", "-it", "busybox", "sh", typed="tty; exit 5\n")
+    assert code == 5
+    assert "/dev/pts/0" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "script", "output"),
+    [
+        (["--user", "1000:1001"], "id -u; id -g", "1000\n1001\n"),
+        (["--read-only"], "touch /new 2> /dev/null || echo refused", "refused\n"),
+        (["--tmpfs", "/t:size=1m"], "stat -f -c %T /t", "tmpfs\n"),
+        (["--volume", "data:/data"], "echo kept > /data/f; cat /data/f", "kept\n"),
+        (["--network", "none"], "ls /sys/class/net", "lo\n"),
+        (["--hostname", "named"], "hostname", "named\n"),
+        (["--env", "A=1"], "echo $A", "1\n"),
+        (["--cap-drop", "ALL", "--cap-add", "CHOWN"], "grep CapEff /proc/self/status", "CapEff:\t0000000000000001\n"),
+        (["--security-opt", "seccomp=unconfined"], "grep Seccomp: /proc/self/status", "Seccomp:\t0\n"),
+        (["--security-opt", "no-new-privileges"], "grep NoNewPrivs /proc/self/status", "NoNewPrivs:\t1\n"),
+        (["--ulimit", "nofile=100:200", "--ulimit", "nproc=1000:1000"], "ulimit -n", "100\n"),
+        (["--preserve-fds", "1"], "test -e /proc/self/fd/3 && echo passed", "passed\n"),
+        ([], "grep Seccomp: /proc/self/status", "Seccomp:\t2\n"),
+    ],
+)
+def test_options_of_run(podman: Caller, options: list[str], script: str, output: str) -> None:
+    # Something to preserve: this shell's descriptor 3.
+    opener = Caller(["sh", "-c", 'exec 3< /dev/null; exec "$@"', "sh", *podman.command], podman.env)
+    assert opener("run", "--rm", *options, "busybox", "sh", "-c", script).stdout == output
+
+
+@pytest.mark.parametrize("kind", ["ipc", "uts", "pid"])
+def test_a_namespace_of_the_host(podman: Caller, kind: str) -> None:
+    inside = podman("run", "--rm", f"--{kind}=host", "busybox", "readlink", f"/proc/self/ns/{kind}").stdout
+    assert inside.strip() == os.readlink(f"/proc/self/ns/{kind}")
+
+
+def test_exec(podman: Caller, waiting: str) -> None:
+    assert podman("exec", "-i", waiting, "cat", input="hello\n").stdout == "hello\n"
+    assert podman("exec", "-u", "1000", "-w", "/tmp", waiting, "sh", "-c", "id -u; pwd").stdout == "1000\n/tmp\n"
+    podman("exec", waiting, "sh", "-c", "exit 9", code=9)
+    podman("exec", waiting, "no-such", code=127)
+    podman("exec", waiting, "/etc", code=126)
+    podman("exec", "--detach", waiting, "touch", "/made")
+    eventually(lambda: podman("exec", waiting, "sh", "-c", "ls / | grep -c '^made$' || true").stdout == "1\n")
+
+
+def test_exec_on_a_terminal(podman: Caller, waiting: str) -> None:
+    code, shown = podman.on_terminal("exec", "-it", waiting, "sh", typed="tty; exit 6\n")
+    assert code == 6
+    assert "/dev/pts/" in shown
+
+
+def test_life_of_a_container(podman: Caller, waiting: str) -> None:
+    podman("pause", waiting)
+    assert state(podman, waiting, "{{.State.Status}}") == "paused"
+    podman("unpause", waiting)
+    assert "sleep 0.1" in podman("top", waiting).stdout
+    podman("stop", waiting)
+    assert state(podman, waiting) == "exited 3"
+    podman("start", waiting)
+    eventually(lambda: podman("logs", waiting).stdout.count("started") == 2)
+    podman("restart", waiting)
+    podman("kill", waiting)
+    assert podman("wait", waiting).stdout == "137\n"
+
+
+def test_a_created_container(podman: Caller) -> None:
+    """`init` is the runtime's create; what was only created can be started, or removed."""
+    started, removed = (podman("create", "--rm", "busybox", "echo", "begun").stdout.strip() for _ in range(2))
+    podman("init", started, removed)
+    assert state(podman, started, "{{.State.Status}}") == "initialized"
+    assert podman("start", "--attach", started).stdout == "begun\n"
+    podman("rm", removed)
+
+
+def test_a_container_in_anothers_namespaces(podman: Caller, waiting: str) -> None:
+    shared = [f"--network=container:{waiting}", f"--pid=container:{waiting}"]
+    script = "[ $(readlink /proc/self/ns/net) = $(readlink /proc/1/ns/net) ] && cat /proc/1/comm"
+    assert podman("run", "--rm", *shared, "busybox", "sh", "-c", script).stdout == "sh\n"
+
+
+def test_a_pod(podman: Caller) -> None:
+    infra = ["--infra-image", "localhost/busybox", "--infra-command", "sleep 100"]
+    pod = podman("pod", "create", "--name", "pod", *infra).stdout.strip()
+    podman("run", "--detach", "--pod", "pod", "busybox", *WAITING)
+    assert podman("run", "--rm", "--pod", "pod", "busybox", "hostname").stdout == "pod\n"
+    podman("pod", "stop", "--time=1", "pod")
+    podman("pod", "rm", "--force", "pod")
+    remove_cgroups(pod)
+
+
+def test_a_health_check(podman: Caller) -> None:
+    name = podman("create", "--health-cmd", "true", "--health-interval", "disable", "busybox", *WAITING).stdout.strip()
+    podman("start", name)
+    podman("healthcheck", "run", name)
+    podman("rm", "--force", "--time=0", name)
+
+
+def test_nothing_is_left(podman: Caller) -> None:
+    """Podman passes no --root: state is in the runtime's own folder."""
+    folder = "/run/minirun/oci"
+    before = os.listdir(folder)
+    name = podman("run", "--detach", "busybox", "sleep", "100").stdout.strip()
+    assert name in os.listdir(folder)
+    podman("rm", "--force", "--time=0", name)
+    for _ in range(5):
+        podman("run", "--rm", "busybox", "true")
+    eventually(lambda: podman("ps", "--all", "--quiet").stdout == "")
+    assert os.listdir(folder) == before
