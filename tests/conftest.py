@@ -86,8 +86,8 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
     arguments += ["-n0", "-m", "needs_cgroup2"]
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         arguments += config.getoption("lab_vm")  # to collect all the other files takes a while under emulation
-    # -P: not the checkout's package, which has no compiled parts, but the installed one.
-    inside = f'{REPORTS_VARIABLE}=3 exec {sys.executable} -P -m pytest "$@" 3>&1 1>&2'
+    # Not the checkout's package, which has no compiled parts, but the installed one.
+    inside = f'{REPORTS_VARIABLE}=3 PYTHONSAFEPATH=1 exec {sys.executable} -m pytest "$@" 3>&1 1>&2'
     lab_vm = ["setpriv", "--pdeathsig", "TERM", str(CHECKOUT / "scripts/labvm"), "run", "--timeout", "900"]
     command = [*lab_vm, "sh", "-c", inside, "pytest", *arguments]
     with tempfile.TemporaryFile("w+") as reports, tempfile.TemporaryFile("w+") as log:
