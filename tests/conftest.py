@@ -222,18 +222,41 @@ def descendants() -> set[int]:
     return found - {os.getpid()}
 
 
+def reap_orphans() -> None:
+    """Do as process 1 does with processes of containers whose parent was killed: reap them.
+
+    A PID namespace ends only when all of its processes are reaped.
+    """
+    for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        try:
+            status = Path("/proc", pid, "status").read_text()
+            numbers = next(line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:"))
+            if "State:\tZ" in status and len(numbers) > 1:
+                os.waitpid(int(pid), os.WNOHANG)
+        except OSError:
+            continue  # somebody else has reaped it
+
+
 @pytest.fixture(scope="session")
 def host() -> Iterator[Host]:
     """Move this test process into a host of its own, for the rest of its life."""
     assert os.geteuid() == 0, "tests that run containers need root: sudo scripts/test"
     yield Host()
     # A process whose parent dies becomes ours, and may have started another one meanwhile: until none is left.
+    deadline = time.monotonic() + 30
     while pids := descendants():
         for pid in pids:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
+        # The first process of a PID namespace ends only when everybody in there is reaped, an exec'd process by us.
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            pass
+        assert time.monotonic() < deadline, f"these do not end: {pids}"
         time.sleep(0.01)
 
 
@@ -305,9 +328,15 @@ class Minirun:
         """Run a command as `__call__` does, and leave its output as bytes."""
         process = self.start(*arguments, stdin=subprocess.PIPE, env=env, cwd=cwd)
         data = input.encode() if isinstance(input, str) else input
-        try:
-            stdout, stderr = process.communicate(data, timeout)
-        except subprocess.TimeoutExpired:
+        deadline = time.monotonic() + timeout
+        stdout = stderr = None
+        while stdout is None and time.monotonic() < deadline:
+            try:
+                stdout, stderr = process.communicate(data, 0.5)
+            except subprocess.TimeoutExpired:
+                data = None  # it is on its way
+                reap_orphans()
+        if stdout is None:
             process.kill()
             stdout, stderr = process.communicate(timeout=5)
             pytest.fail(f"{self.line(arguments)} still ran after {timeout} s\nstdout: {stdout!r}\nstderr: {stderr!r}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 
 from minirun.engine import exec_process, garbage, records, spec, users, volumes
@@ -165,9 +166,16 @@ def build_exec(
         stdio=streams.container, cache_dir=layout.cache, start_fd=start_fd, seccomp=not request.privileged
     )
     cloned = lifecycle.execute(layout.runtime, record.id, process, container_spec, options)
-    channel.send(CREATED, {"pid": cloned.pid})
     once = [] if request.tty else ["--stdin-once"]
-    become_monitor(record.id, cloned, streams, control, ["--exit-file", job["exit_file"], *once], [])
+    try:
+        channel.send(CREATED, {"pid": cloned.pid})
+        become_monitor(record.id, cloned, streams, control, ["--exit-file", job["exit_file"], *once], [])
+    except BaseException:
+        # The command was killed meanwhile. Left to itself, the process would wait for whoever becomes its parent: the
+        # container's PID namespace ends only when all of its processes are reaped.
+        os.kill(cloned.pid, signal.SIGKILL)
+        os.waitpid(cloned.pid, 0)
+        raise
 
 
 class _Streams:
