@@ -5,7 +5,6 @@ The systemd is one of its own: PID 1 of new namespaces, in a part of the hierarc
 
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -133,13 +132,6 @@ def test_what_fails_leaves_no_scope(systemd: tuple[str, ...], containers: Contai
     assert "linux.resources.unified.memory.nonsense" in done.stderr
     assert show(systemd, "minirun-two.scope", "ActiveState") == {"ActiveState": "inactive"}
     assert not (mount_point() / "lab-systemd/system.slice/minirun-two.scope").exists()
-
-
-def test_a_container_that_has_ended_is_deleted(systemd: tuple[str, ...], containers: Containers) -> None:
-    containers.configure("exit 7")
-    assert containers.run("ends", "--systemd-cgroup", check=False).returncode == 7
-    assert show(systemd, "minirun-ends.scope", "ActiveState") == {"ActiveState": "inactive"}
-    assert json.loads(containers("list", "--format=json").stdout) in (None, [])
 
 
 def test_a_property_that_systemd_refuses(containers: Containers) -> None:
