@@ -12,6 +12,8 @@ import errno
 import fcntl
 import os
 
+from minirun.runtime.state import is_locked
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
@@ -98,17 +100,7 @@ def _make_locked(bundle: str, path: str) -> int:
 
 def is_held(layout: Layout, container_id: str) -> bool:
     """Say whether somebody brings the container up, runs it or takes it down."""
-    try:
-        fd = os.open(f"{layout.bundle(container_id)}/monitor.lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
+    return is_locked(f"{layout.bundle(container_id)}/monitor.lock")
 
 
 def claimed_ids(layout: Layout) -> list[str]:

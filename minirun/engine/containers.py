@@ -368,12 +368,12 @@ def _write_files(layout: Layout, record: ContainerRecord) -> str:
         return layout.container(find(layout, request.network.removeprefix("container:")).id)
     hostname = launch.hostname_of(record)
     if request.network == "host" and not request.extra_hosts:
-        hosts = _host_text("/etc/hosts")
+        hosts = dns.host_text("/etc/hosts")
     else:
         address, gateway = (record.endpoint.address, record.endpoint.gateway) if record.endpoint else ("", "")
         hosts = dns.hosts_file(hostname, request.domainname, address, request.extra_hosts, gateway)
     if request.network == "host" and not (request.dns or request.dns_search or request.dns_options):
-        resolv = _host_text("/etc/resolv.conf")
+        resolv = dns.host_text("/etc/resolv.conf")
     else:
         resolv = dns.resolv_conf(dns.host_resolv_conf(), request.dns, request.dns_search, request.dns_options)
     for name, text in (("hosts", hosts), ("resolv.conf", resolv), ("hostname", f"{hostname}\n")):
@@ -381,14 +381,6 @@ def _write_files(layout: Layout, record: ContainerRecord) -> str:
         with open(f"{folder}/{name}", "w", encoding="utf-8") as file:
             file.write(text)
     return folder
-
-
-def _host_text(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except FileNotFoundError:
-        return ""
 
 
 def _joined(layout: Layout, request: RunRequest) -> dict[str, str]:

@@ -234,12 +234,6 @@ def sealed_copy(path: str) -> int:
 
 
 @operation(man="close_range(2)")
-def close_on_exec_from(first: int) -> None:
-    """Mark every file descriptor from `first` on close-on-exec (CVE-2024-21626: none may leak into a container)."""
-    check(lib.minirun_close_range(first, 0xFFFFFFFF, 1), "close_range")
-
-
-@operation(man="close_range(2)")
 def close_range(first: int, last: int) -> None:
     """Close the file descriptors `first` to `last`. Raises OSError."""
     check(lib.minirun_close_range(first, last, 0), "close_range")

@@ -24,9 +24,9 @@ RESOLVED_CONF = "/run/systemd/resolve/resolv.conf"
 def host_resolv_conf() -> str:
     """Return the host's resolv.conf; with systemd-resolved the one that names the real servers. A missing file is
     empty."""
-    text = _read("/etc/resolv.conf")
+    text = host_text("/etc/resolv.conf")
     if nameservers(text) == [RESOLVED_STUB]:
-        return _read(RESOLVED_CONF) or text
+        return host_text(RESOLVED_CONF) or text
     return text
 
 
@@ -118,7 +118,8 @@ def _is_address(family: int, text: str) -> bool:
     return True
 
 
-def _read(path: str) -> str:
+def host_text(path: str) -> str:
+    """Return the text of a file of the host; a missing one is empty."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()

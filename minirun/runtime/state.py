@@ -164,7 +164,7 @@ def start_time(pid: int) -> str:
 def status(root: str, state: ContainerState) -> str:
     """Return "creating", "created", "running", "paused" or "stopped", from the kernel's own knowledge."""
     if not state.pid:
-        return "creating" if _is_locked(root, state.id) else "stopped"
+        return "creating" if is_locked(f"{folder(root, state.id)}/lock") else "stopped"
     if start_time(state.pid) != state.pid_start_time:
         return "stopped"
     if state.cgroup and _frozen(state.cgroup):
@@ -172,10 +172,10 @@ def status(root: str, state: ContainerState) -> str:
     return "created" if os.path.exists(f"{folder(root, state.id)}/start.fifo") else "running"
 
 
-def _is_locked(root: str, container_id: str) -> bool:
-    """Say whether a call is at work on the container."""
+def is_locked(path: str) -> bool:
+    """Say whether somebody holds the lock of the file at `path`; nobody does if there is none."""
     try:
-        file = os.open(f"{folder(root, container_id)}/lock", os.O_RDONLY | os.O_CLOEXEC)
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
