@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import image_archives
 import pytest
+from oci_bundles import Bundle, Oci, make_bundle
 
 import minirun as package
 
@@ -617,3 +618,32 @@ def scratch() -> Iterator[Path]:
     path.chmod(0o755)
     yield path
     shutil.rmtree(path)
+
+
+# -- bundles -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def oci_template(
+    executables: Path, busybox_rootfs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    """Return an unpacked busybox root file system, and the config.json that `minirun-oci spec` writes."""
+    folder = tmp_path_factory.mktemp("template")
+    (folder / "rootfs").mkdir()
+    subprocess.run(["tar", "-xf", busybox_rootfs, "-C", folder / "rootfs"], check=True)
+    subprocess.run([executables / "minirun-oci", "spec", "--bundle", folder], check=True)
+    return folder / "rootfs", json.loads((folder / "config.json").read_text())
+
+
+@pytest.fixture
+def bundle(oci_template: tuple[Path, dict[str, Any]], scratch: Path) -> Bundle:
+    """Return a fresh bundle in a folder that every user may enter."""
+    return make_bundle(scratch / "bundle", *oci_template)
+
+
+@pytest.fixture
+def oci(host: Host, executables: Path, tmp_path: Path) -> Iterator[Oci]:  # noqa: ARG001 - it runs on that host
+    """Return what calls minirun-oci on the test's host; afterwards every container is deleted."""
+    caller = Oci(executables / "minirun-oci", tmp_path / "state")
+    yield caller
+    caller.close()

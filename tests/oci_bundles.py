@@ -1,101 +1,233 @@
-"""Bundles for `minirun-oci`: a busybox, a config.json that a test changes, and the verbs to call with it."""
+"""Bundles for minirun-oci, what calls it on them, and a look at their cgroups."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import shutil
 import subprocess
-import time
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-SPEC: dict[str, Any] = {
-    "ociVersion": "1.2.0",
-    "process": {"cwd": "/", "args": ["sh"], "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}},
-    "root": {"path": "rootfs"},
-    "mounts": [
-        {"destination": "/proc", "type": "proc", "source": "proc"},
-        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
-    ],
-    "linux": {
-        "namespaces": [{"type": kind} for kind in ("pid", "mount", "ipc", "uts", "network", "cgroup")],
-        "resources": {},
-    },
-}
+    from collections.abc import Iterable, Iterator
 
 
-class Containers:
-    """Makes containers with `minirun-oci`, below a folder of their own, and removes what is left in the end.
+class MountPoint:
+    """One line of a mountinfo file (proc_pid_mountinfo(5))."""
+
+    def __init__(self, line: str) -> None:
+        before, _, after = line.partition(" - ")
+        _, _, self.device, self.root, self.path, options, *peers = before.split(" ")
+        self.options = set(options.split(","))
+        self.peers = {peer.partition(":")[0] for peer in peers}
+        self.fstype, self.source, super_options = after.split(" ", 2)
+        self.super_options = set(super_options.split(","))
+
+    @staticmethod
+    def all_of(text: str) -> dict[str, MountPoint]:
+        """Return the mounts of a mountinfo file by path; of several on one path the topmost."""
+        return {mount.path: mount for mount in map(MountPoint, text.splitlines())}
+
+
+class Bundle:
+    """A folder with config.json and a busybox root file system; a change of `config` holds from the next call on."""
+
+    def __init__(self, path: Path, config: dict[str, Any]) -> None:
+        self.path = path
+        self.config = config
+        self.rootfs = path / "rootfs"
+
+    @property
+    def linux(self) -> dict[str, Any]:
+        section: dict[str, Any] = self.config["linux"]
+        return section
+
+    def command(self, script: str) -> Bundle:
+        """Have the container run a shell script."""
+        self.config["process"]["args"] = ["sh", "-c", script]
+        return self
+
+    def limit(self, resources: dict[str, Any]) -> Bundle:
+        """Give the container these linux.resources and no others."""
+        self.linux["resources"] = resources
+        return self
+
+    def cgroup(self, path: str) -> Bundle:
+        """Say which cgroup the container gets."""
+        self.linux["cgroupsPath"] = path
+        return self
+
+    def mount(
+        self, destination: str, source: Path | str = "none", options: Iterable[str] = ("bind",), **more: Any
+    ) -> Bundle:
+        """Add a mount: a bind mount unless `type` says otherwise."""
+        entry = {"destination": destination, "type": "bind", "source": str(source), "options": list(options)}
+        self.config["mounts"].append(entry | more)
+        return self
+
+    def without_mount(self, destination: str) -> Bundle:
+        """Take a mount of the template away."""
+        self.config["mounts"] = [entry for entry in self.config["mounts"] if entry["destination"] != destination]
+        return self
+
+    def namespace(self, kind: str, path: Path | str = "") -> Bundle:
+        """Give the container a namespace: a fresh one, or the one at `path`."""
+        self.without_namespace(kind)
+        self.linux["namespaces"].append({"type": kind} | ({"path": str(path)} if path else {}))
+        return self
+
+    def without_namespace(self, kind: str) -> Bundle:
+        """Let the container share a namespace with its creator."""
+        self.linux["namespaces"] = [entry for entry in self.linux["namespaces"] if entry["type"] != kind]
+        return self
+
+    def capabilities(self, *names: str) -> Bundle:
+        """Give the command these capabilities and no others."""
+        kinds = ("bounding", "effective", "permitted")
+        self.config["process"]["capabilities"] = {kind: list(names) for kind in kinds}
+        return self
+
+    def map_users(self, host: int = 100_000, size: int = 65536) -> Bundle:
+        """Give the container a user namespace, and its root file system to the root of that."""
+        self.namespace("user")
+        for field in ("uidMappings", "gidMappings"):
+            self.linux[field] = [{"containerID": 0, "hostID": host, "size": size}]
+        for folder, _, files in os.walk(self.rootfs):
+            for name in (folder, *(os.path.join(folder, name) for name in files)):
+                os.chown(name, host, host, follow_symlinks=False)
+        return self
+
+
+class Oci:
+    """Calls minirun-oci; afterwards every container is deleted.
 
     `prefix` is a command that runs it elsewhere, in other namespaces for example.
     """
 
-    def __init__(self, executable: Path, folder: Path, prefix: tuple[str, ...] = ()) -> None:
-        self.root = folder / "state"
-        self.bundle = folder / "bundle"
-        self.command = [*prefix, str(executable), "--root", str(self.root)]
-        binaries = self.bundle / "rootfs/bin"
-        binaries.mkdir(parents=True)
-        shutil.copy("/bin/busybox", binaries / "busybox")
-        for name in ("sh", "cat", "dd", "mkdir", "mknod", "rmdir", "sleep", "true"):
-            (binaries / name).symlink_to("busybox")
+    def __init__(self, executable: Path, root: Path, prefix: tuple[str, ...] = ()) -> None:
+        self.executable = executable
+        self.root = root
+        self.prefix = prefix
 
-    def __call__(
-        self, *arguments: str, check: bool = True, text: str | None = None, timeout: float = 60
-    ) -> subprocess.CompletedProcess[str]:
-        """Call `minirun-oci`; with `check` a failure fails the test and shows standard error."""
-        done = subprocess.run(
-            [*self.command, *arguments], check=False, capture_output=True, text=True, input=text or "", timeout=timeout
-        )
-        if check:
-            assert done.returncode == 0, f"{arguments}: {done.stderr}"
+    @property
+    def command(self) -> list[str]:
+        """The command that calls minirun-oci, without a verb."""
+        return [*self.prefix, str(self.executable), "--root", str(self.root)]
+
+    def __call__(self, *arguments: str | Path, check: bool = True, **more: Any) -> subprocess.CompletedProcess[str]:
+        """Run one command to its end; with `check` a status other than 0 fails the test."""
+        command = [*self.command, *map(str, arguments)]
+        options = {"capture_output": True, "text": True, "timeout": 60} | more
+        if "input" not in options:
+            options.setdefault("stdin", subprocess.DEVNULL)
+        done: subprocess.CompletedProcess[str] = subprocess.run(command, check=False, **options)
+        if check and done.returncode:
+            pytest.fail(f"{' '.join(map(str, arguments))} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
 
-    def configure(
-        self, script: str, resources: dict[str, Any] | None = None, path: str | None = None, **others: Any
-    ) -> None:
-        """Write config.json for a shell script; `others` are further fields."""
-        spec = json.loads(json.dumps(SPEC)) | others
-        spec["process"]["args"] = ["sh", "-c", script]
-        spec["linux"]["resources"] = resources or {}
-        if path is not None:
-            spec["linux"]["cgroupsPath"] = path
-        (self.bundle / "config.json").write_text(json.dumps(spec))
+    def run(
+        self, bundle: Bundle, script: str = "", *options: str, name: str = "", check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a bundle's container in the foreground, with `script` as its command if there is one.
 
-    def run(self, name: str, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run the bundle to its end and return what it wrote; `options` are global ones."""
-        return self(*options, "run", "--bundle", str(self.bundle), name, check=check)
+        `options` are global ones of minirun-oci.
+        """
+        self.save(bundle, script)
+        return self(*options, "run", "--bundle", bundle.path, name or self.new_id(), check=check)
 
-    def launch(self, name: str, *options: str) -> None:
-        """Run the bundle in the background."""
-        command = [*self.command, *options, "run", "--detach", "--bundle", str(self.bundle), name]
+    def launch(self, bundle: Bundle, name: str, *options: str) -> None:
+        """Run a bundle's container in the background; `options` are global ones of minirun-oci."""
+        self.save(bundle, "")
+        command = [*self.command, *options, "run", "--detach", "--bundle", str(bundle.path), name]
         null = subprocess.DEVNULL
         # A file and no pipe: the container keeps it open.
-        with (self.bundle / "errors").open("w+") as errors:
+        with (bundle.path / "errors").open("w+") as errors:
             done = subprocess.run(command, check=False, stdin=null, stdout=null, stderr=errors, timeout=60)
             errors.seek(0)
             assert done.returncode == 0, errors.read()
 
-    def start(self, name: str, *options: str) -> Path:
-        """Run the bundle in the background and return the folder of its cgroup."""
-        self.launch(name, *options)
-        return cgroup_of(self.state(name)["pid"])
+    def output(self, bundle: Bundle, script: str = "") -> str:
+        """Run a bundle's container and return what it writes to standard output."""
+        return self.run(bundle, script).stdout
 
-    def state(self, name: str) -> dict[str, Any]:
+    def mounts(self, bundle: Bundle) -> dict[str, MountPoint]:
+        """Run a bundle's container and return its mounts by path."""
+        return MountPoint.all_of(self.output(bundle, "cat /proc/self/mountinfo"))
+
+    def refusal(self, bundle: Bundle, script: str = "true") -> str:
+        """Run a bundle's container, which must fail, and return what minirun-oci says; nothing stays behind."""
+        done = self.run(bundle, script, check=False)
+        assert done.returncode != 0, "the container ran"
+        assert "Traceback" not in done.stderr, done.stderr
+        assert self.containers() == []
+        return done.stderr
+
+    def create(self, bundle: Bundle, script: str = "") -> str:
+        """Create a bundle's container and return its id; it is not started."""
+        self.save(bundle, script)
+        container = self.new_id()
+        # Its output goes nowhere: it would keep the pipes of this call open.
+        streams = {"stdout": subprocess.DEVNULL, "stderr": None, "capture_output": False}
+        self("create", "--bundle", bundle.path, container, **streams)
+        return container
+
+    def state(self, container: str) -> dict[str, Any]:
         """Return what `state` prints."""
-        found: dict[str, Any] = json.loads(self("state", name).stdout)
+        found: dict[str, Any] = json.loads(self("state", container).stdout)
         return found
 
+    def pid(self, container: str) -> int:
+        """Return the first process of a container."""
+        return int(self.state(container)["pid"])
+
+    def cgroup(self, container: str) -> Path:
+        """Return the folder of a running container's cgroup."""
+        return cgroup_of(self.pid(container))
+
+    def containers(self) -> list[str]:
+        """Return the ids of all containers."""
+        return self("list", "--quiet").stdout.split()
+
+    @staticmethod
+    def save(bundle: Bundle, script: str) -> None:
+        """Write a bundle's config.json, with `script` as its command if there is one."""
+        if script:
+            bundle.command(script)
+        (bundle.path / "config.json").write_text(json.dumps(bundle.config))
+
+    @staticmethod
+    def new_id() -> str:
+        """Return an id that no container has, not in another worker's state either: their cgroups share a folder."""
+        return f"oci-{uuid.uuid4().hex}"
+
     def close(self) -> None:
-        """Remove every container that is left."""
-        for name in os.listdir(self.root) if self.root.is_dir() else []:
-            if not name.startswith("."):
-                self("delete", "--force", name)
+        """Delete every container, and reap its process, which has become a child of this one (see `Host`)."""
+        for container in self.containers():
+            pid = self.pid(container)
+            self("delete", "--force", container)
+            if self.prefix:
+                continue  # it was a number of another PID namespace
+            try:
+                os.waitpid(pid, 0)
+            except ChildProcessError:
+                pass
+
+
+def make_bundle(path: Path, rootfs: Path, template: dict[str, Any]) -> Bundle:
+    """Make a bundle in the folder `path`, with a copy of `rootfs`; its command writes to no terminal."""
+    path.mkdir()
+    path.chmod(0o755)
+    shutil.copytree(rootfs, path / "rootfs", symlinks=True)
+    config = copy.deepcopy(template)
+    config["process"]["terminal"] = False
+    config["root"]["readonly"] = False
+    return Bundle(path, config)
 
 
 @contextlib.contextmanager
@@ -126,11 +258,3 @@ def cgroup_of(pid: int) -> Path:
 def read(folder: Path, *names: str) -> dict[str, str]:
     """Return the texts of a cgroup's files."""
     return {name: (folder / name).read_text().strip() for name in names}
-
-
-def wait_for(condition: Any, timeout: float = 10) -> None:
-    """Wait until a function returns something true."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)

@@ -10,24 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from oci_bundles import Containers, mount_point, read, sleeper, wait_for
+from eventually import eventually
+from oci_bundles import mount_point, read, sleeper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import Host
+    from oci_bundles import Bundle, Oci
 
 MIB = 1 << 20
 
 
-@pytest.fixture
-def containers(host: Host, executables: Path, tmp_path: Path) -> Iterator[Containers]:  # noqa: ARG001
-    caller = Containers(executables / "minirun-oci", tmp_path)
-    yield caller
-    caller.close()
-
-
-def test_every_limit_reaches_the_kernel_and_update_changes_it(containers: Containers) -> None:
+def test_every_limit_reaches_the_kernel_and_update_changes_it(oci: Oci, bundle: Bundle) -> None:
     resources = {
         "memory": {"limit": 64 * MIB, "swap": 96 * MIB, "reservation": 32 * MIB},
         "cpu": {"shares": 100, "quota": 50000, "period": 100000, "burst": 10000, "cpus": "1", "mems": "0"},
@@ -35,8 +29,9 @@ def test_every_limit_reaches_the_kernel_and_update_changes_it(containers: Contai
         "hugepageLimits": [{"pageSize": "2MB", "limit": 4 * MIB}],
         "unified": {"memory.high": str(60 * MIB), "memory.oom.group": "1"},
     }
-    containers.configure("exec sleep 1000", resources)
-    folder = containers.start("limited")
+    bundle.command("exec sleep 1000").limit(resources)
+    oci.launch(bundle, "limited")
+    folder = oci.cgroup("limited")
     expected = {
         "memory.max": str(64 * MIB),
         "memory.swap.max": str(32 * MIB),
@@ -64,20 +59,20 @@ def test_every_limit_reaches_the_kernel_and_update_changes_it(containers: Contai
         (["--cpuset-cpus=0-1", "--cpu-idle=1"], {"cpuset.cpus": "0-1", "cpu.idle": "1"}),
         (["--cpu-share=1024", "--memory=-1"], {"cpu.idle": "0", "cpu.weight": "39", "memory.max": "max"}),
     ):
-        containers("update", *flags, "limited")
+        oci("update", *flags, "limited")
         assert read(folder, *changed) == changed, flags
 
     # All or nothing.
-    done = containers("update", "--memory=70M", "--cpuset-cpus=99", "limited", check=False)
+    done = oci("update", "--memory=70M", "--cpuset-cpus=99", "limited", check=False)
     assert done.returncode != 0
     assert "linux.resources.cpu.cpus" in done.stderr
     assert read(folder, "memory.max", "cpuset.cpus") == {"memory.max": "max", "cpuset.cpus": "0-1"}
 
     text = json.dumps({"pids": {"limit": 9}, "unified": {"memory.high": "max"}})
-    containers("update", "--resources=-", "limited", text=text)
+    oci("update", "--resources=-", "limited", input=text)
     assert read(folder, "pids.max", "memory.high") == {"pids.max": "9", "memory.high": "max"}
 
-    data = json.loads(containers("events", "--stats", "limited").stdout)["data"]
+    data = json.loads(oci("events", "--stats", "limited").stdout)["data"]
     assert data["pids"] == {"current": 1, "limit": 9}
     assert data["memory"]["usage"]["usage"] > 0
     assert data["memory"]["raw"]["anon"] >= 0
@@ -86,49 +81,52 @@ def test_every_limit_reaches_the_kernel_and_update_changes_it(containers: Contai
     assert data["hugetlb"]["2MB"]["usage"] == 0
 
 
-def test_counters_are_there_without_limits(containers: Containers) -> None:
+def test_counters_are_there_without_limits(oci: Oci, bundle: Bundle) -> None:
     # docker stats reads them from the cgroup of the container's pid.
-    containers.configure("exec sleep 1000")
-    folder = containers.start("counted")
+    bundle.command("exec sleep 1000")
+    oci.launch(bundle, "counted")
+    folder = oci.cgroup("counted")
     assert int(read(folder, "memory.current")["memory.current"]) > 0
     assert read(folder, "pids.current") == {"pids.current": "1"}
     assert (folder / "io.stat").exists()
 
 
-def test_an_oom_kill_is_an_event(containers: Containers) -> None:
+def test_an_oom_kill_is_an_event(oci: Oci, bundle: Bundle) -> None:
     eat = "while [ ! -e /go ]; do sleep 0.1; done; sh -c 'x=0123456789abcdef; while true; do x=$x$x; done'"
-    containers.configure(f"{eat}; exec sleep 1000", {"memory": {"limit": 16 * MIB, "swap": 16 * MIB}})
-    folder = containers.start("eater")
-    command = [*containers.command, "events", "--interval", "1h", "eater"]
+    bundle.command(f"{eat}; exec sleep 1000").limit({"memory": {"limit": 16 * MIB, "swap": 16 * MIB}})
+    oci.launch(bundle, "eater")
+    folder = oci.cgroup("eater")
+    command = [*oci.command, "events", "--interval", "1h", "eater"]
     with subprocess.Popen(["timeout", "60", *command], stdout=subprocess.PIPE, text=True) as events:
         assert events.stdout
         time.sleep(2)  # until it watches; there is no sign of that
-        (containers.bundle / "rootfs/go").touch()
+        (bundle.rootfs / "go").touch()
         assert json.loads(events.stdout.readline()) == {"type": "oom", "id": "eater"}
         assert "oom_kill 1" in (folder / "memory.events").read_text()
-        containers("kill", "eater", "KILL")
+        oci("kill", "eater", "KILL")
         assert events.wait(30) == 0
 
 
-def test_no_more_processes_than_allowed(containers: Containers) -> None:
-    containers.configure("for i in 1 2 3 4 5 6; do sleep 5 & done", {"pids": {"limit": 4}})
-    done = containers.run("forks", check=False)
+def test_no_more_processes_than_allowed(oci: Oci, bundle: Bundle) -> None:
+    bundle.command("for i in 1 2 3 4 5 6; do sleep 5 & done").limit({"pids": {"limit": 4}})
+    done = oci.run(bundle, name="forks", check=False)
     assert "fork" in done.stderr
     assert "Resource temporarily unavailable" in done.stderr
 
 
-def test_a_quota_throttles(containers: Containers) -> None:
-    containers.configure("while true; do true; done", {"cpu": {"quota": 5000, "period": 100000}})
-    folder = containers.start("spinner")
+def test_a_quota_throttles(oci: Oci, bundle: Bundle) -> None:
+    bundle.command("while true; do true; done").limit({"cpu": {"quota": 5000, "period": 100000}})
+    oci.launch(bundle, "spinner")
+    folder = oci.cgroup("spinner")
 
     def throttled() -> bool:
         statistics = dict(line.split() for line in (folder / "cpu.stat").read_text().splitlines())
         return int(statistics["nr_throttled"]) > 2
 
-    wait_for(throttled)
+    eventually(throttled)
 
 
-def test_a_slow_disk_is_slow(containers: Containers) -> None:
+def test_a_slow_disk_is_slow(oci: Oci, bundle: Bundle) -> None:
     number = os.stat("/dev/vda").st_rdev
     disk = {"type": "b", "major": os.major(number), "minor": os.minor(number)}
     rates = {"major": disk["major"], "minor": disk["minor"], "rate": 2 * MIB}
@@ -136,17 +134,14 @@ def test_a_slow_disk_is_slow(containers: Containers) -> None:
         "devices": [{"allow": False}, disk | {"allow": True, "access": "r"}],
         "blockIO": {"throttleReadBpsDevice": [rates], "throttleWriteIOPSDevice": [rates | {"rate": 7}]},
     }
-    containers.configure("dd if=/dev/disk of=/dev/null bs=1M count=6 skip=3000 2>&1", resources)
-    path = containers.bundle / "config.json"
-    spec = json.loads(path.read_text())
-    spec["linux"]["devices"] = [disk | {"path": "/dev/disk"}]
-    path.write_text(json.dumps(spec))
+    bundle.command("dd if=/dev/disk of=/dev/null bs=1M count=6 skip=3000 2>&1").limit(resources)
+    bundle.linux["devices"] = [disk | {"path": "/dev/disk"}]
     started = time.monotonic()
-    containers.run("reader")
+    oci.run(bundle, name="reader")
     assert time.monotonic() - started > 2
-    spec["process"]["args"] = ["sleep", "1000"]
-    path.write_text(json.dumps(spec))
-    folder = containers.start("sleeper")
+    bundle.command("exec sleep 1000")
+    oci.launch(bundle, "sleeper")
+    folder = oci.cgroup("sleeper")
     assert (
         f"{disk['major']}:{disk['minor']} rbps={2 * MIB} wbps=max riops=max wiops=7" in read(folder, "io.max")["io.max"]
     )
@@ -162,36 +157,37 @@ def parent(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     yield folder
     (folder / "cgroup.kill").write_text("1")
-    wait_for(lambda: "populated 0" in (folder / "cgroup.events").read_text())
+    eventually(lambda: "populated 0" in (folder / "cgroup.events").read_text())
     for below, _, _ in os.walk(folder, topdown=False):
         os.rmdir(below)
 
 
-def test_limits_below_processes_are_refused(containers: Containers, parent: Path) -> None:
+def test_limits_below_processes_are_refused(oci: Oci, bundle: Bundle, parent: Path) -> None:
     with sleeper(parent):
-        containers.configure("true", {"memory": {"limit": 64 * MIB}}, f"/{parent.name}/below")
-        done = containers.run("inner", check=False)
+        bundle.command("true").limit({"memory": {"limit": 64 * MIB}}).cgroup(f"/{parent.name}/below")
+        done = oci.run(bundle, name="inner", check=False)
         assert done.returncode != 0
         assert "processes run in that cgroup itself" in done.stderr
         assert not (parent / "below").exists()
 
 
-def test_thread_mode(containers: Containers, parent: Path) -> None:
+def test_thread_mode(oci: Oci, bundle: Bundle, parent: Path) -> None:
     (parent / "threads").mkdir()
     (parent / "threads/cgroup.type").write_text("threaded")
-    containers.configure("true", {"memory": {"limit": 64 * MIB}}, f"/{parent.name}/below")
-    done = containers.run("invalid", check=False)
+    bundle.command("true").limit({"memory": {"limit": 64 * MIB}}).cgroup(f"/{parent.name}/below")
+    done = oci.run(bundle, name="invalid", check=False)
     assert done.returncode != 0
     assert "'domain invalid'" in done.stderr or "memory controller" in done.stderr
     assert not (parent / "below").exists()
 
 
-def test_exec_follows_an_init_system_into_its_cgroup(containers: Containers) -> None:
-    containers.configure("exec sleep 1000")
-    folder = containers.start("system")
+def test_exec_follows_an_init_system_into_its_cgroup(oci: Oci, bundle: Bundle) -> None:
+    bundle.command("exec sleep 1000")
+    oci.launch(bundle, "system")
+    folder = oci.cgroup("system")
     (folder / "init.scope").mkdir()
-    (folder / "init.scope/cgroup.procs").write_text(str(containers.state("system")["pid"]))
+    (folder / "init.scope/cgroup.procs").write_text(str(oci.state("system")["pid"]))
     (folder / "cgroup.subtree_control").write_text("+memory +pids")
-    assert "0::/init.scope" in containers("exec", "system", "cat", "/proc/self/cgroup").stdout.splitlines()
-    containers("delete", "--force", "system")
+    assert "0::/init.scope" in oci("exec", "system", "cat", "/proc/self/cgroup").stdout.splitlines()
+    oci("delete", "--force", "system")
     assert not folder.exists()

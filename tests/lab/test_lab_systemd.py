@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from oci_bundles import Containers, mount_point, read, wait_for
+from eventually import eventually
+from oci_bundles import Oci, mount_point, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from oci_bundles import Bundle
 
 MIB = 1 << 20
 BOOT = """
@@ -38,9 +41,9 @@ def systemd() -> Iterator[tuple[str, ...]]:
     null = subprocess.DEVNULL
     with subprocess.Popen(["sh", "-c", BOOT.format(folder=folder)], stdin=null, stdout=null, stderr=null) as unshare:
         children = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children")
-        wait_for(children.read_text, timeout=30)
+        eventually(children.read_text, timeout=30)
         pid = children.read_text().split()[0]
-        wait_for(Path(f"/proc/{pid}/root/run/systemd/private").exists, timeout=60)
+        eventually(Path(f"/proc/{pid}/root/run/systemd/private").exists, timeout=60)
         # Beyond its namespace's root systemd may not fetch a process: callers start below.
         (folder / "callers").mkdir()
         # The topmost cgroup must be empty to pass controllers on.
@@ -51,8 +54,8 @@ def systemd() -> Iterator[tuple[str, ...]]:
 
 
 @pytest.fixture
-def containers(systemd: tuple[str, ...], executables: Path, tmp_path: Path) -> Iterator[Containers]:
-    caller = Containers(executables / "minirun-oci", tmp_path, systemd)
+def oci(systemd: tuple[str, ...], executables: Path, tmp_path: Path) -> Iterator[Oci]:
+    caller = Oci(executables / "minirun-oci", tmp_path / "state", systemd)
     yield caller
     caller.close()
 
@@ -63,7 +66,7 @@ def show(systemd: tuple[str, ...], unit: str, *properties: str) -> dict[str, str
     return dict(line.split("=", 1) for line in lines)
 
 
-def test_a_scope_with_the_limits_that_update_changes(systemd: tuple[str, ...], containers: Containers) -> None:
+def test_a_scope_with_the_limits_that_update_changes(systemd: tuple[str, ...], oci: Oci, bundle: Bundle) -> None:
     resources = {
         "memory": {"limit": 32 * MIB, "swap": 48 * MIB, "reservation": 16 * MIB},
         "cpu": {"shares": 100, "quota": 500000, "period": 900000, "cpus": "0", "mems": "0"},
@@ -74,8 +77,9 @@ def test_a_scope_with_the_limits_that_update_changes(systemd: tuple[str, ...], c
         "org.systemd.property.TimeoutStopUSec": "uint64 7000000",
         "org.systemd.property.CollectMode": "'inactive'",
     }
-    containers.configure("exec sleep 1000", resources, "lab-made.slice:minirun:one", annotations=annotations)
-    containers.launch("one", "--systemd-cgroup")
+    bundle.command("exec sleep 1000").limit(resources).cgroup("lab-made.slice:minirun:one")
+    bundle.config["annotations"] = annotations
+    oci.launch(bundle, "one", "--systemd-cgroup")
     expected = {
         "ActiveState": "active",
         "Slice": "lab-made.slice",
@@ -104,20 +108,20 @@ def test_a_scope_with_the_limits_that_update_changes(systemd: tuple[str, ...], c
         "pids.max": "20",
     }
     assert read(folder, *kernel) == kernel
-    assert containers.state("one")["systemd-scope"] == "minirun-one.scope"
+    assert oci.state("one")["systemd-scope"] == "minirun-one.scope"
 
-    containers("update", "--memory=40M", "--cpu-quota=-1", "--pids-limit=-1", "--cpu-share=4321", "one")
+    oci("update", "--memory=40M", "--cpu-quota=-1", "--pids-limit=-1", "--cpu-share=4321", "one")
     changed = {"MemoryMax": str(40 * MIB), "CPUQuotaPerSecUSec": "infinity", "TasksMax": "infinity", "CPUWeight": "165"}
-    wrong = containers("update", "--memory=64M", "--memory-swap=10M", "one", check=False)
+    wrong = oci("update", "--memory=64M", "--memory-swap=10M", "one", check=False)
     assert wrong.returncode != 0
     assert show(systemd, "minirun-one.scope", *changed) == changed
     kernel = {"memory.max": str(40 * MIB), "pids.max": "max", "cpu.weight": "165"}
     assert read(folder, *kernel) == kernel
 
-    containers("pause", "one")
-    assert containers.state("one")["status"] == "paused"
-    containers("resume", "one")
-    containers("delete", "--force", "one")
+    oci("pause", "one")
+    assert oci.state("one")["status"] == "paused"
+    oci("resume", "one")
+    oci("delete", "--force", "one")
     assert show(systemd, "minirun-one.scope", "LoadState", "ActiveState") == {
         "LoadState": "not-found",
         "ActiveState": "inactive",
@@ -125,17 +129,18 @@ def test_a_scope_with_the_limits_that_update_changes(systemd: tuple[str, ...], c
     assert not folder.exists()
 
 
-def test_what_fails_leaves_no_scope(systemd: tuple[str, ...], containers: Containers) -> None:
-    containers.configure("true", {"unified": {"memory.nonsense": "1"}}, "system.slice:minirun:two")
-    done = containers.run("two", "--systemd-cgroup", check=False)
+def test_what_fails_leaves_no_scope(systemd: tuple[str, ...], oci: Oci, bundle: Bundle) -> None:
+    bundle.command("true").limit({"unified": {"memory.nonsense": "1"}}).cgroup("system.slice:minirun:two")
+    done = oci.run(bundle, "", "--systemd-cgroup", name="two", check=False)
     assert done.returncode != 0
     assert "linux.resources.unified.memory.nonsense" in done.stderr
     assert show(systemd, "minirun-two.scope", "ActiveState") == {"ActiveState": "inactive"}
     assert not (mount_point() / "lab-systemd/system.slice/minirun-two.scope").exists()
 
 
-def test_a_property_that_systemd_refuses(containers: Containers) -> None:
-    containers.configure("true", annotations={"org.systemd.property.Nonsense": "true"})
-    done = containers.run("refused", "--systemd-cgroup", check=False)
+def test_a_property_that_systemd_refuses(oci: Oci, bundle: Bundle) -> None:
+    bundle.command("true")
+    bundle.config["annotations"] = {"org.systemd.property.Nonsense": "true"}
+    done = oci.run(bundle, "", "--systemd-cgroup", name="refused", check=False)
     assert done.returncode != 0
     assert "systemd refuses to start minirun-refused.scope" in done.stderr

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import socket
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from monitored import Monitored
-from oci import Bundle, Oci, make_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.conftest import Host
+    from oci_bundles import Bundle, Oci
 
 
 @pytest.fixture
@@ -34,32 +31,6 @@ def monitored(tmp_path: Path) -> Iterator[Callable[..., Monitored]]:
     yield start
     for monitor in started:
         monitor.close()
-
-
-@pytest.fixture(scope="session")
-def oci_template(
-    executables: Path, busybox_rootfs: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, dict[str, Any]]:
-    """Return an unpacked busybox root file system, and the config.json that `minirun-oci spec` writes."""
-    folder = tmp_path_factory.mktemp("template")
-    (folder / "rootfs").mkdir()
-    subprocess.run(["tar", "-xf", busybox_rootfs, "-C", folder / "rootfs"], check=True)
-    subprocess.run([executables / "minirun-oci", "spec", "--bundle", folder], check=True)
-    return folder / "rootfs", json.loads((folder / "config.json").read_text())
-
-
-@pytest.fixture
-def bundle(oci_template: tuple[Path, dict[str, Any]], scratch: Path) -> Bundle:
-    """Return a fresh bundle in a folder that every user may enter."""
-    return make_bundle(scratch / "bundle", *oci_template)
-
-
-@pytest.fixture
-def oci(host: Host, executables: Path, tmp_path: Path) -> Iterator[Oci]:  # noqa: ARG001 - it runs on that host
-    """Return what calls minirun-oci on the test's host; afterwards every container is deleted."""
-    caller = Oci(executables / "minirun-oci", tmp_path / "state")
-    yield caller
-    caller.close()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from oci import Bundle, Oci
+    from oci_bundles import Bundle, Oci
 
 QUIET: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": None, "capture_output": False}
 

@@ -12,22 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from oci import Bundle, Oci
+    from oci_bundles import Bundle, Oci
 
 
 def status(oci: Oci, container: str) -> str:
     return str(json.loads(oci("state", container).stdout)["status"])
-
-
-def wait_for(condition: Callable[[], object], timeout: float = 10) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
 
 
 def test_from_created_to_deleted(oci: Oci, bundle: Bundle) -> None:
@@ -36,7 +30,7 @@ def test_from_created_to_deleted(oci: Oci, bundle: Bundle) -> None:
     oci("start", container)
     assert status(oci, container) == "running"
     oci("kill", container, "KILL")
-    wait_for(lambda: status(oci, container) == "stopped")
+    eventually(lambda: status(oci, container) == "stopped")
     state = json.loads(oci("state", container).stdout)
     assert state["pid"] == 0
     oci("delete", container)
@@ -49,7 +43,7 @@ def test_the_command_waits_for_start(oci: Oci, bundle: Bundle) -> None:
     time.sleep(0.3)
     assert not (bundle.rootfs / "started").exists()
     oci("start", container)
-    wait_for((bundle.rootfs / "started").exists)
+    eventually((bundle.rootfs / "started").exists)
 
 
 def test_a_created_container_waits_in_little_memory(oci: Oci, bundle: Bundle) -> None:
@@ -63,7 +57,7 @@ def test_a_created_container_waits_in_little_memory(oci: Oci, bundle: Bundle) ->
 def test_words_for_signals(oci: Oci, bundle: Bundle, word: str) -> None:
     container = oci.create(bundle, "sleep 60")
     oci("kill", container, word)
-    wait_for(lambda: status(oci, container) == "stopped")
+    eventually(lambda: status(oci, container) == "stopped")
 
 
 def test_signal_0_asks_whether_it_runs(oci: Oci, bundle: Bundle) -> None:
@@ -78,29 +72,29 @@ def test_kill_without_a_signal_says_term(oci: Oci, bundle: Bundle) -> None:
         bundle, "trap 'echo caught > /caught; exit' TERM; touch /ready; while :; do sleep 0.05; done"
     )
     oci("start", container)
-    wait_for((bundle.rootfs / "ready").exists)
+    eventually((bundle.rootfs / "ready").exists)
     oci("kill", container)
-    wait_for((bundle.rootfs / "caught").exists)
+    eventually((bundle.rootfs / "caught").exists)
 
 
 def test_kill_all_reaches_every_process(oci: Oci, bundle: Bundle) -> None:
     container = oci.create(bundle, "trap : TERM; sleep 60 & sleep 61 & touch /ready; wait; wait; touch /gone; sleep 62")
     oci("start", container)
-    wait_for((bundle.rootfs / "ready").exists)
+    eventually((bundle.rootfs / "ready").exists)
     oci("kill", "--all", container, "TERM")
-    wait_for((bundle.rootfs / "gone").exists)
+    eventually((bundle.rootfs / "gone").exists)
     oci("kill", "--all", container, "KILL")
-    wait_for(lambda: status(oci, container) == "stopped")
+    eventually(lambda: status(oci, container) == "stopped")
 
 
 def test_kill_without_a_pid_namespace_leaves_no_process(oci: Oci, bundle: Bundle) -> None:
     container = oci.create(bundle.without_namespace("pid"), "sleep 77 & touch /ready; sleep 78")
     oci("start", container)
-    wait_for((bundle.rootfs / "ready").exists)
+    eventually((bundle.rootfs / "ready").exists)
     pids = json.loads(oci("ps", "--format", "json", container).stdout)
     assert len(pids) > 1
     oci("kill", container, "KILL")
-    wait_for(lambda: not any(is_alive(pid) for pid in pids))
+    eventually(lambda: not any(is_alive(pid) for pid in pids))
 
 
 def is_alive(pid: int) -> bool:
@@ -136,7 +130,7 @@ def test_what_is_refused_in_the_words_that_callers_match(
     for first, *more in before:
         oci(first, container, *more)
         if first == "kill":
-            wait_for(lambda: status(oci, container) == "stopped")
+            eventually(lambda: status(oci, container) == "stopped")
     done = oci(verb, container, *rest, check=False)
     assert done.returncode == (255 if verb == "exec" else 1)
     assert words in done.stderr
@@ -221,7 +215,7 @@ def test_a_container_in_creation_is_creating_and_its_deletion_waits(oci: Oci, bu
     command = [str(oci.executable), "--root", str(oci.root), "create", "--bundle", str(bundle.path), "slow"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as creator:
         writer = os.open(gate, os.O_RDWR)
-        wait_for((oci.root / "slow" / "state.json").exists)
+        eventually((oci.root / "slow" / "state.json").exists)
         assert status(oci, "slow") == "creating"
         with subprocess.Popen([*command[:3], "delete", "--force", "slow"]) as deleter:
             time.sleep(0.3)
@@ -240,7 +234,7 @@ def test_a_creator_that_is_killed_leaves_what_delete_removes(oci: Oci, bundle: B
     oci.save(bundle, "sleep 60")
     command = [str(oci.executable), "--root", str(oci.root), "create", "--bundle", str(bundle.path), "killed"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as creator:
-        wait_for((oci.root / "killed" / "start.fifo").exists)
+        eventually((oci.root / "killed" / "start.fifo").exists)
         creator.kill()
     os.close(os.open(gate, os.O_RDWR | os.O_NONBLOCK))
     assert status(oci, "killed") == "stopped"
@@ -263,7 +257,7 @@ def test_run_passes_signals_on(oci: Oci, bundle: Bundle) -> None:
     oci.save(bundle, "trap 'echo got it; exit 5' TERM; touch /ready; while :; do sleep 0.05; done")
     command = [str(oci.executable), "--root", str(oci.root), "run", "--bundle", str(bundle.path), "signalled"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as runner:
-        wait_for((bundle.rootfs / "ready").exists)
+        eventually((bundle.rootfs / "ready").exists)
         runner.send_signal(signal.SIGTERM)
         assert runner.communicate(timeout=20)[0] == "got it\n"
         assert runner.returncode == 5

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from oci import Bundle, Oci
+    from oci_bundles import Bundle, Oci
 
 
 @pytest.fixture

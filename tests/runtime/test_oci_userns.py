@@ -14,7 +14,7 @@ import pytest
 import minirun
 
 if TYPE_CHECKING:
-    from oci import Bundle, Oci
+    from oci_bundles import Bundle, Oci
 
 HOST_ROOT = 100_000
 
