@@ -227,6 +227,19 @@ def _runs_this_machine() -> bool:
     return os.path.isdir("/run/systemd/system")
 
 
+def _connect() -> socket.socket:
+    import socket
+
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(TIMEOUT)
+    try:
+        connection.connect(SOCKET)
+    except OSError as error:
+        connection.close()
+        raise OSError(error.errno, error.strerror or str(error), f"connect to {SOCKET}") from error
+    return connection
+
+
 class _Manager:
     """systemd's manager object, on a connection of its own."""
 
@@ -235,25 +248,43 @@ class _Manager:
 
     def __enter__(self) -> _Manager:
         from jeepney import Parser
-        from jeepney.io.blocking import prep_socket
 
         if not _runs_this_machine():
             raise MinirunError(
                 "systemd does not run this machine, so it can make no cgroup",
                 "Leave out --systemd-cgroup (crun: --cgroup-manager=cgroupfs).",
             )
-        try:
-            self._socket = prep_socket(SOCKET)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror or str(error), f"connect to {SOCKET}") from error
-        self._socket.settimeout(TIMEOUT)
         self._parser = Parser()
         self._serial = 0
         self._results: dict[str, str] = {}  # of jobs that have ended, by the job's path
+        self._socket = _connect()
+        try:
+            self._introduce()
+        except BaseException:
+            self._socket.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
+
+    def _introduce(self) -> None:
+        """Authenticate as the user that the kernel says we are (D-Bus specification, "Authentication Protocol").
+
+        BEGIN goes out together with the rest, and no message before the answer is here. systemd reads up to 256 bytes
+        at once as long as the greeting is not over: of a short message that came close behind BEGIN it would learn
+        only when more comes.
+        """
+        from jeepney.auth import BEGIN, make_auth_external
+
+        self._socket.sendall(b"\0" + make_auth_external() + BEGIN)
+        answer = b""
+        while b"\r\n" not in answer:
+            answer += self._read(4096)
+        line, _, rest = answer.partition(b"\r\n")
+        if not line.startswith(b"OK "):
+            raise PermissionError(errno.EACCES, f"systemd does not let us in: {line.decode(errors='replace')}", SOCKET)
+        self._parser.add_data(rest)
 
     def start_transient_unit(self, unit: str, properties: list[Property]) -> None:
         """Start a transient unit and wait until it runs. Raises MinirunError."""
@@ -272,8 +303,9 @@ class _Manager:
         try:
             self._run_job("StopUnit", "ss", (unit, "replace"), unit)
         except _RefusalError as refusal:
-            if refusal.name != "NoSuchUnit":
-                raise MinirunError(f"systemd refuses to stop {unit}: {refusal}") from None
+            if refusal.name == "NoSuchUnit":
+                return  # it has ended with its last process
+            raise MinirunError(f"systemd refuses to stop {unit}: {refusal}") from None
         self._ask("ResetFailedUnit", "s", (unit,))
 
     def call(self, method: str, signature: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -323,11 +355,18 @@ class _Manager:
         from jeepney import HeaderFields
 
         while (message := self._parser.get_next_message()) is None:
-            data = self._socket.recv(self._parser.bytes_desired())
-            if not data:
-                raise ConnectionResetError(errno.ECONNRESET, "systemd has closed the connection", SOCKET)
-            self._parser.add_data(data)
+            self._parser.add_data(self._read(self._parser.bytes_desired()))
         if message.header.fields.get(HeaderFields.member) == "JobRemoved":
             _, job, _, result = message.body
             self._results[job] = result
         return message
+
+    def _read(self, size: int) -> bytes:
+        """Return up to `size` bytes from systemd, at least one. Raises OSError."""
+        try:
+            data = self._socket.recv(size)
+        except TimeoutError as error:
+            raise TimeoutError(errno.ETIMEDOUT, f"no answer within {TIMEOUT:.0f} seconds", SOCKET) from error
+        if not data:
+            raise ConnectionResetError(errno.ECONNRESET, "systemd has closed the connection", SOCKET)
+        return data

@@ -5,6 +5,7 @@ The systemd is one of its own: PID 1 of new namespaces, in a part of the hierarc
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,6 +137,13 @@ def test_what_fails_leaves_no_scope(systemd: tuple[str, ...], oci: Oci, bundle: 
     assert "linux.resources.unified.memory.nonsense" in done.stderr
     assert show(systemd, "minirun-two.scope", "ActiveState") == {"ActiveState": "inactive"}
     assert not (mount_point() / "lab-systemd/system.slice/minirun-two.scope").exists()
+
+
+def test_a_container_that_ends_by_itself_is_removed(systemd: tuple[str, ...], oci: Oci, bundle: Bundle) -> None:
+    bundle.command("exit 7")
+    assert oci.run(bundle, "", "--systemd-cgroup", name="ends", check=False).returncode == 7
+    assert show(systemd, "minirun-ends.scope", "ActiveState") == {"ActiveState": "inactive"}
+    assert json.loads(oci("list", "--format=json").stdout) in (None, [])
 
 
 def test_a_property_that_systemd_refuses(oci: Oci, bundle: Bundle) -> None:
