@@ -27,13 +27,15 @@ if TYPE_CHECKING:
     from minirun.model.spec import Spec
     from minirun.runtime.lifecycle import CreateOptions
     from minirun.runtime.parent import Cloned
+    from minirun.runtime.readiness import Readiness
 
 DEFAULT_ROOT = "/run/minirun/oci"
 EXEC_FAILED = 255  # what `exec` exits with when there is no process whose exit code it could be
+ABILITIES = "+SYSTEMD +SELINUX +APPARMOR +CAP +SECCOMP +EBPF"  # in the words of crun's --version, for its callers
 
 GLOBAL_FLAGS = (
     Flag(("root",), "Folder for the state of containers."),
-    Flag(("log",), "File to log to."),
+    Flag(("log",), "File to log to, PATH or file:PATH."),
     Flag(("log-format",), "Format of the log: text or json."),
     Flag(("debug",), "Log more, and show a traceback when something fails.", "switch"),
     Flag(("systemd-cgroup",), "Have systemd make the cgroups; cgroupsPath is slice:prefix:name.", "switch"),
@@ -48,7 +50,7 @@ HELP = Flag(("help", "h"), "Print this.", "switch")
 _BUNDLE = Flag(("bundle", "b"), "Folder of the bundle (default: the current one).")
 _PID_FILE = Flag(("pid-file",), "File to write the process's pid to.")
 _CONSOLE = Flag(("console-socket",), "Unix socket that receives the terminal's master.")
-_PRESERVE = Flag(("preserve-fds",), "Pass on so many descriptors after the standard streams.")
+_PRESERVE = Flag(("preserve-fds",), "Pass on so many descriptors after the standard streams, as far as they are open.")
 _CREATE = (
     _BUNDLE,
     _CONSOLE,
@@ -76,7 +78,9 @@ class Call(Record):
         container_id = self.parsed.arguments[0]
         allowed = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
         if not allowed.issuperset(container_id) or container_id in (".", ".."):
-            raise MinirunError(f"invalid container ID format: '{container_id}'", "Use letters, digits and _ + - .")
+            wrong = next((letter for letter in container_id if letter not in allowed), container_id)
+            problem = f"invalid container ID format: '{container_id}': invalid character `{wrong}` in the ID"
+            raise MinirunError(problem, "Use letters, digits and _ + - .")
         return container_id
 
 
@@ -116,11 +120,20 @@ def _as_failure(error: Exception) -> MinirunError:
 
 
 class _Log:
-    """Where failures are told: standard error, and the file that the caller reads."""
+    """Where failures are told: standard error, and the file that the caller reads.
+
+    Raises MinirunError or OSError for a log that nothing could be told to.
+    """
 
     def __init__(self, path: str, form: str) -> None:
-        self._path = path
+        if form not in ("text", "json"):
+            raise MinirunError(f"invalid log format '{form}'", "Use text or json.")
+        if path.startswith(("journald:", "syslog:")):
+            raise MinirunError(f"cannot log to {path}", "minirun-oci logs to a file: --log PATH.")
+        self._path = path.removeprefix("file:")
         self._form = form
+        if self._path:
+            os.close(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644))
 
     def failure(self, error: MinirunError) -> None:
         hint = f"\nhint: {error.hint}" if error.hint else ""
@@ -149,7 +162,7 @@ def _split(words: list[str]) -> tuple[Parsed, str, list[str]]:
 
 def _run(globals_: Parsed, verb: str, rest: list[str]) -> int:
     if globals_.switch("version"):
-        print(f"minirun-oci version {__version__}\ncommit: {__version__}\nspec: {OCI_VERSION}")
+        print(f"minirun-oci version {__version__}\ncommit: {__version__}\nspec: {OCI_VERSION}\n{ABILITIES}")
         return 0
     if not verb or globals_.switch("help") or verb == "help":
         print(usage("minirun-oci", "VERB ...", "An OCI runtime. The verbs: " + ", ".join(VERBS) + ".", GLOBAL_FLAGS))
@@ -205,14 +218,16 @@ def run(call: Call) -> int:
     try:
         _hand_over(call, cloned, socket_path)
         signals = -1 if detach else open_signals()
-        lifecycle.start(call.root, container_id)
+        ready = lifecycle.start(call.root, container_id, _notify_socket())
     except BaseException:
         lifecycle.delete(call.root, container_id, force=True)
         raise
     if detach:
+        if ready:
+            ready.wait(cloned.pid)
         return 0
     try:
-        return _follow(cloned, socket_path, signals)
+        return _follow(cloned, socket_path, signals, ready)
     finally:
         if not call.parsed.switch("keep"):
             lifecycle.delete(call.root, container_id, force=True)
@@ -222,7 +237,9 @@ def start(call: Call) -> None:
     """Let a created container execute its command."""
     from minirun.runtime import lifecycle
 
-    lifecycle.start(call.root, call.container_id())
+    ready = lifecycle.start(call.root, call.container_id(), _notify_socket())
+    if ready:
+        ready.wait(lifecycle.load(call.root, call.container_id())[0].pid)
 
 
 def state(call: Call) -> None:
@@ -251,7 +268,14 @@ def delete(call: Call) -> None:
     """Remove what is left of a container; with --force kill it first, and do not mind if it is gone."""
     from minirun.runtime import lifecycle
 
-    lifecycle.delete(call.root, call.container_id(), force=call.parsed.switch("force"))
+    force = call.parsed.switch("force")
+    if not call.parsed.switch("regex"):
+        lifecycle.delete(call.root, call.container_id(), force=force)
+        return
+    from minirun.runtime import report
+
+    for container_id in report.matching(call.root, call.parsed.arguments[0]):
+        lifecycle.delete(call.root, container_id, force=force)
 
 
 def pause(call: Call) -> None:
@@ -386,12 +410,13 @@ def _load_spec(call: Call) -> Spec:
 def _inherited(call: Call) -> tuple[int, tuple[str, ...]]:
     """Return how many descriptors after 2 the command gets, and the variables that tell it of sockets among them.
 
-    --preserve-fds counts those after the sockets that systemd has passed to this process (sd_listen_fds(3)).
-    Raises MinirunError if one of them is not open: minirun's own would take its place.
+    --preserve-fds counts those after the sockets that systemd has passed to this process (sd_listen_fds(3)). Who calls
+    by hand sets LISTEN_FDS alone, not knowing this process's pid.
     """
     sockets, variables = 0, []
     count = os.environ.get("LISTEN_FDS", "")
-    if count.isdecimal() and os.environ.get("LISTEN_PID") == str(os.getpid()):
+    own_pid = str(os.getpid())
+    if count.isdecimal() and os.environ.get("LISTEN_PID", own_pid) == own_pid:
         sockets = int(count)
         variables = [f"LISTEN_FDS={sockets}", "LISTEN_PID=1"]
         if "LISTEN_FDNAMES" in os.environ:
@@ -401,7 +426,7 @@ def _inherited(call: Call) -> tuple[int, tuple[str, ...]]:
         try:
             os.set_inheritable(fd, True)
         except OSError:
-            raise MinirunError(f"file descriptor {fd} is to be preserved but not open") from None
+            continue  # it is not open; should one of minirun's get its number, that ends at the exec
     return sockets + preserve, tuple(variables)
 
 
@@ -416,7 +441,12 @@ def _options(call: Call) -> CreateOptions:
         config=call.parsed.text("config") or "config.json",
         systemd_cgroup=call.systemd_cgroup,
         use_cgroups=call.use_cgroups,
+        notify_socket=_notify_socket(),
     )
+
+
+def _notify_socket() -> str:
+    return os.environ.get("NOTIFY_SOCKET", "")
 
 
 def _check_console(terminal: bool, socket_path: str, *, detached: bool) -> None:
@@ -439,10 +469,10 @@ def _hand_over(call: Call, cloned: Cloned, socket_path: str) -> None:
         os.rename(f"{pid_file}.new", pid_file)
 
 
-def _follow(cloned: Cloned, socket_path: str, signals: int) -> int:
+def _follow(cloned: Cloned, socket_path: str, signals: int, ready: Readiness | None = None) -> int:
     from minirun.runtime import foreground
 
-    return foreground.follow(cloned.pid, -1 if socket_path else cloned.console, signals)
+    return foreground.follow(cloned.pid, -1 if socket_path else cloned.console, signals, ready)
 
 
 def _exec_changes(parsed: Parsed) -> dict[str, Any]:
@@ -486,7 +516,15 @@ VERBS: dict[str, tuple[Callable[[Call], int | None], tuple[Flag, ...], str, bool
     ),
     "state": (state, (), "ID", True),
     "kill": (kill, (Flag(("all", "a"), "Every process of the container.", "switch"),), "ID [SIGNAL]", True),
-    "delete": (delete, (Flag(("force", "f"), "Kill first; do not mind if it is gone.", "switch"),), "ID", True),
+    "delete": (
+        delete,
+        (
+            Flag(("force", "f"), "Kill first; do not mind if it is gone.", "switch"),
+            Flag(("regex",), "Delete all containers whose id the regular expression ID matches.", "switch"),
+        ),
+        "ID",
+        True,
+    ),
     "exec": (
         exec_,
         (

@@ -12,14 +12,16 @@
  * the strings. Python packs it (minirun/runtime/credentials.py): change both together.
  *
  * The order matters:
- *   1. hide        nobody in the container may trace this process while it has rights (CVE-2016-9962)
+ *   1. hide        nobody in the container may trace this process while it has rights (CVE-2016-9962), and the command
+ *                  inherits no descriptor but those meant for it (CVE-2024-21626), also none that got a number which
+ *                  its caller left free; marked now, because a filter may refuse to later
  *   2. label       for the next exec: AppArmor's profile or SELinux's context
  *   3. no_new_privs  first, because it lets an unprivileged process load a filter
  *   4. seccomp     now if no_new_privs is off: loading then needs CAP_SYS_ADMIN, which step 5 takes away;
  *                  after step 5 otherwise, so that the filter need not allow what step 5 does
  *   5. credentials bounding set, groups, gid, uid, capability sets, ambient set - each needs a right the next gives up
  *   6. close       the channel to minirun, which has heard of every failure up to here and now believes that all is
- *                  well, and on exec every other descriptor (CVE-2024-21626)
+ *                  well
  *   7. wait        the start fifo gives one byte when `start` is called
  *   8. hooks       startContainer, as the command's user
  *   9. exec        or, with --init, fork first and stay as the PID 1 that reaps orphans
@@ -188,6 +190,18 @@ static struct parts parts_of(const struct plan *plan)
     parts.hooks = (const struct hook *)(parts.filter + plan->seccomp_count);
     parts.text = (char *)(parts.hooks + plan->hook_count);
     return parts;
+}
+
+/* Marks what the command does not inherit: everything above, and minirun's own, which may be below. */
+static void close_on_exec(const struct plan *plan, int plan_fd)
+{
+    const int own[] = { plan_fd, plan->channel_fd, plan->start_fd, plan->trace_fd, plan->attribute_fd, plan->state_fd };
+    for (size_t index = 0; index < sizeof own / sizeof *own; index++)
+        if (own[index] >= 0)
+            fcntl(own[index], F_SETFD, FD_CLOEXEC);
+    if (syscall(SYS_close_range, 3 + plan->preserve, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */) < 0)
+        for (int fd = 3 + (int)plan->preserve; fd < 1024; fd++)
+            fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
 /* Writes the label that the kernel applies at the next exec; takes both strings off the text. */
@@ -431,7 +445,8 @@ int main(int count, char **arguments, char **environment)
         return 125;
     }
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* until the command's exec */
-    const struct plan *plan = read_plan(atoi(arguments[1]));
+    int plan_fd = atoi(arguments[1]);
+    const struct plan *plan = read_plan(plan_fd);
     struct parts parts = parts_of(plan);
     const char *program = arguments[2];
     int seccomp_early = !(plan->flags & PLAN_NO_NEW_PRIVILEGES);
@@ -439,6 +454,7 @@ int main(int count, char **arguments, char **environment)
     trace_fd = plan->trace_fd;
 
     reset_signals();
+    close_on_exec(plan, plan_fd);
     set_label(plan, &parts);
     if (plan->flags & PLAN_NO_NEW_PRIVILEGES && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         fail("cannot set no_new_privs", errno);
@@ -447,9 +463,6 @@ int main(int count, char **arguments, char **environment)
     set_credentials(plan, parts.groups);
     if (plan->seccomp_count && !seccomp_early)
         load_seccomp(plan, &parts);
-    if (syscall(SYS_close_range, 3 + plan->preserve, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */) < 0)
-        for (int fd = 3 + (int)plan->preserve; fd < 1024; fd++)
-            fcntl(fd, F_SETFD, FD_CLOEXEC);
     say_ready();
     if (plan->start_fd >= 0)
         wait_for_start(plan->start_fd);

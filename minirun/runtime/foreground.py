@@ -12,28 +12,34 @@ import select
 from minirun.kernel.process import read_signal, send_signal
 from minirun.kernel.terminal import raw_mode, set_window_size, window_size
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirun.runtime.readiness import Readiness
+
 SIGPIPE, SIGCHLD, SIGURG, SIGWINCH = 13, 17, 23, 28  # the module `signal` would bring `enum` along, for 5 ms
 
 
-def follow(pid: int, console: int, signals: int) -> int:
+def follow(pid: int, console: int, signals: int, ready: Readiness | None = None) -> int:
     """Stay with a child and return its exit code, 128 + N after a signal N.
 
     `console` is its terminal's master, or -1 if that is not this process's business; `signals` is what `open_signals`
-    has returned.
+    has returned; `ready` hears when it is ready, for a service manager.
     """
     if console < 0:
-        return _exit_code(_pass_signals_on(pid, -1, signals))
+        return _exit_code(_pass_signals_on(pid, -1, signals, ready))
     _copy_size(console)
     if not os.isatty(0):
-        return _exit_code(_pass_signals_on(pid, console, signals))
+        return _exit_code(_pass_signals_on(pid, console, signals, ready))
     with raw_mode(0):
-        return _exit_code(_pass_signals_on(pid, console, signals))
+        return _exit_code(_pass_signals_on(pid, console, signals, ready))
 
 
-def _pass_signals_on(pid: int, console: int, signals: int) -> int:
+def _pass_signals_on(pid: int, console: int, signals: int, ready: Readiness | None) -> int:
     """Serve until the child has ended and its terminal is read to the end; return the wait status."""
     poll = select.poll()
     poll.register(signals, select.POLLIN)
+    if ready:
+        poll.register(ready, select.POLLIN)
     if console >= 0:
         poll.register(console, select.POLLIN)
         poll.register(0, select.POLLIN)
@@ -48,10 +54,17 @@ def _pass_signals_on(pid: int, console: int, signals: int) -> int:
                     _copy_size(console)
                 elif number not in (SIGPIPE, SIGURG):
                     send_signal(pid, number)
+            elif ready and fd == ready.fileno():
+                if ready.pass_on():
+                    poll.unregister(fd)
+                    ready.close()
+                    ready = None
             elif not _copy(fd, console):
                 poll.unregister(fd)
     while console >= 0 and _is_readable(console) and _copy(console, console):
         pass
+    if ready:
+        ready.pass_on_rest()
     return status
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from minirun.model.spec import Process
     from minirun.runtime.parent import Cloned
+    from minirun.runtime.readiness import Readiness
     from minirun.runtime.seccomp import Filter
 
 SIGKILL = 9  # the module `signal` would bring `enum` along, for 5 ms
@@ -35,7 +36,8 @@ class CreateOptions(Record):
     """How a container is made, beyond what its bundle says.
 
     `stdio` become its standard streams, unless it has a terminal. Compiled seccomp filters are kept in `cache_dir`.
-    `config` is the bundle's file, an absolute path or relative to the bundle.
+    `config` is the bundle's file, an absolute path or relative to the bundle. `notify_socket` is where a service
+    manager waits to hear that the container is ready, "" if none does.
     """
 
     stdio: tuple[int, int, int] = (0, 1, 2)
@@ -46,6 +48,7 @@ class CreateOptions(Record):
     systemd_cgroup: bool = False
     use_cgroups: bool = True
     config: str = "config.json"
+    notify_socket: str = ""
 
 
 class ExecOptions(Record):
@@ -96,6 +99,10 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
     from minirun.runtime import parent
     from minirun.runtime.child import ChildPlan
 
+    if options.notify_socket:
+        from minirun.runtime import readiness
+
+        spec = readiness.give_socket(spec, state.folder(root, container_id), options.notify_socket)
     process = _checked(parent.check_bundle(spec, bundle))
     rootfs = os.path.join(bundle, spec.root_path)
     created = ContainerState(container_id, bundle, 0, "", time.time(), "", spec.annotations, rootfs)
@@ -109,6 +116,8 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
         # Before anything is in the kernel: a `delete` after our death must know what there may be.
         state.save(root, created)
         state.keep_config(root, container_id, os.path.join(bundle, options.config))
+        if options.notify_socket:
+            readiness.make_folder(state.folder(root, container_id))
         if group:
             entrance = cgroup.create(group, spec.resources, unit, spec.annotations)
         opened.append(start_fd := _make_start_fifo(state.folder(root, container_id)))
@@ -177,8 +186,12 @@ def _make_start_fifo(folder: str) -> int:
     return os.open(f"{folder}/start.fifo", os.O_RDWR | os.O_CLOEXEC)
 
 
-def start(root: str, container_id: str) -> None:
-    """Let a created container execute its command. Raises MinirunError; the container is killed if a hook fails."""
+def start(root: str, container_id: str, notify_socket: str = "") -> Readiness | None:
+    """Let a created container execute its command. Raises MinirunError; the container is killed if a hook fails.
+
+    Returns what hears whether it is ready, if it was made for a service manager and `notify_socket` is that one's.
+    """
+    ready = None
     with state.lock(root, container_id):
         found, spec = load(root, container_id)
         now = state.status(root, found)
@@ -186,6 +199,8 @@ def start(root: str, container_id: str) -> None:
             raise MinirunError("cannot start a container that has stopped", "", 1)
         if now != "created":
             raise MinirunError("cannot start an already running container", f"'{container_id}' is {now}.", 1)
+        if notify_socket:
+            ready = _listen(state.folder(root, container_id), notify_socket)
         path = f"{state.folder(root, container_id)}/start.fifo"
         with step("let the container go", "exec", "One byte in the fifo that its last program waits on."):
             fifo = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -197,6 +212,16 @@ def start(root: str, container_id: str) -> None:
     except MinirunError:
         _kill_and_wait(found.pid)
         raise
+    return ready
+
+
+def _listen(folder: str, notify_socket: str) -> Readiness | None:
+    from minirun.runtime.readiness import Readiness
+
+    try:
+        return Readiness(folder, notify_socket)
+    except FileNotFoundError:
+        return None  # who created the container had no service manager
 
 
 # -- signals ----------------------------------------------------------------------------------------------------------

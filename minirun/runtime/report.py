@@ -41,12 +41,30 @@ def _owner(path: str) -> str:
         return f"#{uid}"
 
 
+def matching(root: str, pattern: str) -> list[str]:
+    """Return the ids of the containers below `root` that the regular expression matches somewhere.
+
+    Raises MinirunError for what is no regular expression.
+    """
+    import re
+
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise MinirunError(f"'{pattern}' is not a regular expression: {error}") from error
+    return [name for name in _containers(root) if expression.search(name)]
+
+
+def _containers(root: str) -> list[str]:
+    return sorted(os.listdir(root)) if os.path.isdir(root) else []
+
+
 def listing(root: str, form: str, *, quiet: bool) -> str:
     """Return all containers below `root` as a table, as JSON, or as ids. Raises MinirunError."""
     if form not in ("table", "json"):
         raise MinirunError(f"invalid format option '{form}'", "Use table or json.")
     rows = []
-    for name in sorted(os.listdir(root)) if os.path.isdir(root) else []:
+    for name in _containers(root):
         try:
             rows.append(of_container(root, name) | {"owner": _owner(f"{root}/{name}")})
         except (MinirunError, FileNotFoundError):

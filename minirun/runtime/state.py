@@ -4,6 +4,7 @@ One folder per container under the runtime's root:
 
     state.json      first without a pid, then with it once the container is created
     config.json     a copy of the bundle's
+    notify/         with the container's own socket for sd_notify(3), if a service manager is to be told
     start.fifo      exists until `start`; the container waits for a byte from it
     lock            held (flock) by each call that changes something, so that two at once do not disturb each other
 """
@@ -133,10 +134,19 @@ def remove(root: str, container_id: str) -> None:
     try:
         # The lock goes last: who waits for it must not get it while there is still something to remove.
         for name in sorted(os.listdir(path), key=lambda name: name == "lock"):
-            os.unlink(f"{path}/{name}")
+            if name == "notify":
+                _remove_folder(f"{path}/{name}")
+            else:
+                os.unlink(f"{path}/{name}")
         os.rmdir(path)
     except (FileNotFoundError, NotADirectoryError):
         pass
+
+
+def _remove_folder(path: str) -> None:
+    for name in os.listdir(path):
+        os.unlink(f"{path}/{name}")
+    os.rmdir(path)
 
 
 def load(root: str, container_id: str) -> ContainerState:

@@ -11,6 +11,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from oci_bundles import Bundle, Oci
 
@@ -67,10 +68,21 @@ def test_a_failure_is_in_the_log_and_on_standard_error(
         assert 'level=error msg="container does not exist"' in line
 
 
-def test_a_log_that_cannot_be_written_hides_no_failure(call: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    done = call("--log", "/no/such/folder/log", "--root", "/no/such/root", "state", "x")
+@pytest.mark.parametrize(
+    "flags",
+    [["--log", "/no/such/folder/log"], ["--log=syslog:minirun"], ["--log-format=xml"], ["--log=invalid:/no/such/log"]],
+)
+def test_a_log_that_could_not_be_told_anything_is_refused(
+    call: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, flags: list[str]
+) -> None:
+    done = call(*flags, "--root", tmp_path, "list")
     assert done.returncode == 1
-    assert "container does not exist" in done.stderr
+    assert "log" in done.stderr
+
+
+def test_a_log_may_be_called_a_file(call: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
+    call(f"--log=file:{tmp_path}/log", "--root", tmp_path / "root", "state", "nobody")
+    assert "container does not exist" in (tmp_path / "log").read_text()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +118,9 @@ def test_global_flags_that_callers_give(oci: Oci, bundle: Bundle, flags: list[st
         (["frobnicate"], "frobnicate"),
         (["--cgroup-manager", "magic", "state", "x"], "cgroup manager"),
         (["list", "--format", "xml"], "format"),
+        (["state", "a/b"], "invalid character `/` in the ID"),
         (["delete", "--force=maybe", "x"], "invalid boolean value"),
+        (["delete", "--regex", "("], "not a regular expression"),
         (["run", "--preserve-fds", "many", "x"], "whole number"),
         (["checkpoint", "x"], "not supported"),
         (["restore", "-no-subreaper", "--image-path", "/x", "--detach", "x"], "not supported"),
@@ -131,7 +145,8 @@ def test_help(call: Callable[..., subprocess.CompletedProcess[str]], arguments: 
 
 
 def test_version_as_docker_parses_it(call: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    first, second, third = call("--version").stdout.splitlines()
+    first, second, third, fourth = call("--version").stdout.splitlines()
+    assert fourth.startswith("+")
     assert first.startswith("minirun-oci version ")
     assert second.startswith("commit: ")
     assert third.startswith("spec: 1.")
@@ -196,6 +211,21 @@ def test_sockets_of_systemd_are_passed_on(oci: Oci, bundle: Bundle) -> None:
     output = subprocess.run(["sh", "-c", script], check=True, capture_output=True, text=True).stdout
     with open("/etc/hostname") as hostname:
         assert output == f"1 1 name\n{hostname.read()}"
+
+
+def test_sockets_are_passed_on_by_a_caller_who_knows_no_pid(oci: Oci, bundle: Bundle) -> None:
+    oci.save(bundle, "echo $LISTEN_FDS $LISTEN_PID")
+    done = oci("run", "--bundle", bundle.path, oci.new_id(), env=os.environ | {"LISTEN_FDS": "1"})
+    assert done.stdout == "1 1\n"
+
+
+def test_containers_are_deleted_by_a_regular_expression(oci: Oci, bundle: Bundle) -> None:
+    for name in ("one-a", "one-b", "two"):
+        oci.launch(bundle.command("sleep 60"), name)
+    assert oci("delete", "--regex", "^one-", check=False).returncode == 1  # they are running
+    oci("delete", "--force", "--regex", "^one-")
+    assert oci.containers() == ["two"]
+    oci("delete", "--force", "--regex", "nobody")
 
 
 def test_a_terminal_in_the_foreground(oci: Oci, bundle: Bundle) -> None:
