@@ -62,10 +62,12 @@ main() {
     state=$(state_of_sources)
     if [ "$(cat "$prefix/provisioned" 2> /dev/null)" != "$state" ]; then
         install_minirun
+        write_executables
         echo "$state" > "$prefix/provisioned"
     fi
-    write_executable minirun minirun.cli.entry
-    write_executable minirun-oci minirun.cli.oci
+    for name in minirun minirun-oci; do
+        [ "$(head -n 1 "$bin/$name" 2> /dev/null)" = "#!$prefix/bin/python -IS" ] || write_executables
+    done
 }
 
 install_packages() {
@@ -142,28 +144,13 @@ install_minirun() {
     pip_install --no-build-isolation "$work$extra"
 }
 
+write_executables() {
+    "$prefix/bin/python" -I -m minirun.cli.executables "$bin" "$prefix/lib/minirun"
+}
+
 pip_install() {
     "$prefix/bin/python" -m pip install -qq --no-input --disable-pip-version-check --root-user-action=ignore "$@" \
         < /dev/null || fail "pip could not install: $*"
-}
-
-# The executables pass by `site`: starting takes half the time, and neither PYTHON* variables nor the current folder can
-# slip a module in (-I, -S).
-write_executable() {
-    site_packages=$(echo "$prefix"/lib/python3.*/site-packages)
-    text="#!$prefix/bin/python -IS
-import sys
-
-sys.path.append(\"$site_packages\")
-
-from $2 import main
-
-sys.exit(main())"
-    [ "$(cat "$bin/$1" 2> /dev/null)" = "$text" ] && return
-    mkdir -p "$bin"
-    echo "$text" > "$bin/.$1.new"
-    chmod 755 "$bin/.$1.new"
-    mv "$bin/.$1.new" "$bin/$1"
 }
 
 main "$@"

@@ -9,6 +9,7 @@ one has not, they are left out here, and `scripts/test` runs them in the lab VM 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -20,15 +21,17 @@ import subprocess
 import sys
 import tempfile
 import termios
+import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import image_archives
 import pytest
 from oci_bundles import Bundle, Oci, make_bundle
 
 import minirun as package
+from minirun.cli.executables import write as write_executables
 
 if TYPE_CHECKING:
     import tarfile
@@ -285,12 +288,14 @@ def executables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with `minirun` and `minirun-oci`, made from the package that these tests import."""
     folder = tmp_path_factory.mktemp("bin")
     paths = [str(Path(package.__file__).parent.parent), *(path for path in sys.path if path.endswith("site-packages"))]
-    for name, module in (("minirun", "minirun.cli.entry"), ("minirun-oci", "minirun.cli.oci")):
-        lines = [f"#!{sys.executable} -IS", "import sys", f"sys.path += {paths!r}"]
-        lines += [f"from {module} import main", "sys.exit(main())"]
-        (folder / name).write_text("\n".join(lines) + "\n")
-        (folder / name).chmod(0o755)
+    write_executables(str(folder), str(folder), sys.executable, paths)
     return folder
+
+
+def feed(pipe: IO[bytes], data: bytes) -> None:
+    """Write everything into a pipe and close it; its reader may end early."""
+    with contextlib.suppress(BrokenPipeError), pipe:
+        pipe.write(data)
 
 
 class Minirun:
@@ -329,13 +334,15 @@ class Minirun:
         """Run a command as `__call__` does, and leave its output as bytes."""
         process = self.start(*arguments, stdin=subprocess.PIPE, env=env, cwd=cwd)
         data = input.encode() if isinstance(input, str) else input
+        # `communicate` would forget what it has not written by the first timeout.
+        pipe, process.stdin = process.stdin, None
+        threading.Thread(target=feed, args=(pipe, data or b""), daemon=True).start()
         deadline = time.monotonic() + timeout
         stdout = stderr = None
         while stdout is None and time.monotonic() < deadline:
             try:
-                stdout, stderr = process.communicate(data, 0.5)
+                stdout, stderr = process.communicate(timeout=0.5)
             except subprocess.TimeoutExpired:
-                data = None  # it is on its way
                 reap_orphans()
         if stdout is None:
             process.kill()

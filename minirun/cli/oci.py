@@ -458,9 +458,9 @@ def _check_console(terminal: bool, socket_path: str, *, detached: bool) -> None:
 
 def _hand_over(call: Call, cloned: Cloned, socket_path: str) -> None:
     """Give the caller what it waits for: the terminal's master and the pid file, which is there before we return."""
-    from minirun.runtime import console
-
     if socket_path and cloned.console >= 0:
+        from minirun.runtime import console
+
         console.send_master(socket_path, cloned.console)
     pid_file = call.parsed.text("pid-file")
     if pid_file:

@@ -32,6 +32,8 @@ CONSTANTS = """
     SCHED_FLAG_RESET_ON_FORK SCHED_FLAG_RECLAIM SCHED_FLAG_DL_OVERRUN SCHED_FLAG_KEEP_POLICY SCHED_FLAG_KEEP_PARAMS
     SCHED_FLAG_UTIL_CLAMP_MIN SCHED_FLAG_UTIL_CLAMP_MAX
     PER_LINUX PER_LINUX32
+    RLIMIT_AS RLIMIT_CORE RLIMIT_CPU RLIMIT_DATA RLIMIT_FSIZE RLIMIT_LOCKS RLIMIT_MEMLOCK RLIMIT_MSGQUEUE RLIMIT_NICE
+    RLIMIT_NOFILE RLIMIT_NPROC RLIMIT_RSS RLIMIT_RTPRIO RLIMIT_RTTIME RLIMIT_SIGPENDING RLIMIT_STACK
 """.split()
 
 DECLARATIONS = """
@@ -61,6 +63,7 @@ DECLARATIONS = """
     int minirun_setdomainname(const char *name, size_t length);
     int minirun_join_session_keyring(const char *name);
     int minirun_personality(unsigned long persona);
+    int minirun_prlimit(int pid, int resource, uint64_t soft, uint64_t hard);
     int minirun_ioprio_set(int which, int who, int priority);
     int minirun_sched_setattr(int pid, uint32_t policy, uint64_t flags, int32_t nice, uint32_t priority,
                               uint64_t runtime, uint64_t deadline, uint64_t period);
@@ -80,6 +83,7 @@ SOURCE = r"""
 #include <sys/mount.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -243,6 +247,12 @@ static int minirun_join_session_keyring(const char *name)
 }
 
 static int minirun_personality(unsigned long persona) { return result(personality(persona)); }
+
+static int minirun_prlimit(int pid, int resource, uint64_t soft, uint64_t hard)
+{
+    struct rlimit limits = { .rlim_cur = soft, .rlim_max = hard };
+    return result(prlimit(pid, resource, &limits, NULL));
+}
 
 static int minirun_ioprio_set(int which, int who, int priority)
 {

@@ -1,4 +1,4 @@
-"""Network interfaces, addresses and routes: rtnetlink(7) messages, and the few ioctls that cost less.
+"""Network interfaces, addresses and routes: rtnetlink(7) messages. What takes but an ioctl is in interfaces.py.
 
 pyroute2 knows the layout of every netlink message, and that is what it is used for here: its classes encode what is
 asked for, and a plain socket carries it. `import pyroute2` loads every protocol the library speaks, on top of asyncio:
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from types import ModuleType, TracebackType
     from typing import Any
 
-# linux/sockios.h and linux/if.h
-SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCGIFADDR, SIOCGIFNETMASK = 0x8913, 0x8914, 0x8915, 0x891B
-IFF_UP = 0x1
+IFF_UP = 0x1  # linux/if.h
 
 # linux/netlink.h
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE = 0x1, 0x4, 0x200, 0x400
@@ -223,42 +221,3 @@ def add_default_route(route: RouteSocket, name: str, index: int, gateway: str) -
     message["type"] = 1  # RTN_UNICAST
     message["attrs"] = [("RTA_GATEWAY", gateway), ("RTA_OIF", index)]
     route.request(RTM_NEWROUTE, message, NLM_F_CREATE | NLM_F_EXCL, f"default via {gateway} on {name}")
-
-
-@operation(man="netdevice(7)", shell="ip link set lo up")
-def bring_up_loopback() -> None:
-    """Bring up `lo` in this process's network namespace; the kernel then gives it 127.0.0.1 and ::1 by itself.
-
-    Two ioctls, because the container's own process calls this and must not import a netlink library. Raises OSError.
-    """
-    from fcntl import ioctl
-
-    control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-    try:
-        answer = ioctl(control, SIOCGIFFLAGS, struct.pack("16sH14x", b"lo", 0))
-        (flags,) = struct.unpack_from("H", answer, 16)
-        ioctl(control, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | IFF_UP))
-    finally:
-        control.close()
-
-
-def interface_index(name: str) -> int:
-    """Return the number of an interface of this namespace, or 0 if there is none (netdevice(7), SIOCGIFINDEX)."""
-    try:
-        return socket.if_nametoindex(name)
-    except OSError:
-        return 0
-
-
-def interface_address(name: str) -> tuple[str, str]:
-    """Return an interface's IPv4 address and netmask. Raises OSError (ENODEV, EADDRNOTAVAIL)."""
-    from fcntl import ioctl
-
-    asked = struct.pack("16s16x", name.encode())
-    control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-    try:
-        address = ioctl(control, SIOCGIFADDR, asked)
-        netmask = ioctl(control, SIOCGIFNETMASK, asked)
-    finally:
-        control.close()
-    return socket.inet_ntoa(address[20:24]), socket.inet_ntoa(netmask[20:24])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal  # the C part of `signal`, which would bring `enum` along, for 5 ms
 import errno
 import fcntl
 import os
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
-SIGCHLD = 17  # the module `signal` would bring `enum` along, for 5 ms
+SIGCHLD = 17
 
 # The namespace types of the runtime specification, with their clone flags and their names in /proc/PID/ns.
 NAMESPACE_FLAGS: dict[str, int] = {
@@ -97,9 +98,7 @@ def pidfd_open(pid: int) -> int:
 @operation(man="pidfd_send_signal(2)", shell="kill -{number} $pid")
 def pidfd_send_signal(pidfd: int, number: int) -> None:
     """Send a signal to the process behind `pidfd`. Raises ProcessLookupError when it has ended."""
-    import signal
-
-    signal.pidfd_send_signal(pidfd, number)
+    _signal.pidfd_send_signal(pidfd, number)
 
 
 @operation(man="setresuid(2)", shell="setpriv --reuid {uid} --regid {gid} --clear-groups ...")
@@ -157,16 +156,10 @@ def join_session_keyring(name: str) -> None:
 @operation(man="prlimit(2)", shell="prlimit --pid {pid} --{name}={soft}:{hard}")
 def set_resource_limit(pid: int, name: str, soft: int, hard: int) -> None:
     """Set RLIMIT_<name> of a process; 2**64 - 1 (or -1) is infinity. Raises OSError."""
-    import resource
-
-    # The module takes limits as signed numbers.
-    limits = tuple(value - 2**64 if value >= 2**63 else value for value in (soft, hard))
-    try:
-        resource.prlimit(pid, getattr(resource, f"RLIMIT_{name}"), (limits[0], limits[1]))
-    except (OSError, ValueError, OverflowError) as error:
-        number = getattr(error, "errno", None) or errno.EINVAL
-        reason = getattr(error, "strerror", None) or str(error)
-        raise OSError(number, reason, f"RLIMIT_{name}={soft}:{hard}") from None
+    subject = f"RLIMIT_{name}={soft}:{hard}"
+    if not all(-1 <= value < 2**64 for value in (soft, hard)):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), subject)
+    check(lib.minirun_prlimit(pid, getattr(lib, f"RLIMIT_{name}"), soft % 2**64, hard % 2**64), subject)
 
 
 SCHEDULER_POLICIES: dict[str, int] = {

@@ -126,17 +126,11 @@ def operation(
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        code = function.__code__
-        positional = code.co_varnames[: code.co_argcount]
-        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-        defaults = dict(zip(reversed(positional), reversed(function.__defaults__ or ()), strict=False))
-        defaults.update(function.__kwdefaults__ or {})
-
         def traced(*args: P.args, **kwargs: P.kwargs) -> R:
             if _tracer is None:
                 return function(*args, **kwargs)
-            values = defaults | dict(zip(names, args, strict=False)) | kwargs
-            texts = {n: show[n](values[n]) if n in show else str(values[n]) for n in names if n in values}
+            values = _by_name(function, args, kwargs)
+            texts = {name: show[name](value) if name in show else str(value) for name, value in values.items()}
             line = _shell_line(shell, texts) if isinstance(shell, str) else shell(values)
             started = monotonic_ns()
             try:
@@ -154,6 +148,16 @@ def operation(
         return traced
 
     return decorate
+
+
+def _by_name(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a call's parameters, in the order in which the function has them."""
+    code = function.__code__
+    positional = code.co_varnames[: code.co_argcount]
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    values = dict(zip(reversed(positional), reversed(function.__defaults__ or ()), strict=False))
+    values |= (function.__kwdefaults__ or {}) | dict(zip(names, args, strict=False)) | kwargs
+    return {name: values[name] for name in names if name in values}
 
 
 def _shell_line(template: str, arguments: dict[str, str]) -> str:

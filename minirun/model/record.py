@@ -24,20 +24,21 @@ class Record:
     """A frozen value with named fields, equality, a repr and a form that `json` can write."""
 
     _fields: tuple[str, ...] = ()
+    _required: frozenset[str] = frozenset()
 
     def __init_subclass__(cls) -> None:
-        own = tuple(name for name in cls.__annotations__ if not name.startswith("_"))
-        cls._fields = cls._fields + own
+        cls._fields += tuple(name for name in cls.__annotations__ if not name.startswith("_"))
+        cls._required = frozenset(name for name in cls._fields if not hasattr(cls, name))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        values = dict(zip(self._fields, args, strict=False))
-        if len(args) > len(self._fields) or values.keys() & kwargs.keys() or kwargs.keys() - set(self._fields):
-            raise TypeError(f"{type(self).__name__} takes {', '.join(self._fields)}")
+        values = self.__dict__
+        values.update(zip(self._fields, args, strict=False))
         values.update(kwargs)
-        for name in self._fields:
-            if name not in values and not hasattr(type(self), name):
-                raise TypeError(f"{type(self).__name__} lacks {name}")
-        self.__dict__.update(values)
+        if len(values) < len(args) + len(kwargs) or not values.keys() <= set(self._fields):
+            raise TypeError(f"{type(self).__name__} takes {', '.join(self._fields)}")
+        if not self._required <= values.keys():
+            lacking = sorted(self._required - values.keys())
+            raise TypeError(f"{type(self).__name__} lacks {', '.join(lacking)}")
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen: make a changed copy with replace()")

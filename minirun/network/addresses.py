@@ -13,7 +13,7 @@ import socket
 import struct
 
 from minirun.errors import MinirunError
-from minirun.kernel.netlink import interface_index
+from minirun.kernel.interfaces import interface_index
 from minirun.model.network import Network
 
 TYPE_CHECKING = False

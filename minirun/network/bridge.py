@@ -13,7 +13,7 @@ import json
 import os
 
 from minirun.errors import MinirunError
-from minirun.kernel import conntrack, files, firewall, netlink
+from minirun.kernel import conntrack, files, firewall, interfaces, netlink
 from minirun.kernel.process import NAMESPACE_FLAGS, setns
 from minirun.kernel.trace import step
 from minirun.model.layout import Layout
@@ -52,7 +52,7 @@ def default_network(layout: Layout) -> Network:
     Raises MinirunError when no subnet is free.
     """
     network = recorded_network(layout)
-    if network is not None and netlink.interface_index(BRIDGE):
+    if network is not None and interfaces.interface_index(BRIDGE):
         return network
     os.makedirs(leases_folder(layout), mode=0o700, exist_ok=True)
     os.makedirs(published_folder(layout), mode=0o700, exist_ok=True)
@@ -60,7 +60,7 @@ def default_network(layout: Layout) -> Network:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         previous = recorded_network(layout)
-        network = _existing_network() if netlink.interface_index(BRIDGE) else None
+        network = _existing_network() if interfaces.interface_index(BRIDGE) else None
         if network is None:
             network = _choose_network(previous)
         if network != previous:
@@ -82,7 +82,7 @@ def recorded_network(layout: Layout) -> Network | None:
 def _existing_network() -> Network | None:
     """Return the network of a bridge that exists, or None when it has no address (yet)."""
     try:
-        gateway, netmask = netlink.interface_address(BRIDGE)
+        gateway, netmask = interfaces.interface_address(BRIDGE)
     except OSError:
         return None
     prefix = addresses.to_number(netmask).bit_count()
@@ -131,7 +131,7 @@ def ensure_bridge(layout: Layout, route: netlink.RouteSocket) -> int:
     if network is None:
         raise MinirunError("cannot connect the container: the network's record is gone", "Start the container again.")
     note = f"{folder(layout)}/firewall"
-    index = netlink.interface_index(BRIDGE)
+    index = interfaces.interface_index(BRIDGE)
     if index and _read(note) == _note_on(index, network):
         return index
 
@@ -141,7 +141,7 @@ def ensure_bridge(layout: Layout, route: netlink.RouteSocket) -> int:
     ):
         if not index:
             netlink.add_bridge(route, BRIDGE, addresses.mac_of(network.gateway))
-            index = netlink.interface_index(BRIDGE)
+            index = interfaces.interface_index(BRIDGE)
         try:
             netlink.add_address(route, BRIDGE, index, network.gateway, prefix, broadcast_of(network))
         except FileExistsError:
@@ -175,7 +175,7 @@ def connect(
     with step(
         "plug the container into the bridge", topic="veth", why="A veth pair is a cable with an end in each namespace."
     ):
-        if netlink.interface_index(endpoint.veth):
+        if interfaces.interface_index(endpoint.veth):
             netlink.delete_link(route, endpoint.veth)  # of a helper that was killed half-way
         own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -205,7 +205,7 @@ def _return_to(own: int) -> None:
 
 def _configure(endpoint: Endpoint) -> None:
     """Give eth0 of the present network namespace its address and route."""
-    index = netlink.interface_index("eth0")
+    index = interfaces.interface_index("eth0")
     first, prefix = addresses.to_number(endpoint.address), endpoint.prefix_length
     broadcast = addresses.to_address(first | 0xFFFFFFFF >> prefix)
     with netlink.RouteSocket("container") as inside:
@@ -281,5 +281,5 @@ def remove(route: netlink.RouteSocket) -> None:
         batch = rules.uninstallation({table: firewall.save(table) for table in rules.TABLES})
         if batch:
             firewall.restore(batch)
-        if netlink.interface_index(BRIDGE):
+        if interfaces.interface_index(BRIDGE):
             netlink.delete_link(route, BRIDGE)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 
-from minirun.kernel.netlink import interface_index
+from minirun.kernel.interfaces import interface_index
 from minirun.kernel.trace import step
 from minirun.model.layout import Layout
 from minirun.model.network import Endpoint, PortMapping
@@ -65,8 +65,8 @@ def prepare(layout: Layout, container_id: str, published: tuple[PortMapping, ...
 def attach(layout: Layout, container_id: str, endpoint: Endpoint, pid: int) -> None:
     """Wire the network namespace of process `pid` as `endpoint` says: veth, address, route, published ports.
 
-    The process brings up its own loopback interface (`kernel.netlink.bring_up_loopback`). Raises MinirunError; what was
-    made by then is taken back by `detach`.
+    The process brings up its own loopback interface (`kernel.interfaces.bring_up_loopback`). Raises MinirunError; what
+    was made by then is taken back by `detach`.
     """
     with step("connect the container to its network", topic="network"):
         namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)

@@ -20,7 +20,7 @@ import socket
 import time
 
 from minirun.errors import MinirunError
-from minirun.kernel import netlink, trace
+from minirun.kernel import interfaces, netlink, trace
 from minirun.kernel.privilege import become_helper
 from minirun.kernel.process import close_range
 from minirun.model.layout import Layout
@@ -205,7 +205,7 @@ class Helper:
     def _reap_due(self) -> None:
         """Delete the interfaces that have outlived their containers; forget those that have gone by themselves."""
         for veth, due in list(self._reap.items()):
-            if netlink.interface_index(veth):
+            if interfaces.interface_index(veth):
                 if time.monotonic() < due:
                     continue
                 try:

@@ -3,7 +3,7 @@
 This code runs in the process that clone3 has just made, in fresh namespaces but still with the host's file system. It
 ends only by exec or by os._exit: it must never return into the code of its parent.
 
-Everything that it needs is imported before the clone (see `close_imports`).
+Everything that it needs is imported before the clone, here or by `parent` (see `close_imports`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import sys
 
 from minirun.errors import MinirunError
-from minirun.kernel.netlink import bring_up_loopback
+from minirun.kernel.interfaces import bring_up_loopback
 from minirun.kernel.path import make_directories_in_root, read_file_in_root
 from minirun.kernel.privilege import forbid_tracing, set_parent_death_signal
 from minirun.kernel.process import (
@@ -26,7 +26,7 @@ from minirun.kernel.process import (
 )
 from minirun.kernel.trace import forget_steps, name_process, step, trace_descriptor
 from minirun.model.record import Record
-from minirun.runtime import console, devices, hooks, labels, mounts, namespaces, process_limits, rootfs
+from minirun.runtime import devices, hooks, labels, mounts, namespaces, process_limits, rootfs
 from minirun.runtime.credentials import Descriptors, memory_file, pack_plan
 from minirun.runtime.handshake import CONSOLE, HOOKS, LIMITS, OPEN
 
@@ -200,6 +200,8 @@ def open_console(root: int, plan: ChildPlan, channel: Channel, bind: bool = True
     """With a terminal, make one and send its master to the parent; return the slave, or -1 without a terminal."""
     if not plan.process.terminal:
         return -1
+    from minirun.runtime import console
+
     master, slave = console.open_terminal(root, plan.process)
     channel.send(CONSOLE, {}, master)
     os.close(master)
@@ -240,6 +242,8 @@ def become_command(plan: ChildPlan, slave: int, channel: Channel, *, keep_groups
             raise MinirunError(f"the working directory {process.cwd} is outside the container's root")
     program = find_program(process.args[0], process.env)
     if slave >= 0:
+        from minirun.runtime import console
+
         console.become_controlling_terminal(slave)
     else:
         use_streams(plan.stdio, process.uid)

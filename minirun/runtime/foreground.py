@@ -10,7 +10,6 @@ import os
 import select
 
 from minirun.kernel.process import read_signal, send_signal
-from minirun.kernel.terminal import raw_mode, set_window_size, window_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ def follow(pid: int, console: int, signals: int, ready: Readiness | None = None)
     _copy_size(console)
     if not os.isatty(0):
         return _exit_code(_pass_signals_on(pid, console, signals, ready))
+    from minirun.kernel.terminal import raw_mode
+
     with raw_mode(0):
         return _exit_code(_pass_signals_on(pid, console, signals, ready))
 
@@ -71,6 +72,8 @@ def _pass_signals_on(pid: int, console: int, signals: int, ready: Readiness | No
 def _copy_size(console: int) -> None:
     """Give the container's terminal the size of the user's."""
     if os.isatty(0):
+        from minirun.kernel.terminal import set_window_size, window_size
+
         set_window_size(console, *window_size(0))
 
 

@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from minirun.model.spec import Process
+    from minirun.model.spec import Hook, Process
     from minirun.runtime.parent import Cloned
     from minirun.runtime.readiness import Readiness
     from minirun.runtime.seccomp import Filter
@@ -86,6 +86,11 @@ def load(root: str, container_id: str) -> tuple[ContainerState, Spec]:
         return found, Spec.from_dict(jsontext.loads(file.read()))
 
 
+def _hooks(root: str, found: ContainerState, kind: str) -> dict[str, tuple[Hook, ...]]:
+    """Return a container's hooks if it has some of this kind; reading the whole of its config.json takes a while."""
+    return load(root, found.id)[1].hooks if kind in found.hooks else {}
+
+
 # -- making -----------------------------------------------------------------------------------------------------------
 
 
@@ -105,7 +110,8 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
         spec = readiness.give_socket(spec, state.folder(root, container_id), options.notify_socket)
     process = _checked(parent.check_bundle(spec, bundle))
     rootfs = os.path.join(bundle, spec.root_path)
-    created = ContainerState(container_id, bundle, 0, "", time.time(), "", spec.annotations, rootfs)
+    kinds = tuple(kind for kind, entries in spec.hooks.items() if entries)
+    created = ContainerState(container_id, bundle, 0, "", time.time(), "", spec.annotations, rootfs, hooks=kinds)
     opened: list[int] = []
     entrance = None
     lock = state.make(root, container_id)
@@ -193,7 +199,7 @@ def start(root: str, container_id: str, notify_socket: str = "") -> Readiness | 
     """
     ready = None
     with state.lock(root, container_id):
-        found, spec = load(root, container_id)
+        found = state.load(root, container_id)
         now = state.status(root, found)
         if now == "stopped":
             raise MinirunError("cannot start a container that has stopped", "", 1)
@@ -208,7 +214,7 @@ def start(root: str, container_id: str, notify_socket: str = "") -> Readiness | 
             os.close(fifo)
             os.unlink(path)
     try:
-        hooks.run(spec.hooks, "poststart", state.document(found, "running"))
+        hooks.run(_hooks(root, found, "poststart"), "poststart", state.document(found, "running"))
     except MinirunError:
         _kill_and_wait(found.pid)
         raise
@@ -229,10 +235,10 @@ def _listen(folder: str, notify_socket: str) -> Readiness | None:
 
 def kill(root: str, container_id: str, number: int) -> None:
     """Send a signal to the container's first process. Raises MinirunError if it is not running."""
-    found, spec = load(root, container_id)
+    found = state.load(root, container_id)
     if state.status(root, found) == "stopped":
         raise MinirunError("container not running", f"Container '{container_id}' has ended.", 1)
-    if number == SIGKILL and found.cgroup and not spec.has_namespace("pid"):
+    if number == SIGKILL and found.cgroup and not load(root, container_id)[1].has_namespace("pid"):
         # Only a PID namespace of its own ends with its first process.
         cgroup.kill_all(found.cgroup)
         return
@@ -285,7 +291,7 @@ def delete(root: str, container_id: str, force: bool = False) -> None:
                 1,
             )
         try:
-            spec_hooks = load(root, container_id)[1].hooks
+            spec_hooks = _hooks(root, found, "poststop")
         except (OSError, MinirunError):
             spec_hooks = {}  # creation was cut off before the copy of config.json was there
         _unmake(root, found)

@@ -119,6 +119,8 @@ def _clone(
     serve: Callable[[str, dict[str, Any], Channel, int, int], None] = lambda *_: None,
 ) -> Cloned:
     process_limits.start_on_initial_cpus(plan.process)
+    if plan.process.terminal:
+        import minirun.runtime.console  # noqa: F401 - the child cannot import it any more
     ours, theirs = handshake.open_channel()
     pid, pidfd = clone3(0 if way.enter else way.flags, cgroup_fd)
     if pid == 0:

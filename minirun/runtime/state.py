@@ -30,6 +30,7 @@ class ContainerState(Record):
 
     `pid_start_time` is field 22 of /proc/PID/stat: with it a reused pid is not taken for the container. `cgroup` is the
     cgroup's folder, or "" where the container stays in its creator's; `unit` is the scope's name where systemd made it.
+    `hooks` are the kinds of hooks it has: without any, later calls need not read its config.json.
     """
 
     id: str
@@ -41,6 +42,7 @@ class ContainerState(Record):
     annotations: dict[str, str] = {}
     rootfs: str = ""
     unit: str = ""
+    hooks: tuple[str, ...] = ()
 
 
 class Lock:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from minirun.errors import MinirunError
-from minirun.kernel import firewall, netlink, trace
+from minirun.kernel import firewall, interfaces, trace
 from minirun.model.network import PortMapping
 from minirun.network import bridge, endpoints, helper
 
@@ -42,7 +42,7 @@ def links(box: Box | None = None) -> dict[str, dict[str, object]]:
 
 def wait_until_gone(interface: str, seconds: float = 5) -> None:
     deadline = time.monotonic() + seconds
-    while netlink.interface_index(interface):
+    while interfaces.interface_index(interface):
         assert time.monotonic() < deadline, f"{interface} is still there"
         time.sleep(0.01)
 
@@ -74,7 +74,9 @@ def test_a_container_is_wired(network: Network) -> None:
 
 
 def test_loopback_comes_up_without_netlink(host: object) -> None:  # noqa: ARG001
-    script = "from minirun.kernel import netlink, process; process.unshare(0x40000000); netlink.bring_up_loopback();"
+    script = (
+        "from minirun.kernel import interfaces, process; process.unshare(0x40000000); interfaces.bring_up_loopback();"
+    )
     script += "import os; os.execvp('ip', ['ip', '-json', 'address', 'show', 'lo'])"
     output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
     (lo,) = json.loads(output)
@@ -271,7 +273,7 @@ def test_a_namespace_that_somebody_holds_loses_its_interface(network: Network) -
     try:
         box.kill()
         endpoints.detach(network.layout, box.id, box.endpoint)
-        assert netlink.interface_index(box.endpoint.veth), "the open file must hold it"
+        assert interfaces.interface_index(box.endpoint.veth), "the open file must hold it"
         wait_until_gone(box.endpoint.veth)
     finally:
         os.close(namespace)
@@ -296,7 +298,7 @@ def test_leftovers_of_a_killed_minirun_are_found(network: Network) -> None:
     assert network.rules(dead) == []
     assert len(network.rules(live)) == 1
     wait_until_gone(dead.endpoint.veth)
-    assert netlink.interface_index(live.endpoint.veth)
+    assert interfaces.interface_index(live.endpoint.veth)
 
 
 def test_a_container_without_a_record_is_found_by_its_id(network: Network) -> None:
@@ -340,7 +342,7 @@ def test_everything_can_be_unmade(network: Network) -> None:
     box.kill()
     endpoints.detach(network.layout, box.id, box.endpoint)
     endpoints.remove_all(network.layout)
-    assert not netlink.interface_index("minirun0")
+    assert not interfaces.interface_index("minirun0")
     assert "MINIRUN" not in subprocess.run(["iptables-save"], check=True, capture_output=True, text=True).stdout
     assert os.listdir(network.layout.network) == []
 
