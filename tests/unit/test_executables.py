@@ -1,0 +1,67 @@
+"""The executables import their modules out of one file, as long as that says what the sources say."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import minirun
+from minirun.cli import executables
+
+LOADERS = """
+import sys
+loaders = {name: type(module.__spec__.loader).__name__ for name, module in sys.modules.items() if "minirun" in name}
+print(loaders["minirun.cli.flags"], loaders["minirun.cli.oci"], len(set(loaders.values())))
+"""
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """Return a folder with a copy of the package and, in bin, executables of it."""
+    shutil.copytree(Path(minirun.__file__).parent, tmp_path / "minirun", symlinks=True)
+    paths = [str(tmp_path), *(path for path in sys.path if path.endswith("site-packages"))]
+    script = "import sys; from minirun.cli.executables import write; write(*sys.argv[1:4], sys.argv[4:])"
+    command = [sys.executable, "-c", script, tmp_path / "bin", tmp_path / "lib", sys.executable, *paths]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": ""}
+    subprocess.run(command, check=True, cwd=tmp_path, env=environment)
+    return tmp_path
+
+
+def output_of(path: Path, *arguments: str) -> str:
+    return subprocess.run([path, *arguments], check=True, capture_output=True, text=True, cwd="/").stdout
+
+
+def loaders(copy: Path) -> list[str]:
+    """Return what loads two of the modules, and how many kinds of loaders there are for all of them."""
+    probe = copy / "bin" / "probe"
+    lines = (copy / "bin" / "minirun-oci").read_text().splitlines()
+    probe.write_text("\n".join([*lines[:-1], LOADERS]))
+    probe.chmod(0o755)
+    return output_of(probe).split()
+
+
+def test_every_module_comes_out_of_the_file(copy: Path) -> None:
+    assert output_of(copy / "bin" / "minirun-oci", "--version").startswith("minirun-oci version")
+    assert output_of(copy / "bin" / "minirun", "--version").startswith("minirun")
+    assert loaders(copy) == ["PackedModules", "PackedModules", "1"]
+
+
+@pytest.mark.parametrize("change", ["size", "time"])
+def test_a_module_that_has_changed_is_imported_from_its_source(copy: Path, change: str) -> None:
+    source = copy / "minirun/cli/flags.py"
+    before = source.stat()
+    text = source.read_text()
+    source.write_text(f"{text}\n# changed\n" if change == "size" else text)
+    os.utime(source, (before.st_atime, before.st_mtime + (1 if change == "time" else 0)))
+    assert loaders(copy) == ["SourceFileLoader", "PackedModules", "2"]
+
+
+def test_what_is_imported_in_functions_is_in_the_file() -> None:
+    names = executables.imported_from("minirun.cli.oci")
+    assert {"minirun", "minirun.cli", "minirun.cli.oci", "minirun.runtime.child", "minirun.runtime.systemd"} <= names
+    assert not any(name.startswith(("minirun.engine", "minirun.storage", "minirun.network")) for name in names)
