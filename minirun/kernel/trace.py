@@ -199,8 +199,14 @@ class step:  # noqa: N801 - reads as a statement: with step("..."):
 
 
 def reason_of(error: OSError) -> str:
-    """Say in one clause why a call failed: "mount proc on /x/proc: Operation not permitted"."""
-    subject = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+    """Say in one clause why a call failed: "mount proc on /x/proc: operation not permitted".
+
+    Its words are in lower case, as engines look for them.
+    """
+    reason = error.strerror or str(error)
+    if error.errno and reason == os.strerror(error.errno):
+        reason = reason.lower()
+    subject = ": ".join(str(part) for part in (error.filename, reason) if part)
     return f"{subject} (with {error.filename2})" if error.filename2 else subject
 
 

@@ -267,6 +267,7 @@ def _mount_by_descriptor(root: int, entry: MountSpec, options: Options, spec: Sp
     """Mount one of the kernel's own file systems; return it if it must yet become read-only."""
     fstype = "cgroup2" if entry.type == "cgroup" else entry.type
     with step(f"mount {fstype} on {entry.destination}", fstype, _WHY.get(fstype, "")):
+        mode = _mode_of(root, entry.destination) if fstype == "tmpfs" else ""
         place = Place(_open_place(root, entry, fstype), entry.destination)
         _refuse_place_in_proc(root, place, entry, options)
         later = MOUNT_ATTR_RDONLY if fstype == "tmpfs" else 0
@@ -275,7 +276,7 @@ def _mount_by_descriptor(root: int, entry: MountSpec, options: Options, spec: Sp
             tree = _take_cgroups(cgroup, options, spec)
         if tree < 0:
             options_now = options.replace(attributes=options.attributes & ~later)
-            tree = _make_file_system(entry, options_now, fstype, place, spec)
+            tree = _make_file_system(entry, options_now, fstype, mode, spec)
         for attributes, cleared in options.recursive:
             set_attributes(tree, attributes, cleared, recursive=True)
         _set_propagation(tree, options)
@@ -289,6 +290,20 @@ def _mount_by_descriptor(root: int, entry: MountSpec, options: Options, spec: Sp
             return [tree]
         os.close(tree)
         return []
+
+
+def _mode_of(root: int, destination: str) -> str:
+    """Return the mode of the folder that a tmpfs will cover and take it from; "" if there is none yet.
+
+    Then it has the kernel's own, 1777: everybody may write into it.
+    """
+    try:
+        folder = open_in_root(root, destination, os.O_PATH | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return ""
+    mode = os.fstat(folder).st_mode & 0o7777
+    os.close(folder)
+    return f"{mode:o}"
 
 
 def _open_place(root: int, entry: MountSpec, fstype: str) -> int:
@@ -329,11 +344,12 @@ def _take_cgroups(cgroup: str, options: Options, spec: Spec) -> int:
     return tree
 
 
-def _make_file_system(entry: MountSpec, options: Options, fstype: str, place: Place, spec: Spec) -> int:
-    """Make the file system, or where a user namespace may not, take the host's own instance of it."""
-    settings = {"source": entry.source or fstype}
-    if fstype == "tmpfs" and not any(word.startswith("mode=") for word in options.data):
-        settings["mode"] = f"{os.fstat(place.fd).st_mode & 0o7777:o}"  # that of the folder it covers, as runc has it
+def _make_file_system(entry: MountSpec, options: Options, fstype: str, mode: str, spec: Spec) -> int:
+    """Make the file system, or where a user namespace may not, take the host's own instance of it.
+
+    It gets the `mode`, unless that is "" or its options have another.
+    """
+    settings = {"source": entry.source or fstype} | ({"mode": mode} if mode else {})
     for word in (*(word for word in entry.options if word in FILE_SYSTEM_WORDS), *options.data):
         name, _, value = word.partition("=")
         settings[name] = value

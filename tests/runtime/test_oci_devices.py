@@ -21,7 +21,8 @@ STAT = "stat -c '%F %t:%T %a %u:%g' "
 def test_default_devices_and_links(oci: Oci, bundle: Bundle) -> None:
     output = oci.output(bundle, "cd /dev; find . -type c -maxdepth 1; for l in fd stdin core ptmx; do readlink $l;done")
     assert set(output.split()[: len(DEFAULT)]) == {f"./{name}" for name in DEFAULT}
-    assert output.split()[len(DEFAULT) :] == ["/proc/self/fd", "/proc/self/fd/0", "/proc/kcore", "pts/ptmx"]
+    kcore = ["/proc/kcore"] if os.path.exists("/proc/kcore") else []  # not every kernel shows its memory
+    assert output.split()[len(DEFAULT) :] == ["/proc/self/fd", "/proc/self/fd/0", *kcore, "pts/ptmx"]
 
 
 @pytest.mark.parametrize(

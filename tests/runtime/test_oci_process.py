@@ -145,7 +145,7 @@ def test_deadline_scheduler(oci: Oci, bundle: Bundle) -> None:
 
 def test_a_deadline_that_the_kernel_refuses(oci: Oci, bundle: Bundle) -> None:
     process(bundle)["scheduler"] = {"policy": "SCHED_DEADLINE", "runtime": 2_000_000, "deadline": 1_000_000}
-    assert "SCHED_DEADLINE: Invalid argument" in oci.refusal(bundle)
+    assert "SCHED_DEADLINE: invalid argument" in oci.refusal(bundle)
 
 
 @pytest.mark.parametrize(
