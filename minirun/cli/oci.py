@@ -442,6 +442,7 @@ def _options(call: Call) -> CreateOptions:
         systemd_cgroup=call.systemd_cgroup,
         use_cgroups=call.use_cgroups,
         notify_socket=_notify_socket(),
+        use_cgroup_v1=True,
     )
 
 

@@ -40,6 +40,12 @@ def make_directory(path: str, mode: int = 0o755) -> None:
     os.mkdir(path, mode)
 
 
+@operation(man="mkdirat(2)", shell="mkdir .../{name}")
+def make_directory_at(directory: int, name: str, mode: int = 0o755) -> None:
+    """Make one folder in the one behind the descriptor `directory`. Raises OSError."""
+    os.mkdir(name, mode, dir_fd=directory)
+
+
 @operation(man="rmdir(2)", shell="rmdir {path}")
 def remove_directory(path: str) -> None:
     """Remove one empty folder; in cgroupfs that removes a cgroup. Raises OSError."""

@@ -73,6 +73,12 @@ def clone3(flags: int, cgroup_fd: int = -1) -> tuple[int, int]:
     return pid, pidfd[0]
 
 
+@operation(man="cgroups(7)", shell="echo 0 > .../tasks")
+def enter_cgroup(tasks: int) -> None:
+    """Move this process, which has one thread, into the v1 cgroup whose file `tasks` is open. Raises OSError."""
+    os.write(tasks, b"0")
+
+
 @operation(
     man="unshare(2)",
     shell=lambda v: "unshare" + "".join(f" --{UNSHARE_WORDS[n]}" for n, f in NAMESPACE_FLAGS.items() if v["flags"] & f),

@@ -3,8 +3,10 @@
 Sources: Documentation/admin-guide/cgroup-v2.rst of the kernel, and runtime-spec config-linux.md, "Control groups".
 
 There is one unified hierarchy, but not every host has its controllers there: where the v1 hierarchy has bound "memory",
-no v2 file can limit memory. minirun uses v2 only, wherever /proc/self/mountinfo says it is mounted, and refuses a limit
-that it cannot apply.
+no v2 file can limit memory. On such a *hybrid* host `minirun run` uses v2 only, wherever /proc/self/mountinfo says it
+is mounted, and refuses a limit that it cannot apply. `minirun-oci` also makes cgroups in the v1 hierarchies: where a
+function takes `v1`, these are their folders, and cgroup_v1 has the rest. Whatever the host, every container has a v2
+cgroup: in it processes are made, found, frozen and killed.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from minirun.runtime.cgroup_files import DECIDING, files_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from minirun.model.spec import Spec
@@ -51,10 +53,14 @@ class Hierarchy(Record):
 
 
 class Entrance(Record):
-    """The way into a new cgroup: its descriptor for clone3, and the pid of what keeps systemd's scope alive, or 0."""
+    """The way into a cgroup: its descriptor for clone3, and the pid of what keeps systemd's scope alive, or 0.
+
+    The new process enters the v1 hierarchies itself, through their `tasks` (see kernel.process.enter_cgroups).
+    """
 
     fd: int
     placeholder: int = 0
+    tasks: tuple[int, ...] = ()
 
 
 def find_hierarchy() -> Hierarchy:
@@ -83,14 +89,14 @@ def folder_of(hierarchy: Hierarchy, cgroups_path: str, container_id: str) -> str
     return f"{hierarchy.mount_point}{path}"
 
 
-def choose(spec: Spec, container_id: str, *, use: bool, systemd: bool) -> tuple[str, str]:
+def choose(spec: Spec, container_id: str, *, use: bool, systemd: bool, use_v1: bool) -> tuple[str, str, dict[str, str]]:
     """Return the folder of the container's cgroup-to-be, "" where it stays in the caller's, and systemd's name for it.
 
-    A cgroup that is there already must be empty and not frozen; it is marked, and outlives the container. Raises
-    MinirunError.
+    The third are its folders in the v1 hierarchies, if there are any and it is to `use_v1`. A cgroup that is there
+    already must be empty and not frozen; it is marked, and outlives the container. Raises MinirunError.
     """
     if not use:
-        return "", ""
+        return "", "", {}
     hierarchy = find_hierarchy()
     if systemd:
         from minirun.runtime import systemd as systemd_
@@ -105,7 +111,14 @@ def choose(spec: Spec, container_id: str, *, use: bool, systemd: bool) -> tuple[
         _check_is_free(folder)
         if spec.cgroups_path and not unit:
             set_attribute(folder, KEEP_ATTRIBUTE, "1")
-    return folder, unit
+    v1: dict[str, str] = {}
+    if use_v1 and hierarchy.bound_to_v1:
+        from minirun.runtime import cgroup_v1
+
+        path = folder.removeprefix(hierarchy.mount_point).strip("/")
+        relative = not unit and not spec.cgroups_path.startswith("/")
+        v1 = cgroup_v1.choose(spec, path, relative=relative, systemd=systemd)
+    return folder, unit, v1
 
 
 def _check_is_free(folder: str) -> None:
@@ -122,13 +135,19 @@ def _check_is_free(folder: str) -> None:
         )
 
 
-def create(folder: str, resources: dict[str, Any], unit: str = "", annotations: Mapping[str, str] = {}) -> Entrance:
+def create(
+    folder: str,
+    resources: dict[str, Any],
+    unit: str = "",
+    annotations: Mapping[str, str] = {},
+    v1: Mapping[str, str] = {},
+) -> Entrance:
     """Make the cgroup, or have systemd make it as the scope `unit`, and set its limits. Raises MinirunError.
 
     The caller clones the container into the returned entrance and closes it then.
     """
     hierarchy = find_hierarchy()
-    settings = possible(hierarchy, files_of(resources))
+    settings, settings_v1 = _translate(hierarchy, folder, v1, resources, change=False)
     needed = {setting.controller for setting in settings} - {""}
     path = folder.removeprefix(hierarchy.mount_point).strip("/")
     placeholder = 0
@@ -136,7 +155,8 @@ def create(folder: str, resources: dict[str, Any], unit: str = "", annotations: 
         if unit:
             from minirun.runtime import systemd
 
-            placeholder = systemd.start_scope(unit, os.path.dirname(path), settings, annotations)
+            everything = [*settings, *(setting for _, part in settings_v1 for setting in part)]
+            placeholder = systemd.start_scope(unit, os.path.dirname(path), everything, annotations)
         with step(f"make the cgroup {path}", "cgroup", "Limits and counters hold for all processes in it."):
             for attempt in range(10):
                 try:
@@ -151,19 +171,41 @@ def create(folder: str, resources: dict[str, Any], unit: str = "", annotations: 
         cgroup_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             device_rules.restrict(cgroup_fd, resources.get("devices") or [])
+            tasks: tuple[int, ...] = ()
+            if v1:
+                from minirun.runtime import cgroup_v1
+
+                tasks = cgroup_v1.make(v1, settings_v1)
         except BaseException:
             os.close(cgroup_fd)
             raise
     except BaseException:
         _end_placeholder(placeholder)
-        remove(folder, unit)
+        remove(folder, unit, v1)
         raise
-    return Entrance(cgroup_fd, placeholder)
+    return Entrance(cgroup_fd, placeholder, tasks)
+
+
+def _translate(
+    hierarchy: Hierarchy, folder: str, v1: Mapping[str, str], resources: dict[str, Any], *, change: bool
+) -> tuple[list[Setting], list[tuple[str, list[Setting]]]]:
+    """Return the settings of the cgroup, and those of each v1 folder. Raises MinirunError that names the field.
+
+    With `change` it is a cgroup that exists.
+    """
+    now = {name: text.strip() for name in DECIDING if (text := _text(folder, name))} if change else {}
+    if not v1:
+        return possible(hierarchy, files_of(resources, now)), []
+    from minirun.runtime import cgroup_v1
+
+    settings = possible(hierarchy, files_of(resources, now, elsewhere=cgroup_v1.controllers(v1)))
+    return settings, cgroup_v1.settings(v1, resources, change=change)
 
 
 def close(entrance: Entrance) -> None:
-    """Close the way into a cgroup, once the container is in or has failed."""
-    os.close(entrance.fd)
+    """Close the way into a cgroup, once the process is in or has failed."""
+    for fd in (entrance.fd, *entrance.tasks):
+        os.close(fd)
     _end_placeholder(entrance.placeholder)
 
 
@@ -173,32 +215,38 @@ def _end_placeholder(pid: int) -> None:
         os.waitpid(pid, 0)
 
 
-def update(folder: str, resources: dict[str, Any], unit: str = "") -> None:
+def update(folder: str, resources: dict[str, Any], unit: str = "", v1: Mapping[str, str] = {}) -> None:
     """Change the limits of a cgroup that exists; what `resources` does not name stays. Raises MinirunError.
 
     If one cannot be changed, those before it get their old values back.
     """
     hierarchy = find_hierarchy()
-    now = {name: text.strip() for name in DECIDING if (text := _text(folder, name))}
-    settings = possible(hierarchy, files_of(resources, now))
+    settings, settings_v1 = _translate(hierarchy, folder, v1, resources, change=True)
     needed = {setting.controller for setting in settings} - {""}
     path = folder.removeprefix(hierarchy.mount_point).strip("/")
     _make_all(hierarchy, path.split("/"), needed)
-    before = [setting.replace(text=line) for setting in settings for line in _text(folder, setting.file).splitlines()]
+    parts = [(folder, settings), *settings_v1]
+    before = [
+        (place, setting.replace(text=line))
+        for place, part in parts
+        for setting in part
+        for line in lines(place, setting.file)
+    ]
     if unit:
         from minirun.runtime import systemd
 
-        systemd.set_properties(unit, settings)
+        systemd.set_properties(unit, [setting for _, part in parts for setting in part])
     try:
-        apply(folder, settings)
+        for place, part in parts:
+            apply(place, part)
     except MinirunError:
-        for setting in reversed(before):
+        for place, setting in reversed(before):
             try:
-                write(f"{folder}/{setting.file}", setting.text)
+                write(f"{place}/{setting.file}", setting.text)
             except OSError:
                 pass  # what was refused first tells more
         if unit:
-            systemd.set_properties(unit, before)
+            systemd.set_properties(unit, [setting for _, setting in before])
         raise
     if resources.get("devices"):
         cgroup_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -208,8 +256,8 @@ def update(folder: str, resources: dict[str, Any], unit: str = "") -> None:
             os.close(cgroup_fd)
 
 
-def open_below(folder: str, path: str, pid: int) -> int:
-    """Return a descriptor of the container's cgroup, or of the existing one at `path` below it. Raises MinirunError.
+def open_below(folder: str, path: str, pid: int, v1: Mapping[str, str] = {}) -> Entrance:
+    """Return the way into the container's cgroup, or the existing one at `path` below it. Raises MinirunError.
 
     A container that runs an init system has moved its first process, `pid`, into a cgroup below, and passed controllers
     on: then no process may be in the upper one any more, and a further process goes where the first one is.
@@ -222,7 +270,16 @@ def open_below(folder: str, path: str, pid: int) -> int:
         own = [line[3:] for line in read(f"/proc/{pid}/cgroup").splitlines() if line.startswith("0::")]
         target = f"{mount_point}{own[0]}" if own and f"{mount_point}{own[0]}/".startswith(f"{folder}/") else target
     with step(f"open the cgroup {target}", "cgroup"):
-        return os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        cgroup_fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if not v1:
+            return Entrance(cgroup_fd)
+        from minirun.runtime import cgroup_v1
+
+        try:
+            return Entrance(cgroup_fd, tasks=cgroup_v1.open_tasks(cgroup_v1.below(v1, path)))
+        except BaseException:
+            os.close(cgroup_fd)
+            raise
 
 
 def _make_all(hierarchy: Hierarchy, parts: list[str], needed: set[str]) -> None:
@@ -333,8 +390,7 @@ def apply(folder: str, settings: list[Setting]) -> None:
                         error.errno, error.strerror, f"{setting.field}: there is no {folder}/{setting.file}"
                     ) from error
             except OSError as error:
-                # A burst must not be above the quota: it can be set before a lower quota or after a higher one.
-                if setting.file == "cpu.max.burst" and any(later.file == "cpu.max" for later in waiting):
+                if any(later.file == setting.after for later in waiting):
                     waiting.append(setting)
                     continue
                 raise OSError(error.errno, error.strerror, f"{setting.field}: {error.filename}") from error
@@ -378,21 +434,36 @@ def signal_all(folder: str, number: int) -> None:
             thaw(folder)
 
 
-def remove(folder: str, unit: str = "", timeout: float = 5.0) -> None:
+def remove(folder: str, unit: str = "", v1: Mapping[str, str] = {}, timeout: float = 5.0) -> None:
     """Kill what is left in the cgroup and remove it, with all below and, if that is empty then, minirun's parent.
 
     One that was there before the container stays, empty. It is not an error if it is gone. Raises MinirunError.
     """
     with step("remove the container's cgroup", "cgroup"):
+        deadline = time.monotonic() + timeout
         if os.path.isdir(folder):
-            _remove_tree(folder, time.monotonic() + timeout)
+            remove_tree(folder, deadline, _end_all)
         if unit:
             from minirun.runtime import systemd
 
             systemd.stop_scope(unit)
+        if v1:
+            from minirun.runtime import cgroup_v1
+
+            cgroup_v1.remove(v1, deadline)
 
 
-def _remove_tree(folder: str, deadline: float) -> None:
+def _end_all(folder: str) -> None:
+    """Kill every process of the cgroup and of those below, frozen ones too."""
+    write(f"{folder}/cgroup.freeze", "0")
+    kill_all(folder)
+
+
+def remove_tree(folder: str, deadline: float, end_all: Callable[[str], None]) -> None:
+    """Remove a cgroup and those below, unless it was there before the container; one that is busy after `end_all`.
+
+    Raises OSError if it is still busy at `deadline`, of time.monotonic().
+    """
     keep = has_attribute(folder, KEEP_ATTRIBUTE)
     while True:
         try:
@@ -416,8 +487,7 @@ def _remove_tree(folder: str, deadline: float) -> None:
             busy = OSError(errno.EBUSY, os.strerror(errno.EBUSY), folder)
         if time.monotonic() > deadline:
             raise busy
-        write(f"{folder}/cgroup.freeze", "0")
-        kill_all(folder)
+        end_all(folder)
         time.sleep(0.002)
 
 

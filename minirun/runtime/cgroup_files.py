@@ -16,7 +16,7 @@ from minirun.model.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Container, Iterator, Mapping
     from typing import Any
 
 DEFAULT_PERIOD = 100_000  # microseconds: what the kernel gives a cgroup that nobody asked for one
@@ -30,7 +30,8 @@ class Setting(Record):
     """One text for one file of the cgroup; `field` is where config.json has it.
 
     Without `real` it changes nothing in a fresh cgroup, so a host that lacks the controller can do without it. Where
-    the kernel lacks the file, `fallback` is tried, and an `optional` setting is left out.
+    the kernel lacks the file, `fallback` is tried, and an `optional` setting is left out. One that the kernel refuses
+    is tried once more behind the setting of the file `after`, which may make room for it.
     """
 
     file: str
@@ -39,6 +40,7 @@ class Setting(Record):
     real: bool = True
     optional: bool = False
     fallback: Setting | None = None
+    after: str = ""
 
     @property
     def controller(self) -> str:
@@ -47,25 +49,23 @@ class Setting(Record):
         return "" if name == "cgroup" else name
 
 
-def files_of(resources: Mapping[str, Any], now: Mapping[str, str] | None = None) -> list[Setting]:
+def files_of(
+    resources: Mapping[str, Any], now: Mapping[str, str] | None = None, elsewhere: Container[str] = ()
+) -> list[Setting]:
     """Translate `linux.resources` into settings, in the order of writing. Raises MinirunError that names the field.
 
     For a change of a cgroup that exists, `now` has the present texts of its DECIDING files: a limit on memory and swap
-    together, or a period without a quota, means nothing without the other number.
+    together, or a period without a quota, means nothing without the other number. Controllers `elsewhere` are left out.
     """
-    field = _Section(resources, "linux.resources")
-    return [
-        *_memory(field.section("memory"), now or {}),
-        *_cpu(field.section("cpu"), now or {}),
-        *_pids(field.section("pids")),
-        *_block_io(field.section("blockIO")),
-        *_hugepages(field),
-        *_rdma(field.section("rdma")),
-        *_unified(field.section("unified")),
-    ]
+    field = Section(resources, "linux.resources")
+    settings: list[Setting] = []
+    for controller, translate in _TRANSLATORS.items():
+        if controller not in elsewhere:
+            settings += translate(field, now or {})
+    return [*settings, *_unified(field.section("unified"))]
 
 
-class _Section:
+class Section:
     """An object of config.json whose fields are checked as they are read; names match in any case, as in Go."""
 
     def __init__(self, values: object, name: str) -> None:
@@ -94,24 +94,25 @@ class _Section:
             raise MinirunError(f"config.json: {self.name}.{key} is not a string")
         return value
 
-    def section(self, key: str) -> _Section:
+    def section(self, key: str) -> Section:
         value = self.get(key)
-        return _Section({} if value is None else value, f"{self.name}.{key}")
+        return Section({} if value is None else value, f"{self.name}.{key}")
 
-    def each(self, key: str) -> list[_Section]:
+    def each(self, key: str) -> list[Section]:
         values = self.get(key)
         if values is None:
             return []
         if not isinstance(values, list):
             raise MinirunError(f"config.json: {self.name}.{key} is not a list")
-        return [_Section(value, f"{self.name}.{key}[{number}]") for number, value in enumerate(values)]
+        return [Section(value, f"{self.name}.{key}[{number}]") for number, value in enumerate(values)]
 
 
 def _limit(value: int) -> str:
     return "max" if value < 0 else str(value)
 
 
-def _memory(field: _Section, now: Mapping[str, str]) -> Iterator[Setting]:
+def _memory(resources: Section, now: Mapping[str, str]) -> Iterator[Setting]:
+    field = resources.section("memory")
     limit, total, low = field.number("limit") or 0, field.number("swap") or 0, field.number("reservation") or 0
     if field.get("checkBeforeUpdate") and 0 < limit < int(now.get("memory.current", "0")):
         raise MinirunError(
@@ -128,7 +129,7 @@ def _memory(field: _Section, now: Mapping[str, str]) -> Iterator[Setting]:
         yield Setting("memory.low", _limit(low), f"{field.name}.reservation", real=low > 0)
 
 
-def _swap(field: _Section, limit: int, total: int, now: Mapping[str, str]) -> str:
+def _swap(field: Section, limit: int, total: int, now: Mapping[str, str]) -> str:
     """Return the text of memory.swap.max, "" for no change.
 
     The specification counts memory and swap together, as v1 did; v2 counts swap alone.
@@ -157,7 +158,8 @@ def _swap(field: _Section, limit: int, total: int, now: Mapping[str, str]) -> st
     return str(total - limit)
 
 
-def _cpu(field: _Section, now: Mapping[str, str]) -> Iterator[Setting]:
+def _cpu(resources: Section, now: Mapping[str, str]) -> Iterator[Setting]:
+    field = resources.section("cpu")
     for name in ("realtimeRuntime", "realtimePeriod"):
         if field.number(name):
             raise MinirunError(f"{field.name}.{name}: cgroup v2 has no real-time scheduling of groups", "Leave it out.")
@@ -171,11 +173,18 @@ def _cpu(field: _Section, now: Mapping[str, str]) -> Iterator[Setting]:
         yield Setting("cpu.weight", str(weight_of(shares)), f"{field.name}.shares", real=shares != DEFAULT_SHARES)
     quota, period, burst = field.number("quota") or 0, field.number("period") or 0, field.number("burst")
     if burst is not None:
-        yield Setting("cpu.max.burst", str(burst), f"{field.name}.burst", real=burst > 0, optional=burst == 0)
+        # It must not be above the quota: it can be set before a lower quota or after a higher one.
+        name = f"{field.name}.burst"
+        yield Setting("cpu.max.burst", str(burst), name, real=burst > 0, optional=burst == 0, after="cpu.max")
     if quota or period:
         quota_now, _, period_now = now.get("cpu.max", f"max {DEFAULT_PERIOD}").partition(" ")
         text = f"{_limit(quota) if quota else quota_now} {period or period_now}"
         yield Setting("cpu.max", text, f"{field.name}.{'quota' if quota else 'period'}", real=quota > 0)
+
+
+def cpuset(resources: Section, _now: Mapping[str, str]) -> Iterator[Setting]:
+    """Translate the CPUs and memory nodes, whose files have the same names in cgroup v1."""
+    field = resources.section("cpu")
     for name in ("cpus", "mems"):
         if text := field.text(name):
             yield Setting(f"cpuset.{name}", text, f"{field.name}.{name}")
@@ -186,17 +195,20 @@ def weight_of(shares: int) -> int:
     return 1 + (min(max(shares, 2), 262144) - 2) * 9999 // 262142
 
 
-def _pids(field: _Section) -> Iterator[Setting]:
+def pids(resources: Section, _now: Mapping[str, str]) -> Iterator[Setting]:
+    """Translate the number of processes, whose file has the same name in cgroup v1."""
+    field = resources.section("pids")
     if limit := field.number("limit") or 0:
         yield Setting("pids.max", _limit(limit), f"{field.name}.limit", real=limit > 0)
 
 
-def _block_io(field: _Section) -> Iterator[Setting]:
+def _block_io(resources: Section, _now: Mapping[str, str]) -> Iterator[Setting]:
+    field = resources.section("blockIO")
     if weight := field.number("weight") or 0:
         yield _io_weight("", weight, f"{field.name}.weight")
     for device in field.each("weightDevice"):
         if weight := device.number("weight") or 0:
-            yield _io_weight(f"{_numbers(device)} ", weight, f"{device.name}.weight")
+            yield _io_weight(f"{device_numbers(device)} ", weight, f"{device.name}.weight")
     for name, key in (
         ("throttleReadBpsDevice", "rbps"),
         ("throttleWriteBpsDevice", "wbps"),
@@ -205,11 +217,12 @@ def _block_io(field: _Section) -> Iterator[Setting]:
     ):
         for device in field.each(name):
             rate = device.number("rate") or 0
-            text = f"{_numbers(device)} {key}={rate if rate > 0 else 'max'}"
+            text = f"{device_numbers(device)} {key}={rate if rate > 0 else 'max'}"
             yield Setting("io.max", text, f"{device.name}.rate", real=rate > 0)
 
 
-def _numbers(device: _Section) -> str:
+def device_numbers(device: Section) -> str:
+    """Return a device's numbers as the files of both versions have them."""
     return f"{device.number('major') or 0}:{device.number('minor') or 0}"
 
 
@@ -221,17 +234,24 @@ def _io_weight(device: str, weight: int, field: str) -> Setting:
     return Setting("io.bfq.weight", f"{device}{weight}", field, fallback=cost)
 
 
-def _hugepages(field: _Section) -> Iterator[Setting]:
-    for page in field.each("hugepageLimits"):
+def _hugepages(resources: Section, _now: Mapping[str, str]) -> Iterator[Setting]:
+    return hugepages(resources, "max")
+
+
+def hugepages(resources: Section, file: str) -> Iterator[Setting]:
+    """Translate the limits on huge pages; `file` is the last part of the name of a limit's file."""
+    for page in resources.each("hugepageLimits"):
         size, limit = page.text("pageSize"), page.number("limit") or 0
         if not size[:-2].isdigit() or size[-2:] not in ("KB", "MB", "GB"):
             raise MinirunError(f"{page.name}.pageSize '{size}' is no size of a page", "Write 64KB, 2MB or 1GB.")
-        yield Setting(f"hugetlb.{size}.max", str(limit), f"{page.name}.limit", real=limit > 0)
+        yield Setting(f"hugetlb.{size}.{file}", str(limit), f"{page.name}.limit", real=limit > 0)
         # Pages that are reserved but not used yet (5.7).
-        yield Setting(f"hugetlb.{size}.rsvd.max", str(limit), f"{page.name}.limit", real=limit > 0, optional=True)
+        yield Setting(f"hugetlb.{size}.rsvd.{file}", str(limit), f"{page.name}.limit", real=limit > 0, optional=True)
 
 
-def _rdma(field: _Section) -> Iterator[Setting]:
+def rdma(resources: Section, _now: Mapping[str, str]) -> Iterator[Setting]:
+    """Translate the limits on RDMA devices, whose file has the same name and form in cgroup v1."""
+    field = resources.section("rdma")
     for device in field.values:
         limits = field.section(device)
         handles, objects = limits.number("hcaHandles"), limits.number("hcaObjects")
@@ -240,7 +260,18 @@ def _rdma(field: _Section) -> Iterator[Setting]:
         yield Setting("rdma.max", text, limits.name, real=(handles, objects) != (None, None))
 
 
-def _unified(field: _Section) -> Iterator[Setting]:
+_TRANSLATORS: dict[str, Callable[[Section, Mapping[str, str]], Iterator[Setting]]] = {
+    "memory": _memory,
+    "cpu": _cpu,
+    "cpuset": cpuset,
+    "pids": pids,
+    "io": _block_io,
+    "hugetlb": _hugepages,
+    "rdma": rdma,
+}
+
+
+def _unified(field: Section) -> Iterator[Setting]:
     for name in field.values:
         if "/" in name or "\0" in name:
             raise MinirunError(f"{field.name}: '{name}' must be a file name, without a slash")

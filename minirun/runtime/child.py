@@ -17,6 +17,7 @@ from minirun.kernel.path import make_directories_in_root, read_file_in_root
 from minirun.kernel.privilege import forbid_tracing, set_parent_death_signal
 from minirun.kernel.process import (
     close_imports,
+    enter_cgroup,
     exec_file_descriptor,
     join_session_keyring,
     new_session,
@@ -47,7 +48,8 @@ class ChildPlan(Record):
 
     `stdio` are three descriptors that become 0, 1 and 2 (unused with a terminal); `start_fd` is the start fifo, or -1
     for a process that does not wait; `init_fd` is the sealed copy of native/init.c; `state` is what hooks and a seccomp
-    listener are told of the container; `hooks` are those of startContainer; `cgroup` is the container's folder, or "".
+    listener are told of the container; `hooks` are those of startContainer; `cgroup` is the container's folder, or "",
+    `cgroup_v1` are those in v1 hierarchies, and `cgroup_tasks` descriptors for entering them.
     """
 
     container_id: str
@@ -64,6 +66,8 @@ class ChildPlan(Record):
     hooks: tuple[Hook, ...] = ()
     personality: str = ""
     cgroup: str = ""
+    cgroup_v1: dict[str, str] = {}
+    cgroup_tasks: tuple[int, ...] = ()
 
 
 def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) -> NoReturn:
@@ -74,6 +78,7 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         set_parent_death_signal(SIGKILL)
         ids = wait_for_parent(channel)
         close_imports()
+        enter_cgroups(plan)
 
         new_session()
         namespaces.join_in_child(spec)
@@ -84,7 +89,7 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         sources = sources_of(channel)
         root = rootfs.open_rootfs(os.path.join(bundle, spec.root_path), spec.rootfs_propagation, sources)
         become_root(ids)
-        unfinished = mounts.make_mounts(root, spec, bundle, sources, plan.cgroup)
+        unfinished = mounts.make_mounts(root, spec, bundle, sources, plan.cgroup, plan.cgroup_v1)
         devices.make_devices(root, spec)
         slave = open_console(root, plan, channel)
         set_names(spec)
@@ -116,6 +121,7 @@ def run_in_container(pidfd: int, flags: int, plan: ChildPlan, channel: Channel) 
         set_parent_death_signal(SIGKILL)
         ids = wait_for_parent(channel)
         close_imports()
+        enter_cgroups(plan)
 
         new_session()
         forbid_tracing()
@@ -136,6 +142,16 @@ def wait_for_parent(channel: Channel) -> dict[str, Any]:
     if not kind:
         os._exit(125)
     return fields
+
+
+def enter_cgroups(plan: ChildPlan) -> None:
+    """Enter the cgroups of v1: clone3 makes a process inside a v2 cgroup only."""
+    if not plan.cgroup_tasks:
+        return
+    with step("enter the cgroups of v1", "cgroup", "One by one: each hierarchy has its own."):
+        for tasks in plan.cgroup_tasks:
+            enter_cgroup(tasks)
+            os.close(tasks)
 
 
 def become_root(ids: dict[str, Any]) -> None:

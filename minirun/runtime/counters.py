@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import time
 
 from minirun.errors import MinirunError
+from minirun.kernel.files import write
 from minirun.runtime import cgroup, state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from minirun.runtime.state import ContainerState
 
 UNLIMITED = 2**64 - 1
 
@@ -28,19 +32,19 @@ def follow(root: str, container_id: str, *, once: bool, interval: str) -> None:
     if state.status(root, found) == "stopped":
         raise MinirunError("container not running", "", 1)
     if once:
-        _print("stats", container_id, statistics(found.cgroup))
+        _print("stats", container_id, statistics(found))
         return
-    with _Watch(found.cgroup) as watch:
-        killed = _oom_kills(found.cgroup)
+    with _Watch(found) as watch:
+        killed = _oom_kills(found)
         due = time.monotonic() + seconds
         while state.status(root, found) != "stopped":
             watch.wait(due - time.monotonic())
-            kills = _oom_kills(found.cgroup)
+            kills = _oom_kills(found)
             if kills > killed:
                 killed = kills
                 _print("oom", container_id)
             if time.monotonic() >= due:
-                _print("stats", container_id, statistics(found.cgroup))
+                _print("stats", container_id, statistics(found))
                 due += seconds
 
 
@@ -51,20 +55,29 @@ def _print(kind: str, container_id: str, data: dict[str, Any] | None = None) -> 
     print(json.dumps(event), flush=True)
 
 
-def _oom_kills(folder: str) -> int:
-    return cgroup.keyed_values(folder, "memory.events").get("oom_kill", 0)
+def _oom_kills(found: ContainerState) -> int:
+    folder = _memory_v1(found)
+    kills = cgroup.keyed_values(folder or found.cgroup, "memory.oom_control" if folder else "memory.events")
+    return kills.get("oom_kill", 0)
+
+
+def _memory_v1(found: ContainerState) -> str:
+    """Return the container's folder in the v1 hierarchy that counts memory, "" if v2 does."""
+    return next((folder for names, folder in found.cgroup_v1.items() if "memory" in names.split(",")), "")
 
 
 class _Watch:
-    """Waits for the kernel to change memory.events or cgroup.events: poll(2) shows that as POLLPRI."""
+    """Waits for the kernel to change memory.events or cgroup.events: poll(2) shows that as POLLPRI.
 
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
+    In cgroup v1 it counts up an eventfd(2) that was registered for memory.oom_control.
+    """
+
+    def __init__(self, found: ContainerState) -> None:
+        self._folder = found.cgroup
+        self._memory_v1 = _memory_v1(found)
         self._files: list[int] = []
 
     def __enter__(self) -> _Watch:
-        import select
-
         self._poll = select.poll()
         for name in ("memory.events", "cgroup.events"):
             try:
@@ -74,13 +87,22 @@ class _Watch:
             self._files.append(file)
             os.read(file, 4096)  # what was before does not count
             self._poll.register(file, select.POLLPRI)
+        if self._memory_v1:
+            control = os.open(f"{self._memory_v1}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
+            counter = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            write(f"{self._memory_v1}/cgroup.event_control", f"{counter} {control}")
+            self._files += [control, counter]
+            self._poll.register(counter, select.POLLIN)
         return self
 
     def wait(self, seconds: float) -> None:
         """Return at the next change, at the latest after `seconds` (1: that a process has ended may change nothing)."""
-        for file, _ in self._poll.poll(max(0.0, min(seconds, 1.0)) * 1000):
+        for file, events in self._poll.poll(max(0.0, min(seconds, 1.0)) * 1000):
             try:
-                os.pread(file, 4096, 0)
+                if events & select.POLLIN:
+                    os.eventfd_read(file)
+                else:
+                    os.pread(file, 4096, 0)
             except OSError:
                 self._poll.unregister(file)  # the cgroup is gone
 
@@ -89,11 +111,20 @@ class _Watch:
             os.close(file)
 
 
-def statistics(folder: str) -> dict[str, Any]:
-    """Return what the kernel has counted for a cgroup: nanoseconds, bytes, operations."""
+def statistics(found: ContainerState) -> dict[str, Any]:
+    """Return what the kernel has counted for a container: nanoseconds, bytes, operations."""
+    data = _statistics_of(found.cgroup)
+    if found.cgroup_v1:
+        from minirun.runtime.counters_v1 import replace_statistics
+
+        replace_statistics(data, found.cgroup_v1)
+    return data
+
+
+def _statistics_of(folder: str) -> dict[str, Any]:
     cpu = cgroup.keyed_values(folder, "cpu.stat")
     memory = cgroup.keyed_values(folder, "memory.stat")
-    usage, limit = cgroup.value(folder, "memory.current"), cgroup.value(folder, "memory.max")
+    current, limit = cgroup.value(folder, "memory.current"), cgroup.value(folder, "memory.max")
     swap, swap_limit = cgroup.value(folder, "memory.swap.current"), cgroup.value(folder, "memory.swap.max")
     peak, failures = cgroup.value(folder, "memory.peak"), cgroup.keyed_values(folder, "memory.events").get("max", 0)
     return {
@@ -113,10 +144,10 @@ def statistics(folder: str) -> dict[str, Any]:
         "cpuset": _cpuset(folder),
         "memory": {
             "cache": memory.get("file", 0),
-            "usage": _usage(usage, limit, peak, failures),
-            "swap": _usage(_sum(usage, swap), _sum(limit, swap_limit), None, 0),
-            "kernel": _usage(memory.get("kernel", 0), None, None, 0),
-            "kernelTCP": _usage(memory.get("sock", 0), None, None, 0),
+            "usage": usage(current, limit, peak, failures),
+            "swap": usage(_sum(current, swap), _sum(limit, swap_limit), None, 0),
+            "kernel": usage(memory.get("kernel", 0), None, None, 0),
+            "kernelTCP": usage(memory.get("sock", 0), None, None, 0),
             "raw": memory,
             **_pressure(folder, "memory.pressure"),
         },
@@ -131,7 +162,8 @@ def statistics(folder: str) -> dict[str, Any]:
     }
 
 
-def _usage(current: int | None, limit: int | None, peak: int | None, failures: int) -> dict[str, int]:
+def usage(current: int | None, limit: int | None, peak: int | None, failures: int) -> dict[str, int]:
+    """Return a pair of counter and limit as callers know it; without a limit it is the highest number."""
     return {
         "usage": current or 0,
         "limit": UNLIMITED if limit is None or limit < 0 else limit,
@@ -162,13 +194,13 @@ def _cpuset(folder: str) -> dict[str, Any]:
     v1_only = """cpu_exclusive mem_hardwall mem_exclusive memory_migrate memory_spread_page memory_spread_slab
         memory_pressure sched_load_balance sched_relax_domain_level""".split()
     return {
-        "cpus": _numbers("".join(cgroup.lines(folder, "cpuset.cpus"))),
-        "mems": _numbers("".join(cgroup.lines(folder, "cpuset.mems"))),
+        "cpus": read_numbers("".join(cgroup.lines(folder, "cpuset.cpus"))),
+        "mems": read_numbers("".join(cgroup.lines(folder, "cpuset.mems"))),
         **dict.fromkeys(v1_only, 0),
     }
 
 
-def _numbers(text: str) -> list[int]:
+def read_numbers(text: str) -> list[int]:
     """Read a list such as "0-2,7" (cpuset(7), List format)."""
     numbers: list[int] = []
     for part in filter(None, text.split(",")):

@@ -37,7 +37,8 @@ class CreateOptions(Record):
 
     `stdio` become its standard streams, unless it has a terminal. Compiled seccomp filters are kept in `cache_dir`.
     `config` is the bundle's file, an absolute path or relative to the bundle. `notify_socket` is where a service
-    manager waits to hear that the container is ready, "" if none does.
+    manager waits to hear that the container is ready, "" if none does. Controllers that
+    the host has bound to cgroup v1 serve the container only with `use_cgroup_v1`.
     """
 
     stdio: tuple[int, int, int] = (0, 1, 2)
@@ -47,6 +48,7 @@ class CreateOptions(Record):
     preserve_fds: int = 0
     systemd_cgroup: bool = False
     use_cgroups: bool = True
+    use_cgroup_v1: bool = False
     config: str = "config.json"
     notify_socket: str = ""
 
@@ -117,15 +119,21 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
     lock = state.make(root, container_id)
     try:
         # Before it is ours: what is made so far is unmade without touching a cgroup that others are in.
-        group, unit = cgroup.choose(spec, container_id, use=options.use_cgroups, systemd=options.systemd_cgroup)
-        created = created.replace(cgroup=group, unit=unit)
+        group, unit, v1 = cgroup.choose(
+            spec,
+            container_id,
+            use=options.use_cgroups,
+            systemd=options.systemd_cgroup,
+            use_v1=options.use_cgroup_v1,
+        )
+        created = created.replace(cgroup=group, unit=unit, cgroup_v1=v1)
         # Before anything is in the kernel: a `delete` after our death must know what there may be.
         state.save(root, created)
         state.keep_config(root, container_id, os.path.join(bundle, options.config))
         if options.notify_socket:
             readiness.make_folder(state.folder(root, container_id))
         if group:
-            entrance = cgroup.create(group, spec.resources, unit, spec.annotations)
+            entrance = cgroup.create(group, spec.resources, unit, spec.annotations, v1)
         opened.append(start_fd := _make_start_fifo(state.folder(root, container_id)))
         opened.append(init_fd := parent.open_init())
         plan = ChildPlan(
@@ -142,6 +150,8 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
             state=state.document(created, "creating"),
             hooks=spec.hooks.get("startContainer", ()),
             cgroup=group,
+            cgroup_v1=v1,
+            cgroup_tasks=entrance.tasks if entrance else (),
             personality=spec.personality,
         )
         cloned = parent.clone_container(spec, bundle, plan, entrance.fd if entrance else -1)
@@ -303,7 +313,7 @@ def _unmake(root: str, found: ContainerState) -> None:
     if found.pid and state.start_time(found.pid) == found.pid_start_time:
         _kill_and_wait(found.pid)
     if found.cgroup:
-        cgroup.remove(found.cgroup, found.unit)
+        cgroup.remove(found.cgroup, found.unit, found.cgroup_v1)
     state.remove(root, found.id)
 
 
@@ -343,11 +353,11 @@ def execute(root: str, container_id: str, process: Process, spec: Spec, options:
     process = _checked(process)
     pidfd = pidfd_open(found.pid)
     opened = [pidfd]
-    cgroup_fd = -1
+    entrance = None
     try:
         opened.append(init_fd := parent.open_init())
         if found.cgroup:
-            opened.append(cgroup_fd := cgroup.open_below(found.cgroup, options.cgroup, found.pid))
+            entrance = cgroup.open_below(found.cgroup, options.cgroup, found.pid, found.cgroup_v1)
         plan = ChildPlan(
             container_id=container_id,
             process=process,
@@ -358,10 +368,14 @@ def execute(root: str, container_id: str, process: Process, spec: Spec, options:
             new_keyring=options.new_keyring,
             preserve_fds=options.preserve_fds,
             state=state.document(found, now),
+            cgroup_tasks=entrance.tasks if entrance else (),
             personality=spec.personality,
         )
+        cgroup_fd = entrance.fd if entrance else -1
         return parent.clone_into_container(pidfd, _other_namespaces(found.pid), plan, cgroup_fd)
     finally:
+        if entrance:
+            cgroup.close(entrance)
         for fd in opened:
             os.close(fd)
 
@@ -397,7 +411,7 @@ def update(root: str, container_id: str, resources: dict[str, Any]) -> None:
     """Change a container's limits to those in `resources` (linux.resources); others stay. Raises MinirunError."""
     with state.lock(root, container_id):
         found = _with_cgroup(root, container_id, ("created", "running", "paused"))
-        cgroup.update(found.cgroup, resources, found.unit)
+        cgroup.update(found.cgroup, resources, found.unit, found.cgroup_v1)
 
 
 def processes(root: str, container_id: str) -> list[int]:

@@ -40,7 +40,7 @@ from minirun.runtime.namespaces import is_fresh
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from minirun.model.spec import MountSpec, Spec
 
@@ -172,11 +172,19 @@ def _selinux_is_on() -> bool:
     return os.path.exists("/sys/fs/selinux/enforce")
 
 
-def make_mounts(root: int, spec: Spec, bundle: str, open_source: Callable[[int], int], cgroup: str = "") -> list[int]:
+def make_mounts(
+    root: int,
+    spec: Spec,
+    bundle: str,
+    open_source: Callable[[int], int],
+    cgroup: str = "",
+    cgroup_v1: Mapping[str, str] = {},
+) -> list[int]:
     """Carry out the list, in its order. Raises MinirunError that names the entry.
 
-    `cgroup` is the folder of the container's cgroup on the host, "" without one. `open_source` has the parent open the
-    source of the entry with this number, for what this process may not do itself.
+    `cgroup` is the folder of the container's cgroup on the host, "" without one, and `cgroup_v1` are those in the
+    hierarchies of v1: where there are any, the type "cgroup" stands for them, and else for v2. `open_source` has the
+    parent open the source of the entry with this number, for what this process may not do itself.
     Returns the descriptors of mounts that must yet become read-only: see `finish`.
     """
     unfinished = []
@@ -187,6 +195,10 @@ def make_mounts(root: int, spec: Spec, bundle: str, open_source: Callable[[int],
                 _change(root, entry, options)
             elif options.is_bind:
                 _bind(root, entry, options, bundle, lambda number=number: open_source(number))  # type: ignore[misc]
+            elif entry.type == "cgroup" and cgroup_v1:
+                from minirun.runtime.cgroup_v1_mount import mount_hierarchies
+
+                mount_hierarchies(root, entry, options, spec, cgroup_v1)
             elif entry.type in _BY_DESCRIPTOR or entry.type == "cgroup":
                 unfinished += _mount_by_descriptor(root, entry, options, spec, cgroup)
             else:
@@ -230,7 +242,7 @@ def _bind(root: int, entry: MountSpec, options: Options, bundle: str, open_by_pa
         is_folder = os.fstat(tree).st_mode & 0o170000 == 0o040000
         make = make_directories_in_root if is_folder else make_file_in_root
         place = Place(make(root, entry.destination), entry.destination)
-        _refuse_place_in_proc(root, place, entry, options)
+        refuse_place_in_proc(root, place, entry, options)
         attach_tree(tree, place)
         os.close(tree)
         os.close(place.fd)
@@ -241,10 +253,11 @@ def _set_flags(tree: int, options: Options) -> None:
         set_attributes(tree, options.attributes, options.cleared)
     for attributes, cleared in options.recursive:
         set_attributes(tree, attributes, cleared, recursive=True)
-    _set_propagation(tree, options)
+    set_propagation(tree, options)
 
 
-def _set_propagation(tree: int, options: Options) -> None:
+def set_propagation(tree: int, options: Options) -> None:
+    """Make a mount shared, private, ..., in the order that was asked for."""
     for propagation in options.propagation:
         set_attributes(tree, 0, propagation=propagation & ~MS_REC, recursive=bool(propagation & MS_REC))
 
@@ -259,7 +272,7 @@ def _change(root: int, entry: MountSpec, options: Options) -> None:
             remount(place, options.flags & ~MS_REMOUNT, ",".join(options.data))
         for attributes, cleared in options.recursive:
             set_attributes(place.fd, attributes, cleared, recursive=True)
-        _set_propagation(place.fd, options)
+        set_propagation(place.fd, options)
         os.close(place.fd)
 
 
@@ -269,7 +282,7 @@ def _mount_by_descriptor(root: int, entry: MountSpec, options: Options, spec: Sp
     with step(f"mount {fstype} on {entry.destination}", fstype, _WHY.get(fstype, "")):
         mode = _mode_of(root, entry.destination) if fstype == "tmpfs" else ""
         place = Place(_open_place(root, entry, fstype), entry.destination)
-        _refuse_place_in_proc(root, place, entry, options)
+        refuse_place_in_proc(root, place, entry, options)
         later = MOUNT_ATTR_RDONLY if fstype == "tmpfs" else 0
         tree = -1
         if fstype == "cgroup2" and not options.data:
@@ -279,7 +292,7 @@ def _mount_by_descriptor(root: int, entry: MountSpec, options: Options, spec: Sp
             tree = _make_file_system(entry, options_now, fstype, mode, spec)
         for attributes, cleared in options.recursive:
             set_attributes(tree, attributes, cleared, recursive=True)
-        _set_propagation(tree, options)
+        set_propagation(tree, options)
         if options.copy_up:
             from minirun.runtime.copy_up import copy_up
 
@@ -389,7 +402,7 @@ def _mount(root: int, entry: MountSpec, options: Options, spec: Spec) -> None:
     """Mount any other type: overlay, 9p, a disk's file system."""
     with step(f"mount {entry.type} on {entry.destination}", entry.type, _WHY.get(entry.type, "")):
         place = Place(make_directories_in_root(root, entry.destination), entry.destination)
-        _refuse_place_in_proc(root, place, entry, options)
+        refuse_place_in_proc(root, place, entry, options)
         data = [*options.data, f'context="{spec.mount_label}"'] if spec.mount_label else options.data
         mount(entry.source or entry.type, place, entry.type, options.flags, ",".join(data))
         os.close(place.fd)
@@ -397,11 +410,11 @@ def _mount(root: int, entry: MountSpec, options: Options, spec: Spec) -> None:
             mounted = open_in_root(root, entry.destination, os.O_PATH)
             for attributes, cleared in options.recursive:
                 set_attributes(mounted, attributes, cleared, recursive=True)
-            _set_propagation(mounted, options)
+            set_propagation(mounted, options)
             os.close(mounted)
 
 
-def _refuse_place_in_proc(root: int, place: Place, entry: MountSpec, options: Options) -> None:
+def refuse_place_in_proc(root: int, place: Place, entry: MountSpec, options: Options) -> None:
     """Refuse a destination that turned out, by links of the image, to be in /proc or to be the root itself."""
     top = os.readlink(f"/proc/self/fd/{root}")
     path = os.readlink(f"/proc/self/fd/{place.fd}")

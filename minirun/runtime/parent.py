@@ -82,7 +82,9 @@ def clone_container(spec: Spec, bundle: str, plan: ChildPlan, cgroup_fd: int) ->
         if spec.hooks:
             prepare_to_run_programs()
         if any(mounts.parse_options(entry).copy_up for entry in spec.mounts):
-            import minirun.runtime.copy_up  # noqa: F401 - the child cannot import it any more
+            import minirun.runtime.copy_up  # the child cannot import it any more
+        if plan.cgroup_v1 and any(entry.type == "cgroup" for entry in spec.mounts):
+            import minirun.runtime.cgroup_v1_mount  # noqa: F401
         return _clone(way, cgroup_fd, lambda channel: child.run_container(spec, bundle, plan, channel), plan, serve)
 
 

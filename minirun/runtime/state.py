@@ -29,8 +29,9 @@ class ContainerState(Record):
     """runtime-spec runtime.md, "State", and what later calls need to find.
 
     `pid_start_time` is field 22 of /proc/PID/stat: with it a reused pid is not taken for the container. `cgroup` is the
-    cgroup's folder, or "" where the container stays in its creator's; `unit` is the scope's name where systemd made it.
-    `hooks` are the kinds of hooks it has: without any, later calls need not read its config.json.
+    cgroup's folder, or "" where the container stays in its creator's; `unit` is the scope's name where systemd made it;
+    `cgroup_v1` are the folders in the hierarchies of cgroup v1, by their controllers. `hooks` are the kinds of
+    hooks it has: without any, later calls need not read its config.json.
     """
 
     id: str
@@ -43,6 +44,7 @@ class ContainerState(Record):
     rootfs: str = ""
     unit: str = ""
     hooks: tuple[str, ...] = ()
+    cgroup_v1: dict[str, str] = {}
 
 
 class Lock:

@@ -1,0 +1,222 @@
+"""cgroup v1: on a hybrid host, a container's cgroups in the hierarchies whose controllers v2 does not have.
+
+There v2 is mounted, but memory, cpu, pids and others are still bound to v1, each alone or a few together in a
+hierarchy of its own. `minirun-oci` makes a cgroup in each of them, by the same path: its callers ask for limits, and
+read counters from there, as they do with any runtime. `minirun run` uses v2 only. Nothing here is imported where v1 has
+no controller.
+
+What v2 does as well stays there: the container is frozen, killed and listed by its v2 cgroup. Sources:
+Documentation/admin-guide/cgroup-v1 of the kernel, cgroups(7), runtime-spec config-linux.md, "Control groups".
+
+`folders` always is a dictionary: a hierarchy's controllers ("cpu,cpuacct", or its name, "name=systemd") to the folder
+of the container's cgroup in there.
+"""
+
+from __future__ import annotations
+
+import os
+
+from minirun.errors import MinirunError
+from minirun.kernel.files import make_directory, read, set_attribute, write
+from minirun.kernel.trace import step
+from minirun.runtime import cgroup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from minirun.model.spec import Spec
+    from minirun.runtime.cgroup_files import Setting
+
+_CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
+# Words of a hierarchy's options that are neither controllers nor its name (cgroups(7), "Mounting v1 controllers").
+_OPTIONS = frozenset("rw ro clone_children cpuset_v2_mode favordynmods nofavordynmods noprefix xattr".split())
+
+
+def choose(spec: Spec, path: str, *, relative: bool, systemd: bool) -> dict[str, str]:
+    """Return the folders of the container's cgroups-to-be; none where v1 has no controller.
+
+    A `relative` path starts at the cgroups that this process is in. A hierarchy with a name and no controller only
+    sorts processes: it is used where systemd is asked for, or the container gets to see the hierarchies. Raises
+    MinirunError if a cgroup is there already and not free.
+    """
+    own = _own_cgroups() if relative else {}
+    visible = any(entry.type == "cgroup" for entry in spec.mounts)
+    folders: dict[str, str] = {}
+    counting = False
+    for mount_point, top, names in _hierarchies():
+        named = names.startswith("name=")
+        if names in folders or (named and not (systemd or visible)):
+            continue
+        counting = counting or not named
+        start = mount_point
+        if names in own:
+            # What the mount shows as its top need not be the hierarchy's, in a container for example.
+            below_top = os.path.relpath(own[names], top)
+            start = os.path.normpath(f"{mount_point}/{below_top}") if not below_top.startswith("..") else mount_point
+        folders[names] = f"{start}/{path}"
+    if not counting:
+        return {}
+    for folder in folders.values():
+        if os.path.isdir(folder):
+            _check_is_free(folder)
+            if spec.cgroups_path and not systemd:
+                set_attribute(folder, cgroup.KEEP_ATTRIBUTE, "1")
+    return folders
+
+
+def _hierarchies() -> list[tuple[str, str, str]]:
+    """Return mount point, the cgroup that is shown there, and controllers or name of every mounted hierarchy."""
+    found = []
+    for line in read("/proc/self/mountinfo").splitlines():
+        left, _, right = line.partition(" - ")
+        fstype, _, options = right.split(" ", 2)
+        if fstype == "cgroup":
+            top, point = left.split(" ")[3:5]
+            words = [word for word in options.split(",") if word not in _OPTIONS]
+            names = [word for word in words if "=" not in word] or [word for word in words if word.startswith("name=")]
+            if names:
+                found.append((point.replace("\\040", " "), top, ",".join(names)))
+    return found
+
+
+def _own_cgroups() -> dict[str, str]:
+    """Return this process's cgroups, as /proc/self/cgroup has them (cgroups(7)): "4:memory:/path"."""
+    lines = (line.split(":", 2) for line in read("/proc/self/cgroup").splitlines())
+    return {names: path for _, names, path in lines if names}
+
+
+def _check_is_free(folder: str) -> None:
+    if found := cgroup.processes(folder):
+        raise MinirunError(
+            f"container's cgroup is not empty: {len(found)} process(es) found in {folder}",
+            "Each container has a cgroup of its own: choose another linux.cgroupsPath, or end what runs there.",
+        )
+    if os.path.exists(f"{folder}/freezer.state") and read(f"{folder}/freezer.state").strip() != "THAWED":
+        raise MinirunError(
+            f"container's cgroup unexpectedly frozen: {folder}",
+            "A process that enters it would hang. Thaw or remove it.",
+        )
+
+
+def controllers(folders: Mapping[str, str]) -> frozenset[str]:
+    """Return the controllers of these hierarchies by the names that they have in v2."""
+    return frozenset({"blkio": "io"}.get(name, name) for names in folders for name in names.split(","))
+
+
+def settings(
+    folders: Mapping[str, str], resources: Mapping[str, Any], *, change: bool = False
+) -> list[tuple[str, list[Setting]]]:
+    """Translate `linux.resources` into settings for each folder; with `change` of cgroups that exist.
+
+    Raises MinirunError that names the field.
+    """
+    if not resources.keys() - {"devices", "unified"}:
+        return []
+    from minirun.runtime.cgroup_v1_files import DECIDING, files_of
+
+    result = []
+    for names, folder in folders.items():
+        now = {}
+        if change:
+            texts = ((name, "".join(cgroup.lines(folder, name))) for name in DECIDING)
+            now = {name: text for name, text in texts if text}
+        if found := files_of(resources, now, names.split(",")):
+            result.append((folder, found))
+    return result
+
+
+def make(folders: Mapping[str, str], limits: list[tuple[str, list[Setting]]]) -> tuple[int, ...]:
+    """Make the cgroups, set their limits, and return descriptors of their `tasks`.
+
+    A process enters by writing "0" there. It then costs 30 us per hierarchy and no wait, unlike writing another's pid
+    into cgroup.procs, which stops all forks and exits of the machine. Raises MinirunError.
+    """
+    with step(
+        f"make the cgroups of {len(folders)} hierarchies of cgroup v1",
+        "cgroup",
+        "This host has bound controllers to v1, and callers of an OCI runtime look for them there.",
+    ):
+        for folder in folders.values():
+            _make_all(folder)
+        cpusets = [folder for names, folder in folders.items() if "cpuset" in names.split(",")]
+        for folder in cpusets:
+            _inherit_cpuset(os.path.dirname(folder))
+    for folder, found in limits:
+        cgroup.apply(folder, found)
+    for folder in cpusets:
+        _inherit_cpuset(folder)
+    return open_tasks(folders)
+
+
+def _make_all(folder: str) -> None:
+    """Make a cgroup and those on the way to it."""
+    for attempt in range(10):
+        try:
+            make_directory(folder)
+            return
+        except FileExistsError:
+            return
+        except FileNotFoundError:
+            # The last container of another command may take the common parent away between the two.
+            if attempt == 9:
+                raise
+            _make_all(os.path.dirname(folder))
+
+
+def _inherit_cpuset(folder: str) -> None:
+    """Give a cgroup its parent's CPUs and memory nodes where it has none: without them no process can enter."""
+    for name in _CPUSET_FILES:
+        if not read(f"{folder}/{name}").strip():
+            parent = os.path.dirname(folder)
+            _inherit_cpuset(parent)
+            write(f"{folder}/{name}", read(f"{parent}/{name}").strip())
+
+
+def open_tasks(folders: Mapping[str, str]) -> tuple[int, ...]:
+    """Return a descriptor of each cgroup's `tasks`, open for writing. Raises OSError."""
+    opened: list[int] = []
+    try:
+        for folder in folders.values():
+            opened.append(os.open(f"{folder}/tasks", os.O_WRONLY | os.O_CLOEXEC))
+    except BaseException:
+        for fd in opened:
+            os.close(fd)
+        raise
+    return tuple(opened)
+
+
+def below(folders: Mapping[str, str], path: str) -> dict[str, str]:
+    """Return the cgroups at `path` below these; "CONTROLLER,...:PATH" changes only those hierarchies.
+
+    Raises MinirunError.
+    """
+    wanted, colon, rest = path.rpartition(":")
+    chosen = {}
+    for names, folder in folders.items():
+        target = folder
+        if not colon or not set(wanted.split(",")).isdisjoint(names.removeprefix("name=").split(",")):
+            target = os.path.normpath(f"{folder}/{rest}")
+        if not f"{target}/".startswith(f"{folder}/"):
+            raise MinirunError(f"the cgroup {path} is not below the container's own")
+        chosen[names] = target
+    return chosen
+
+
+def remove(folders: Mapping[str, str], deadline: float) -> None:
+    """Remove the cgroups and all below, after what is left in them has been killed, and minirun's empty parents.
+
+    Raises OSError if a process does not leave until `deadline`, of time.monotonic().
+    """
+    for folder in folders.values():
+        if os.path.isdir(folder):
+            cgroup.remove_tree(folder, deadline, _kill)
+
+
+def _kill(folder: str) -> None:
+    for pid in cgroup.processes(folder):
+        try:
+            os.kill(pid, 9)
+        except ProcessLookupError:
+            pass
