@@ -249,6 +249,17 @@ def mount_point() -> Path:
     raise AssertionError("cgroup v2 is not mounted")
 
 
+def v1_hierarchies() -> dict[str, Path]:
+    """Return where each controller of cgroup v1 is mounted: none unless this is a hybrid host."""
+    found: dict[str, Path] = {}
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        if right.startswith("cgroup "):
+            controllers = [word for word in right.split(",")[1:] if "=" not in word]
+            found |= dict.fromkeys(controllers, Path(left.split()[4]))
+    return found
+
+
 def cgroup_of(pid: int) -> Path:
     """Return the folder of a process's cgroup."""
     lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()

@@ -322,7 +322,7 @@ def _exec(call: Call) -> int:
         lifecycle.ExecOptions(
             preserve_fds=preserve,
             ignore_paused=call.parsed.switch("ignore-paused"),
-            cgroup=call.parsed.text("cgroup"),
+            cgroups=tuple(call.parsed.lists.get("cgroup", ())),
             new_keyring=not call.parsed.switch("no-new-keyring"),
             cache_dir=f"{call.root}/.cache",
         ),
@@ -543,7 +543,9 @@ VERBS: dict[str, tuple[Callable[[Call], int | None], tuple[Flag, ...], str, bool
             Flag(("no-new-privs",), "Set no_new_privs.", "switch"),
             Flag(("process-label",), "SELinux label."),
             Flag(("apparmor",), "AppArmor profile."),
-            Flag(("cgroup",), "Sub-cgroup to run in."),
+            Flag(
+                ("cgroup",), "Sub-cgroup to run in: PATH, or CONTROLLER,...:PATH for hierarchies of cgroup v1.", "list"
+            ),
             Flag(("ignore-paused",), "Allow it in a paused container.", "switch"),
             Flag(("no-new-keyring",), "Keep the caller's session keyring.", "switch"),
             Flag(("no-subreaper",), "Do not become the reaper of orphans.", "switch"),

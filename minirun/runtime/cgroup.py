@@ -256,30 +256,40 @@ def update(folder: str, resources: dict[str, Any], unit: str = "", v1: Mapping[s
             os.close(cgroup_fd)
 
 
-def open_below(folder: str, path: str, pid: int, v1: Mapping[str, str] = {}) -> Entrance:
-    """Return the way into the container's cgroup, or the existing one at `path` below it. Raises MinirunError.
+def open_below(folder: str, paths: tuple[str, ...], pid: int, v1: Mapping[str, str] = {}) -> Entrance:
+    """Return the way into the container's cgroup, or into existing ones below it. Raises MinirunError.
+
+    Each of `paths` is that of a cgroup below, or "CONTROLLER,...:PATH", which tells apart the hierarchies of v1.
 
     A container that runs an init system has moved its first process, `pid`, into a cgroup below, and passed controllers
     on: then no process may be in the upper one any more, and a further process goes where the first one is.
     """
-    target = os.path.normpath(f"{folder}/{path.partition(':')[2] if ':' in path else path}")
-    if not f"{target}/".startswith(f"{folder}/"):
-        raise MinirunError(f"the cgroup {path} is not below the container's own")
+    if v1:
+        from minirun.runtime import cgroup_v1
+
+        v1 = cgroup_v1.below({"": folder, **v1}, paths)
+        target = v1.pop("")
+    else:
+        target = path_below(folder, paths[-1].partition(":")[2] if ":" in paths[-1] else paths[-1]) if paths else folder
     if target == folder and _text(folder, "cgroup.subtree_control").split():
         mount_point = find_hierarchy().mount_point
         own = [line[3:] for line in read(f"/proc/{pid}/cgroup").splitlines() if line.startswith("0::")]
         target = f"{mount_point}{own[0]}" if own and f"{mount_point}{own[0]}/".startswith(f"{folder}/") else target
     with step(f"open the cgroup {target}", "cgroup"):
         cgroup_fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        if not v1:
-            return Entrance(cgroup_fd)
-        from minirun.runtime import cgroup_v1
-
         try:
-            return Entrance(cgroup_fd, tasks=cgroup_v1.open_tasks(cgroup_v1.below(v1, path)))
+            return Entrance(cgroup_fd, tasks=cgroup_v1.open_tasks(v1) if v1 else ())
         except BaseException:
             os.close(cgroup_fd)
             raise
+
+
+def path_below(folder: str, path: str) -> str:
+    """Return the folder of a cgroup below another. Raises MinirunError if it is not below."""
+    target = os.path.normpath(f"{folder}/{path}")
+    if not f"{target}/".startswith(f"{folder}/"):
+        raise MinirunError(f"the cgroup {path} is not below the container's own")
+    return target
 
 
 def _make_all(hierarchy: Hierarchy, parts: list[str], needed: set[str]) -> None:

@@ -187,20 +187,25 @@ def open_tasks(folders: Mapping[str, str]) -> tuple[int, ...]:
     return tuple(opened)
 
 
-def below(folders: Mapping[str, str], path: str) -> dict[str, str]:
-    """Return the cgroups at `path` below these; "CONTROLLER,...:PATH" changes only those hierarchies.
+def below(folders: Mapping[str, str], paths: tuple[str, ...]) -> dict[str, str]:
+    """Return which cgroups below these `paths` stand for; "" among the hierarchies is that of v2.
 
-    Raises MinirunError.
+    "CONTROLLER,...:PATH" is about those hierarchies, a path alone about all where there is such a cgroup. Raises
+    MinirunError if it is nowhere, or not below.
     """
-    wanted, colon, rest = path.rpartition(":")
-    chosen = {}
-    for names, folder in folders.items():
-        target = folder
-        if not colon or not set(wanted.split(",")).isdisjoint(names.removeprefix("name=").split(",")):
-            target = os.path.normpath(f"{folder}/{rest}")
-        if not f"{target}/".startswith(f"{folder}/"):
-            raise MinirunError(f"the cgroup {path} is not below the container's own")
-        chosen[names] = target
+    chosen = dict(folders)
+    for text in paths:
+        wanted, colon, path = text.rpartition(":")
+        targets = {names: cgroup.path_below(folder, path) for names, folder in folders.items()}
+        if colon:
+            hierarchies = {name: names for names in folders for name in names.removeprefix("name=").split(",")}
+            for name in wanted.split(","):
+                if not name or name not in hierarchies:
+                    raise MinirunError(f"unknown controller '{name}' in the cgroup {text}")
+                chosen[hierarchies[name]] = targets[hierarchies[name]]
+        else:
+            there = {names: target for names, target in targets.items() if os.path.isdir(target)}
+            chosen |= there or targets  # opening one will tell that it is not there
     return chosen
 
 

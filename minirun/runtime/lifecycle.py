@@ -56,7 +56,8 @@ class CreateOptions(Record):
 class ExecOptions(Record):
     """How a further process is run. With `start_fd` it waits for a byte from there before its exec.
 
-    `cgroup` is a cgroup below the container's own. Without `seccomp` the container's filter does not apply to it.
+    `cgroups` are those below the container's own to run in (see cgroup.open_below). Without `seccomp` the container's
+    filter does not apply to it.
     """
 
     stdio: tuple[int, int, int] = (0, 1, 2)
@@ -64,7 +65,7 @@ class ExecOptions(Record):
     start_fd: int = -1
     preserve_fds: int = 0
     ignore_paused: bool = False
-    cgroup: str = ""
+    cgroups: tuple[str, ...] = ()
     new_keyring: bool = True
     seccomp: bool = True
 
@@ -357,7 +358,7 @@ def execute(root: str, container_id: str, process: Process, spec: Spec, options:
     try:
         opened.append(init_fd := parent.open_init())
         if found.cgroup:
-            entrance = cgroup.open_below(found.cgroup, options.cgroup, found.pid, found.cgroup_v1)
+            entrance = cgroup.open_below(found.cgroup, options.cgroups, found.pid, found.cgroup_v1)
         plan = ChildPlan(
             container_id=container_id,
             process=process,
