@@ -26,6 +26,7 @@ MS_REC: int = lib.MS_REC
 MS_REMOUNT: int = lib.MS_REMOUNT
 MOUNT_ATTR_RDONLY: int = lib.MOUNT_ATTR_RDONLY
 MOUNT_ATTR_IDMAP: int = lib.MOUNT_ATTR_IDMAP
+MOUNT_ATTR__ATIME: int = lib.MOUNT_ATTR__ATIME
 # File systems by the magic number that statfs(2) tells.
 PROCFS: int = lib.PROC_SUPER_MAGIC
 SYSFS: int = lib.SYSFS_MAGIC
@@ -240,12 +241,14 @@ def new_file_system(fstype: str, options: dict[str, str], attributes: int = 0) -
 
 
 @operation(man="open_tree(2)", shell="mount --bind {path} ...")
-def clone_tree(path: str, recursive: bool = False, directory: int | None = None) -> int:
+def clone_tree(path: str, recursive: bool = False, directory: int | None = None, follow: bool = True) -> int:
     """Return a detached copy of the mount at `path`, as a file descriptor: a bind mount that is nowhere yet.
 
-    With `path` "" it is the file behind the descriptor `directory`. Raises OSError.
+    With `path` "" it is the file behind the descriptor `directory`. Without `follow` it may be a symbolic link itself.
+    Raises OSError.
     """
     flags = lib.OPEN_TREE_CLONE | lib.OPEN_TREE_CLOEXEC | (lib.AT_RECURSIVE if recursive else 0)
+    flags |= 0 if follow else lib.AT_SYMLINK_NOFOLLOW
     flags |= 0 if path else lib.AT_EMPTY_PATH
     start = -100 if directory is None else directory  # AT_FDCWD
     return check(lib.minirun_open_tree(start, os.fsencode(path), flags), path or "open_tree")

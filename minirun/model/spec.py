@@ -356,8 +356,11 @@ def _device(field: _Reader) -> Device:
     kind = field.text("type")
     if kind not in ("c", "b", "u", "p"):
         raise MinirunError(f"config.json: {field.name}type '{kind}' is not c, b, u or p")
+    path = field.text("path").rstrip("/")
+    if not path:
+        raise MinirunError(f"config.json: {field.name}path names no file")
     return Device(
-        field.text("path"),
+        path,
         kind,
         field.number("major", 0),
         field.number("minor", 0),

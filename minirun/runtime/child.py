@@ -90,7 +90,7 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         root = rootfs.open_rootfs(os.path.join(bundle, spec.root_path), spec.rootfs_propagation, sources)
         become_root(ids)
         unfinished = mounts.make_mounts(root, spec, bundle, sources, plan.cgroup, plan.cgroup_v1)
-        devices.make_devices(root, spec)
+        devices.make_devices(root, spec, devices_of(channel))
         slave = open_console(root, plan, channel)
         set_names(spec)
         rootfs.set_sysctls(spec.sysctl)
@@ -163,17 +163,23 @@ def become_root(ids: dict[str, Any]) -> None:
 
 def sources_of(channel: Channel) -> Callable[[int], int]:
     """Return a function that has the parent open the source of the mount with this number: see runtime/sources.py."""
+    return lambda number: ask_parent(channel, {"number": number})
 
-    def open_source(number: int) -> int:
-        channel.send(OPEN, {"number": number})
-        kind, fields, fd = channel.receive()
-        if not kind:
-            os._exit(125)
-        if fd < 0:
-            raise OSError(fields["errno"], os.strerror(fields["errno"]), fields["subject"])
-        return fd
 
-    return open_source
+def devices_of(channel: Channel) -> Callable[[int], int]:
+    """Return a function that has the parent make the bundle's device with this number."""
+    return lambda number: ask_parent(channel, {"device": number})
+
+
+def ask_parent(channel: Channel, what: dict[str, int]) -> int:
+    """Return the mount that the parent opens for this process. Raises OSError."""
+    channel.send(OPEN, what)
+    kind, fields, fd = channel.receive()
+    if not kind:
+        os._exit(125)
+    if fd < 0:
+        raise OSError(fields["errno"], os.strerror(fields["errno"]), fields["subject"])
+    return fd
 
 
 def have_hooks_run(spec: Spec, channel: Channel) -> None:

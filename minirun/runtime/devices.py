@@ -13,6 +13,8 @@ from minirun.model.spec import Device
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from minirun.model.spec import Spec
 
 # config-linux.md, "Default Devices". /dev/console and /dev/ptmx are made with the terminal.
@@ -43,14 +45,22 @@ def owns_dev(spec: Spec) -> bool:
     )
 
 
-def make_devices(root: int, spec: Spec) -> None:
-    """Fill /dev. The node of the bundle wins over the default one of the same path. Raises MinirunError."""
+def make_devices(root: int, spec: Spec, make_by_parent: Callable[[int], int]) -> None:
+    """Fill /dev. The node of the bundle wins over the default one of the same path. Raises MinirunError.
+
+    `make_by_parent` has the parent make the bundle's device with this number, which a user namespace's root may not,
+    and returns a mount of it.
+    """
     if not owns_dev(spec):
         return
     with step("fill /dev", "devices", "Programs need a few harmless devices, and must not see the host's disks."):
-        asked = {device.path: device for device in spec.devices}
-        for device in (*(d for d in DEFAULT_DEVICES if d.path not in asked), *spec.devices):
-            _make_device(root, device)
+        asked = {device.path for device in spec.devices}
+        for device in (device for device in DEFAULT_DEVICES if device.path not in asked):
+            if not _make_device(root, device):
+                _show(root, device, clone_tree(_node_on_host(device)))
+        for number, device in enumerate(spec.devices):
+            if not _make_device(root, device):
+                _show(root, device, _made_or_found(device, lambda number=number: make_by_parent(number)))  # type: ignore[misc]
         dev = make_directories_in_root(root, "/dev")
         for target, name in DEFAULT_LINKS:
             if target == "/proc/kcore" and not os.path.exists(target):
@@ -62,7 +72,8 @@ def make_devices(root: int, spec: Spec) -> None:
         os.close(dev)
 
 
-def _make_device(root: int, device: Device) -> None:
+def _make_device(root: int, device: Device) -> bool:
+    """Make a node; return whether this process may do that: in a user namespace it may not."""
     parent = make_directories_in_root(root, os.path.dirname(device.path))
     name = os.path.basename(device.path)
     mode = device.file_mode & 0o7777
@@ -74,21 +85,24 @@ def _make_device(root: int, device: Device) -> None:
             problem = f"{device.path} of the root file system is not the device {_numbers(device)}"
             raise MinirunError(problem, "The image or a mount brings another file of this name.") from None
     except PermissionError:
-        _bind_device(root, device)
         os.close(parent)
-        return
+        return False
     os.chown(name, device.uid, device.gid, dir_fd=parent, follow_symlinks=False)
     os.chmod(name, mode, dir_fd=parent)  # mknod's mode has passed through the umask, and chown(2) takes bits away
     os.close(parent)
+    return True
 
 
-def _bind_device(root: int, device: Device) -> None:
-    """Show the host's node: in a user namespace mknod(2) is refused, and what it had made would not open.
+def _made_or_found(device: Device, make_by_parent: Callable[[], int]) -> int:
+    """Return a mount of the node as the bundle wants it, or where the parent may not make one, of the host's."""
+    try:
+        return make_by_parent()
+    except PermissionError:
+        return clone_tree(_node_on_host(device))
 
-    Owner and mode stay the host's.
-    """
-    source = _node_on_host(device)
-    tree = clone_tree(source)
+
+def _show(root: int, device: Device, tree: int) -> None:
+    """Mount a node that was made elsewhere."""
     place = Place(make_file_in_root(root, device.path), device.path)
     attach_tree(tree, place)
     os.close(tree)

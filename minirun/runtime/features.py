@@ -10,6 +10,7 @@ from minirun.kernel.seccomp import ACTIONS, FLAGS, OPERATORS, architecture_token
 from minirun.model.capabilities import NAMES
 from minirun.model.spec import NAMESPACE_TYPES, OCI_VERSION
 from minirun.runtime import labels
+from minirun.runtime.mounts import IDMAP_OPTIONS, LINK_OPTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,15 @@ _ARCHITECTURES = (
 
 def document() -> dict[str, Any]:
     """Return the features document."""
-    options = {*SETS_FLAG, *CLEARS_FLAG, *PROPAGATION, *RECURSIVE_ATTRIBUTES, "tmpcopyup", "idmap", "ridmap"}
+    options = {
+        *SETS_FLAG,
+        *CLEARS_FLAG,
+        *PROPAGATION,
+        *RECURSIVE_ATTRIBUTES,
+        *IDMAP_OPTIONS,
+        *LINK_OPTIONS,
+        "tmpcopyup",
+    }
     files = {"mount": "mnt", "network": "net"}
     namespaces = [kind for kind in NAMESPACE_TYPES if os.path.exists(f"/proc/self/ns/{files.get(kind, kind)}")]
     return {

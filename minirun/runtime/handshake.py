@@ -5,8 +5,8 @@
     clone3(namespaces, CLONE_INTO_CGROUP)  ------> close_imports()
     writes uid_map and gid_map                                                         (only for a new user namespace)
     PROCEED  keep_groups, has_root         ------> builds rootfs, devices, terminal
-                                           <------ OPEN     number of a mount          (only for a source that only
-    SOURCE   + the mount, or errno         ------>                                     the parent may open)
+                                           <------ OPEN     number of a mount          (only for what the parent
+    SOURCE   + the mount, or errno         ------>          or of a device             alone may open or make)
                                            <------ CONSOLE  + the pty's master        (only with a terminal)
                                            <------ HOOKS    all is mounted            (only with hooks)
     runs prestart and createRuntime hooks

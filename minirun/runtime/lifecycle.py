@@ -104,13 +104,14 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
     fails. Raises MinirunError.
     """
     # What only making a container takes is imported here: kill, delete or state do without.
-    from minirun.runtime import parent
+    from minirun.runtime import namespaces, parent
     from minirun.runtime.child import ChildPlan
 
     if options.notify_socket:
         from minirun.runtime import readiness
 
         spec = readiness.give_socket(spec, state.folder(root, container_id), options.notify_socket)
+    spec = namespaces.with_mappings(spec)
     process = _checked(parent.check_bundle(spec, bundle))
     rootfs = os.path.join(bundle, spec.root_path)
     kinds = tuple(kind for kind, entries in spec.hooks.items() if entries)

@@ -10,12 +10,15 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
+import sys
 
 from minirun.errors import MinirunError
+from minirun.kernel.files import make_symlink
 from minirun.kernel.mount import (
     ATTRIBUTES,
     CLEARS_FLAG,
     FILE_SYSTEM_WORDS,
+    MOUNT_ATTR__ATIME,
     MOUNT_ATTR_RDONLY,
     MS_BIND,
     MS_REC,
@@ -65,11 +68,18 @@ _WHY = {
 }
 
 
+IDMAP_OPTIONS = ("idmap", "ridmap")
+# Of crun, for bind mounts, and used by Podman: a link as source or destination is not followed; one as source is
+# copied in place of a mount.
+LINK_OPTIONS = ("src-nofollow", "dest-nofollow", "copy-symlink")
+
+
 class Options(Record):
     """The words of a mount's options, sorted by what carries them out.
 
     `flags` are those of mount(2); `attributes` and `cleared` are MOUNT_ATTR_* of the one mount, `recursive` pairs of
-    them for all mounts below, too; `propagation` is in the order given; `data` are the file system's own words.
+    them for all mounts below, too; `propagation` is in the order given; `data` are the file system's own words;
+    `extensions` are those of LINK_OPTIONS.
     """
 
     flags: int = 0
@@ -80,6 +90,7 @@ class Options(Record):
     data: tuple[str, ...] = ()
     copy_up: bool = False
     idmap: str = ""
+    extensions: frozenset[str] = frozenset()
 
     @property
     def is_bind(self) -> bool:
@@ -90,7 +101,7 @@ class Options(Record):
 def parse_options(entry: MountSpec) -> Options:
     """Sort the words of a mount's options (config.md, "Linux mount options"); later words win."""
     flags, attributes, cleared, copy_up, idmap = 0, 0, 0, False, ""
-    recursive, propagation, data = [], [], []
+    recursive, propagation, data, extensions = [], [], [], []
     for word in entry.options:
         if word in ATTRIBUTES:
             set_, clear = ATTRIBUTES[word]
@@ -106,15 +117,27 @@ def parse_options(entry: MountSpec) -> Options:
             recursive.append(RECURSIVE_ATTRIBUTES[word])
         elif word == "tmpcopyup":
             copy_up = True
-        elif word in ("idmap", "ridmap"):
-            idmap = word
+        elif word.partition("=")[0] in IDMAP_OPTIONS:
+            idmap = word.partition("=")[0]
+        elif word in LINK_OPTIONS:
+            extensions.append(word)
         else:
             data.append(word)
     if entry.type == "bind":
         flags |= MS_BIND
     if entry.uid_mappings or entry.gid_mappings:
         idmap = idmap or "idmap"
-    return Options(flags, attributes, cleared, tuple(recursive), tuple(propagation), tuple(data), copy_up, idmap)
+    return Options(
+        flags,
+        attributes,
+        cleared,
+        tuple(recursive),
+        tuple(propagation),
+        tuple(data),
+        copy_up,
+        idmap,
+        frozenset(extensions),
+    )
 
 
 def check(spec: Spec) -> None:
@@ -126,10 +149,10 @@ def check(spec: Spec) -> None:
             problem = "the root file system itself cannot be mounted over"
         elif options.idmap and not options.is_bind:
             problem = "only bind mounts can be idmapped"
-        elif bool(entry.uid_mappings) != bool(entry.gid_mappings):
-            problem = "uidMappings and gidMappings are needed both"
-        elif options.idmap and not entry.uid_mappings and not spec.has_namespace("user"):
-            problem = f"{options.idmap} needs uidMappings and gidMappings, or a user namespace to take them from"
+        elif options.extensions and not options.is_bind:
+            problem = f"{', '.join(sorted(options.extensions))} is for bind mounts only"
+        elif options.idmap and (problem := _problem_of_mapping(entry, spec, options.idmap)):
+            pass
         elif options.copy_up and entry.type != "tmpfs":
             problem = "tmpcopyup is for tmpfs only"
         else:
@@ -142,6 +165,20 @@ def check(spec: Spec) -> None:
         )
     if spec.mount_label and not _selinux_is_on():
         raise MinirunError("config.json: linux.mountLabel: this kernel has no SELinux, or it is off")
+
+
+def _problem_of_mapping(entry: MountSpec, spec: Spec, option: str) -> str:
+    from minirun.runtime import idmap
+
+    try:
+        uids, gids = idmap.mappings(entry, spec)
+    except MinirunError as error:
+        return error.message
+    if bool(uids) != bool(gids):
+        return "uidMappings and gidMappings are needed both"
+    if not uids and not spec.has_namespace("user"):
+        return f"{option} needs uidMappings and gidMappings, or a user namespace to take them from"
+    return ""
 
 
 def _normal(destination: str) -> str:
@@ -230,27 +267,74 @@ def _bind(root: int, entry: MountSpec, options: Options, bundle: str, open_by_pa
     with step(
         f"bind {entry.source} to {entry.destination}", "mounts", "It stays the host's: changes show on both sides."
     ):
+        if "copy-symlink" in options.extensions and os.path.islink(source_path(entry, bundle)):
+            _copy_link(root, entry, source_path(entry, bundle))
+            return
         if options.idmap:
             tree = open_by_parent()
         else:
             try:
-                tree = clone_tree(source_path(entry, bundle), recursive=bool(options.flags & MS_REC))
+                tree = clone_source(entry, options, bundle)
             except PermissionError:
                 tree = open_by_parent()
         _set_flags(tree, options)
         # The descriptor is an O_PATH one, so a device or fifo is not opened.
         is_folder = os.fstat(tree).st_mode & 0o170000 == 0o040000
         make = make_directories_in_root if is_folder else make_file_in_root
-        place = Place(make(root, entry.destination), entry.destination)
+        fd = _open_link(root, entry.destination) if "dest-nofollow" in options.extensions else -1
+        place = Place(make(root, entry.destination) if fd < 0 else fd, entry.destination)
         refuse_place_in_proc(root, place, entry, options)
         attach_tree(tree, place)
         os.close(tree)
         os.close(place.fd)
 
 
+def clone_source(entry: MountSpec, options: Options, bundle: str) -> int:
+    """Return a detached copy of a bind mount's source. Raises OSError."""
+    follow = "src-nofollow" not in options.extensions
+    return clone_tree(source_path(entry, bundle), recursive=bool(options.flags & MS_REC), follow=follow)
+
+
+def _open_link(root: int, destination: str) -> int:
+    """Open the symbolic link that the destination is, or return -1 if it is none."""
+    try:
+        fd = open_in_root(root, destination, os.O_PATH | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return -1
+    if os.fstat(fd).st_mode & 0o170000 == 0o120000:
+        return fd
+    os.close(fd)
+    return -1
+
+
+def _copy_link(root: int, entry: MountSpec, source: str) -> None:
+    """Make the link that the source is at the destination; one that is there already must be the same."""
+    target = os.readlink(source)
+    parent, name = posixpath.split(_normal(entry.destination))
+    folder = make_directories_in_root(root, parent)
+    try:
+        make_symlink(target, name, folder)
+    except FileExistsError:
+        present = open_in_root(folder, name, os.O_PATH | os.O_NOFOLLOW)
+        is_link = os.fstat(present).st_mode & 0o170000 == 0o120000
+        if not is_link or os.readlink("", dir_fd=present) != target:
+            problem = f"{entry.destination} of the root file system is not the symbolic link to {target}"
+            raise MinirunError(problem, "copy-symlink changes nothing that is there.") from None
+        os.close(present)
+    finally:
+        os.close(folder)
+
+
 def _set_flags(tree: int, options: Options) -> None:
     if options.attributes or options.cleared:
-        set_attributes(tree, options.attributes, options.cleared)
+        try:
+            set_attributes(tree, options.attributes, options.cleared)
+        except PermissionError:
+            if not options.cleared & MOUNT_ATTR__ATIME:
+                raise
+            # When access times are noted is locked, too, on mounts of the host, and endangers nobody.
+            set_attributes(tree, options.attributes & ~MOUNT_ATTR__ATIME, options.cleared & ~MOUNT_ATTR__ATIME)
+            print("minirun: warning: a mount of the host keeps its way of noting access times", file=sys.stderr)
     for attributes, cleared in options.recursive:
         set_attributes(tree, attributes, cleared, recursive=True)
     set_propagation(tree, options)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from minirun.errors import MinirunError
 from minirun.kernel.files import read, write
 from minirun.kernel.process import NAMESPACE_FILES, NAMESPACE_FLAGS, set_user, setns, unshare
 from minirun.kernel.trace import step
-from minirun.model.spec import NAMESPACE_TYPES
+from minirun.model.spec import NAMESPACE_TYPES, IdMapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from minirun.model.spec import IdMapping, Spec
+    from minirun.model.spec import Spec
 
 WHY = {
     "pid": "Its first process becomes PID 1 and sees no process of the host.",
@@ -94,13 +95,27 @@ def parameter_path(name: str) -> str:
 _OTHER_SEPARATOR = str.maketrans("./", "/.")
 
 
+def with_mappings(spec: Spec) -> Spec:
+    """Return the spec with its new user namespace's mappings, those that it lacks made up for.
+
+    Without a word the container's root stands for who calls: that one id the kernel lets everybody map.
+    """
+    if not is_fresh(spec, "user"):
+        return spec
+    own = {"uid_mappings": os.geteuid(), "gid_mappings": os.getegid()}
+    missing = {name: (IdMapping(0, number, 1),) for name, number in own.items() if not getattr(spec, name)}
+    for name, (mapping,) in missing.items():
+        field = name.replace("_m", "M")
+        told = f"config.json: linux.{field} is missing; the container's 0 is the host's {mapping.host}, and no other is"
+        print(f"minirun: warning: {told}", file=sys.stderr)
+    return spec.replace(**missing)
+
+
 def _check_user(spec: Spec) -> None:
     mappings = {"uidMappings": spec.uid_mappings, "gidMappings": spec.gid_mappings}
     for field, mapping in mappings.items():
         if mapping and not spec.has_namespace("user"):
             raise MinirunError(f"config.json: linux.{field} needs a user namespace")
-        if not mapping and is_fresh(spec, "user"):
-            raise MinirunError(f"config.json: linux.{field} is missing, which a new user namespace needs")
     if spec.process and is_fresh(spec, "user"):
         user = spec.process
         for field, number, mapping in (("uid", user.uid, spec.uid_mappings), ("gid", user.gid, spec.gid_mappings)):
@@ -224,6 +239,18 @@ def what_ids_allow(pid: int) -> dict[str, bool]:
     uids, gids = (read(f"/proc/{pid}/{name}") for name in ("uid_map", "gid_map"))
     has_root = all(any(line.split()[0] == "0" for line in text.splitlines()) for text in (uids, gids))
     return {"has_root": has_root, "keep_groups": read(f"/proc/{pid}/setgroups").strip() == "deny"}
+
+
+def on_host(pid: int, mapping: str, number: int) -> int:
+    """Return what an id of the process's user namespace is here; `mapping` is "uid_map" or "gid_map".
+
+    Raises MinirunError if it is none.
+    """
+    for line in read(f"/proc/{pid}/{mapping}").splitlines():
+        inside, outside, size = map(int, line.split())
+        if inside <= number < inside + size:
+            return outside + number - inside
+    raise MinirunError(f"the id {number} is not mapped in the container's user namespace")
 
 
 def become_root(*, has_root: bool, keep_groups: bool) -> None:

@@ -71,7 +71,7 @@ def clone_container(spec: Spec, bundle: str, plan: ChildPlan, cgroup_fd: int) ->
             _run_hooks(spec, plan, pid)
             channel.send(handshake.PROCEED)
         elif kind == handshake.OPEN:
-            sources.open_for_child(channel, pid, pidfd, spec, bundle, fields["number"])
+            sources.open_for_child(channel, pid, pidfd, spec, bundle, fields)
 
     kinds = ", ".join(n.type for n in spec.namespaces if not n.path)
     with step(

@@ -1,4 +1,4 @@
-"""What the parent opens for the child: sources of mounts that the root of a user namespace may not reach.
+"""What the parent opens for the child: what a user namespace's root may not reach, and devices, which it may not make.
 
 A helper process enters the child's mount namespace, with the host's rights but with the child's tree. So what the
 kernel has locked there on mounts of the host ("ro", "nosuid") is locked on the copy, too; opened in the host's own tree
@@ -10,20 +10,33 @@ from __future__ import annotations
 import os
 
 from minirun.errors import MinirunError
-from minirun.kernel.mount import MOUNT_ATTR_IDMAP, MS_REC, clone_tree, set_attributes
-from minirun.kernel.process import NAMESPACE_FLAGS, clone3, setns
+from minirun.kernel.files import make_device
+from minirun.kernel.mount import (
+    MOUNT_ATTR_IDMAP,
+    PROPAGATION,
+    Place,
+    attach_tree,
+    clone_tree,
+    new_file_system,
+    set_attributes,
+    set_propagation,
+)
+from minirun.kernel.process import NAMESPACE_FLAGS, clone3, setns, unshare
 from minirun.kernel.trace import forget_steps, name_process, step
 from minirun.runtime import handshake, mounts, namespaces
 from minirun.runtime.rootfs import ROOTFS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minirun.model.spec import IdMapping, MountSpec, Spec
+    from minirun.model.spec import Device, IdMapping, MountSpec, Spec
     from minirun.runtime.handshake import Channel
 
 
-def open_for_child(channel: Channel, pid: int, pidfd: int, spec: Spec, bundle: str, number: int) -> None:
-    """Answer the child's OPEN with the mount it asks for, or with why there is none."""
+def open_for_child(channel: Channel, pid: int, pidfd: int, spec: Spec, bundle: str, what: dict[str, int]) -> None:
+    """Answer the child's OPEN with the mount it asks for, or with why there is none.
+
+    `what` is the "number" of a mount, or ROOTFS, or the number of a "device".
+    """
     helper, helper_pidfd = clone3(0)
     if helper:
         os.waitid(os.P_PIDFD, helper_pidfd, os.WEXITED)
@@ -32,7 +45,10 @@ def open_for_child(channel: Channel, pid: int, pidfd: int, spec: Spec, bundle: s
     try:
         name_process("opener")
         forget_steps()
-        _answer(channel, pid, pidfd, spec, bundle, number)
+        if "device" in what:
+            channel.send(handshake.SOURCE, {}, _make_device(spec.devices[what["device"]], pid))
+        else:
+            _answer(channel, pid, pidfd, spec, bundle, what["number"])
     except BaseException as error:  # noqa: BLE001 - whatever it is, the child waits for an answer
         cause = error.__cause__ if isinstance(error, MinirunError) else error
         code = cause.errno if isinstance(cause, OSError) else None
@@ -45,24 +61,45 @@ def open_for_child(channel: Channel, pid: int, pidfd: int, spec: Spec, bundle: s
 def _answer(channel: Channel, pid: int, pidfd: int, spec: Spec, bundle: str, number: int) -> None:
     entry = spec.mounts[number] if number != ROOTFS else None
     path = os.path.join(bundle, spec.root_path) if entry is None else mounts.source_path(entry, bundle)
-    options = mounts.parse_options(entry) if entry else mounts.Options(MS_REC)
-    mapping = _mapping_of(entry, pid) if entry and options.idmap else -1
+    options = mounts.parse_options(entry) if entry else mounts.Options()
+    mapping = _mapping_of(entry, spec, pid) if entry and options.idmap else -1
     setns(pidfd, NAMESPACE_FLAGS["mount"], "the container's mount namespace")
     with step(f"open {path} for the container", "mounts", "The container's own root may not go there."):
-        tree = clone_tree(path, recursive=bool(options.flags & MS_REC))
+        tree = mounts.clone_source(entry, options, bundle) if entry else clone_tree(path, recursive=True)
     if mapping >= 0:
         with step(f"map the owners of {path}", "mounts", "Files of one user on disk show as another's.", _IDMAP_HINT):
             set_attributes(tree, MOUNT_ATTR_IDMAP, recursive=options.idmap == "ridmap", userns_fd=mapping)
     channel.send(handshake.SOURCE, {}, tree)
 
 
+def _make_device(device: Device, pid: int) -> int:
+    """Make a node in a tmpfs that only this helper sees, and return a detached mount of it.
+
+    A file system that was mounted in a user namespace has no devices: there, mknod(2) is refused, or the node would
+    not open.
+    """
+    with step(f"make the device {device.path} for the container", "devices", "Its own root may not make any."):
+        unshare(NAMESPACE_FLAGS["mount"])
+        set_propagation("/", PROPAGATION["rprivate"])
+        tree = new_file_system("tmpfs", {"mode": "0700"})
+        attach_tree(tree, Place(os.open("/", os.O_PATH), "/"))  # only what is attached can be copied
+        make_device("node", device.type, device.major, device.minor, directory=tree)
+        owner = namespaces.on_host(pid, "uid_map", device.uid), namespaces.on_host(pid, "gid_map", device.gid)
+        os.chown("node", *owner, dir_fd=tree, follow_symlinks=False)
+        os.chmod("node", device.file_mode & 0o7777, dir_fd=tree)  # after chown(2), which takes bits away
+        return clone_tree("node", directory=tree)
+
+
 _IDMAP_HINT = "Not every file system can do it: see mount_setattr(2), ID-mapped mounts."
 
 
-def _mapping_of(entry: MountSpec, pid: int) -> int:
+def _mapping_of(entry: MountSpec, spec: Spec, pid: int) -> int:
     """Return a descriptor of a user namespace with the mapping of the mount, or else that of the container."""
-    if entry.uid_mappings:
-        return _make_user_namespace(entry.uid_mappings, entry.gid_mappings)
+    from minirun.runtime import idmap
+
+    uids, gids = idmap.mappings(entry, spec)
+    if uids:
+        return _make_user_namespace(uids, gids)
     return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
 
 

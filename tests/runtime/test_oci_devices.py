@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -77,17 +78,26 @@ def test_nothing_is_made_where_dev_is_the_hosts(oci: Oci, bundle: Bundle, scratc
     assert os.listdir(dev) == ["null"]
 
 
-def test_in_a_user_namespace_the_hosts_node_is_shown(oci: Oci, bundle: Bundle) -> None:
+def test_in_a_user_namespace(oci: Oci, bundle: Bundle) -> None:
     bundle.map_users().linux["devices"] = [
-        {"path": "/dev/other-name", "type": "c", "major": 1, "minor": 5},
+        {"path": "/dev/other-name", "type": "c", "major": 1, "minor": 5, "uid": 10, "gid": 11, "fileMode": 0o464},
         {"path": "/dev/pipe", "type": "p", "uid": 4, "fileMode": 0o600},
     ]
-    script = f"head -c 3 /dev/other-name | wc -c; {STAT} /dev/pipe"
-    # The node is found by its numbers: only devices that udev links in /dev/char are known by another name.
-    if os.path.exists("/dev/char/1:5"):
-        assert oci.output(bundle, script).splitlines() == ["3", "fifo 0:0 600 4:0"]
-    else:
-        assert "the host has no node of the device /dev/other-name (c 1:5)" in oci.refusal(bundle)
+    script = f"head -c 3 /dev/other-name | wc -c; {STAT} /dev/other-name /dev/pipe"
+    shown = ["3", "character special file 1:5 464 10:11", "fifo 0:0 600 4:0"]
+    assert oci.output(bundle, script).splitlines() == shown
+    assert not any("other-name" in line for line in Path("/proc/self/mountinfo").read_text().splitlines())
+
+
+def test_an_owner_who_is_not_mapped_is_refused(oci: Oci, bundle: Bundle) -> None:
+    bundle.map_users().linux["devices"] = [{"path": "/dev/x", "type": "c", "major": 1, "minor": 5, "uid": 70_000}]
+    assert "the id 70000 is not mapped" in oci.refusal(bundle)
+
+
+@pytest.mark.parametrize("path", ["/some/device/", "/dev/some//"])
+def test_a_path_with_a_slash_at_its_end(oci: Oci, bundle: Bundle, path: str) -> None:
+    bundle.linux["devices"] = [{"path": path, "type": "c", "major": 1, "minor": 5}]
+    assert oci.output(bundle, f"{STAT} {path.rstrip('/')}") == "character special file 1:5 666 0:0\n"
 
 
 def test_the_console_is_the_terminal(bundle: Bundle, console: Callable[[Bundle, str], str]) -> None:

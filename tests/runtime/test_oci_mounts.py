@@ -239,6 +239,37 @@ def test_mappings_that_cannot_be_meant(oci: Oci, bundle: Bundle, folder: Path) -
     assert "only bind mounts" in oci.refusal(bundle)
 
 
+@pytest.mark.parametrize(
+    ("option", "owner"),
+    [
+        ("idmap=uids=0-5000-10;gids=0-6000-10", "5000:6000"),
+        ("idmap=gids=0-6000-10;uids=3-9-2#0-5000-1", "5000:6000"),
+        ("ridmap=uids=0-5000-10;gids=0-6000-10", "5000:6000"),
+    ],
+)
+def test_a_mapping_among_the_options(oci: Oci, bundle: Bundle, folder: Path, option: str, owner: str) -> None:
+    bundle.mount("/data", folder, ["rbind", option])
+    assert oci.output(bundle, "stat -c %u:%g /data/file").strip() == owner
+
+
+def test_a_mapping_to_ids_of_the_container(oci: Oci, bundle: Bundle, folder: Path) -> None:
+    bundle.map_users().mount("/data", folder, ["rbind", "idmap=uids=@0-7-1;gids=@0-8-1"])
+    assert oci.output(bundle, "stat -c %u:%g /data/file") == "7:8\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("idmap=uids=0-1-1", "both"),
+        ("idmap=0-1-1", "is not idmap=uids=...;gids=..."),
+        ("idmap=uids=0-1;gids=0-1-1", "'0-1', which is not DISK-HOST-SIZE"),
+        ("idmap=uids=@0-1-1;gids=0-1-1", "1 is not mapped in the container"),
+    ],
+)
+def test_a_mapping_of_another_form_is_refused(oci: Oci, bundle: Bundle, folder: Path, option: str, words: str) -> None:
+    assert words in oci.refusal(bundle.mount("/data", folder, ["rbind", option]))
+
+
 # -- cgroup and sysfs ------------------------------------------------------------------------------------------------
 
 
@@ -290,6 +321,41 @@ def test_a_link_to_itself(oci: Oci, bundle: Bundle, folder: Path) -> None:
 def test_nothing_is_mounted_over_the_root(oci: Oci, bundle: Bundle, folder: Path, destination: str) -> None:
     (bundle.rootfs / "loop-to-root").symlink_to("/")
     assert "cannot be mounted over" in oci.refusal(bundle.mount(destination, folder))
+
+
+@pytest.mark.parametrize("userns", [False, True])
+def test_a_source_that_is_a_link_can_be_mounted_itself(oci: Oci, bundle: Bundle, folder: Path, *, userns: bool) -> None:
+    (folder / "link").symlink_to("file")
+    (bundle.rootfs / "link").symlink_to("nowhere")
+    if userns:
+        bundle.map_users()
+    bundle.mount("/link", folder / "link", ["bind", "src-nofollow", "dest-nofollow"])
+    bundle.mount("/new/link", folder / "link", ["bind", "src-nofollow"])
+    assert oci.output(bundle, "readlink /link; readlink /new/link").split() == ["file", "file"]
+    assert os.readlink(bundle.rootfs / "link") == "nowhere"
+
+
+def test_a_destination_that_is_a_link_can_be_covered_itself(oci: Oci, bundle: Bundle, folder: Path) -> None:
+    (bundle.rootfs / "link").symlink_to("nowhere")
+    bundle.mount("/link", folder / "file", ["bind", "dest-nofollow"])
+    bundle.mount("/plain", folder / "file", ["bind", "dest-nofollow"])
+    assert oci.output(bundle, "cat /link /plain; test ! -e /nowhere") == "content\ncontent\n"
+
+
+def test_a_link_is_copied(oci: Oci, bundle: Bundle, folder: Path) -> None:
+    (folder / "link").symlink_to("nowhere/at/all")
+    bundle.mount("/a/link", folder / "link", ["bind", "copy-symlink"])
+    bundle.mount("/a/file", folder / "file", ["bind", "copy-symlink"])
+    for _ in range(2):  # the second time it is there
+        assert oci.output(bundle, "readlink /a/link; cat /a/file") == "nowhere/at/all\ncontent\n"
+    (bundle.rootfs / "a/link").unlink()
+    (bundle.rootfs / "a/link").touch()
+    assert "is not the symbolic link to nowhere/at/all" in oci.refusal(bundle)
+
+
+def test_options_for_links_are_for_bind_mounts(oci: Oci, bundle: Bundle) -> None:
+    bundle.mount("/data", "tmpfs", ["copy-symlink"], type="tmpfs")
+    assert "copy-symlink is for bind mounts only" in oci.refusal(bundle)
 
 
 @pytest.mark.parametrize("name", ["cpuinfo", "meminfo", "stat", "uptime", "loadavg", "swaps", "diskstats"])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from oci_bundles import MountPoint
 
 import minirun
 
@@ -163,9 +164,25 @@ def test_a_user_that_is_not_mapped_is_refused(oci: Oci, bundle: Bundle) -> None:
 def test_mappings_and_the_namespace_need_each_other(oci: Oci, bundle: Bundle, field: str) -> None:
     bundle.map_users()
     mappings = bundle.linux.pop(field)
-    assert field in oci.refusal(bundle)
     bundle.without_namespace("user").linux[field] = mappings
     assert "needs a user namespace" in oci.refusal(bundle)
+
+
+def test_without_mappings_its_root_is_who_calls(oci: Oci, bundle: Bundle) -> None:
+    bundle.namespace("user").without_mount("/dev/pts")  # whose option gid=5 would be nobody
+    done = oci.run(bundle, "id -u; cat /proc/self/uid_map /proc/self/gid_map")
+    assert done.stdout.split() == ["0", *["0", "0", "1"] * 2]
+    assert "linux.uidMappings is missing" in done.stderr
+    assert "linux.gidMappings is missing" in done.stderr
+    bundle.config["process"]["user"]["uid"] = 1
+    assert "process.user.uid 1 is not mapped" in oci.refusal(bundle)
+
+
+def test_how_access_times_are_noted_is_the_hosts_affair(oci: Oci, bundle: Bundle, scratch: Path) -> None:
+    bundle.map_users().mount("/data", scratch, ["bind", "strictatime", "nosuid"])
+    done = oci.run(bundle, "cat /proc/self/mountinfo")
+    assert {"relatime", "nosuid"} <= MountPoint.all_of(done.stdout)["/data"].options
+    assert "keeps its way of noting access times" in done.stderr
 
 
 def test_masked_and_readonly_paths_hold(oci: Oci, bundle: Bundle) -> None:
