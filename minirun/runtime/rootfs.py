@@ -13,6 +13,7 @@ import os
 from minirun.errors import MinirunError
 from minirun.kernel.files import write
 from minirun.kernel.mount import (
+    CGROUP,
     CGROUP2,
     MOUNT_ATTR_RDONLY,
     MS_BIND,
@@ -209,7 +210,7 @@ def _place(root: int, path: str) -> Place | None:
     # Covering /proc/x of something that is not procfs would leave the real one open elsewhere (CVE-2025-52881).
     kinds = {"/proc/": PROCFS, "/sys/": SYSFS}
     for prefix, kind in kinds.items():
-        if path.startswith(prefix) and file_system_type(fd) not in (kind, TMPFS, CGROUP2):
+        if path.startswith(prefix) and file_system_type(fd) not in (kind, TMPFS, CGROUP, CGROUP2):
             os.close(fd)
             raise MinirunError(f"{path} is not on the file system it claims to be on", "The image is hostile.")
     return Place(fd, path)

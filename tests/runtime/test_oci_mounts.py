@@ -285,6 +285,13 @@ def test_the_cgroup_namespace_hides_the_hierarchy(oci: Oci, bundle: Bundle, mode
     assert processes.split()[0] == "1"
 
 
+def test_a_file_of_a_cgroup_can_be_masked(oci: Oci, bundle: Bundle) -> None:
+    """As Podman does with --systemd=always where v1 hierarchies are mounted."""
+    file = f"/sys/fs/cgroup/{'memory/' if v1_hierarchies() else ''}cgroup.procs"
+    bundle.linux["maskedPaths"] = [file]
+    assert oci.output(bundle, f"wc -c < {file}") == "0\n"
+
+
 @pytest.mark.skipif(bool(v1_hierarchies()), reason="v1 hierarchies show each its own part")
 def test_without_one_the_hierarchy_is_the_hosts(oci: Oci, bundle: Bundle) -> None:
     output = oci.output(bundle.without_namespace("cgroup"), "grep :: /proc/self/cgroup; ls -d /sys/fs/cgroup/minirun")
