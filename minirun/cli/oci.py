@@ -366,7 +366,10 @@ def update(call: Call) -> None:
     """Change a container's limits, by single flags or by a JSON of linux.resources."""
     from minirun.runtime import lifecycle, resources
 
-    lifecycle.update(call.root, call.container_id(), resources.of_flags(call.parsed.texts))
+    flags = call.parsed.texts
+    lifecycle.update(
+        call.root, call.container_id(), resources.of_flags(flags), schemata=resources.schemata_of_flags(flags)
+    )
 
 
 def spec(call: Call) -> None:
@@ -591,8 +594,8 @@ VERBS: dict[str, tuple[Callable[[Call], int | None], tuple[Flag, ...], str, bool
             Flag(("cpuset-mems",), "Memory nodes to use."),
             Flag(("pids-limit",), "Most processes; -1 is unlimited."),
             Flag(("blkio-weight",), "Weight of block input and output, 10 to 1000."),
-            Flag(("l3-cache-schema",), "Intel RDT; not supported."),
-            Flag(("mem-bw-schema",), "Intel RDT; not supported."),
+            Flag(("l3-cache-schema",), "Intel RDT: parts of the L3 cache, such as L3:0=7f0;1=1f."),
+            Flag(("mem-bw-schema",), "Intel RDT: bandwidth of the memory, such as MB:0=20;1=70."),
         ),
         "ID",
         True,

@@ -34,6 +34,8 @@ CONSTANTS = """
     PER_LINUX PER_LINUX32
     RLIMIT_AS RLIMIT_CORE RLIMIT_CPU RLIMIT_DATA RLIMIT_FSIZE RLIMIT_LOCKS RLIMIT_MEMLOCK RLIMIT_MSGQUEUE RLIMIT_NICE
     RLIMIT_NOFILE RLIMIT_NPROC RLIMIT_RSS RLIMIT_RTPRIO RLIMIT_RTTIME RLIMIT_SIGPENDING RLIMIT_STACK
+    MPOL_DEFAULT MPOL_PREFERRED MPOL_BIND MPOL_INTERLEAVE MPOL_LOCAL MPOL_PREFERRED_MANY MPOL_WEIGHTED_INTERLEAVE
+    MPOL_F_STATIC_NODES MPOL_F_RELATIVE_NODES MPOL_F_NUMA_BALANCING
 """.split()
 
 DECLARATIONS = """
@@ -67,6 +69,10 @@ DECLARATIONS = """
     int minirun_ioprio_set(int which, int who, int priority);
     int minirun_sched_setattr(int pid, uint32_t policy, uint64_t flags, int32_t nice, uint32_t priority,
                               uint64_t runtime, uint64_t deadline, uint64_t period);
+    int minirun_available_capabilities(uint64_t *mask);
+    int minirun_probe_seccomp_flags(unsigned int flags);
+    int minirun_use_every_cpu(void);
+    int minirun_set_mempolicy(int mode, const unsigned long *nodes, unsigned long bits);
     int minirun_syncfs(int fd);
     int minirun_signalfd(void);
 """
@@ -91,11 +97,14 @@ SOURCE = r"""
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <linux/bpf.h>
+#include <linux/capability.h>
 #include <linux/ioprio.h>
 #include <linux/keyctl.h>
 #include <linux/magic.h>
+#include <linux/mempolicy.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 
 #ifndef SCHED_ISO
 #define SCHED_ISO 4
@@ -103,6 +112,7 @@ SOURCE = r"""
 #ifndef MS_NOSYMFOLLOW
 #define MS_NOSYMFOLLOW 256
 #endif
+#define MPOL_WEIGHTED_INTERLEAVE 6 /* an enumerator of <linux/mempolicy.h> since Linux 6.9 */
 
 static int result(long value) { return value < 0 ? -errno : (int)value; }
 
@@ -238,6 +248,19 @@ static int minirun_prctl(int option, unsigned long a, unsigned long b, unsigned 
     return result(prctl(option, a, b, c, d));
 }
 
+static int minirun_available_capabilities(uint64_t *mask)
+{
+    struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+    struct __user_cap_data_struct sets[2];
+    if (syscall(SYS_capget, &header, sets) < 0)
+        return -errno;
+    *mask = 0;
+    for (int number = 0; number < 64; number++)
+        if (sets[number / 32].permitted >> number % 32 & 1 && prctl(PR_CAPBSET_READ, number, 0, 0, 0) == 1)
+            *mask |= (uint64_t)1 << number;
+    return 0;
+}
+
 static int minirun_sethostname(const char *name, size_t length) { return result(sethostname(name, length)); }
 static int minirun_setdomainname(const char *name, size_t length) { return result(setdomainname(name, length)); }
 
@@ -271,6 +294,25 @@ static int minirun_sched_setattr(int pid, uint32_t policy, uint64_t flags, int32
         uint64_t runtime, deadline, period;
     } attributes = { sizeof attributes, policy, flags, nice, priority, runtime, deadline, period };
     return result(syscall(SYS_sched_setattr, pid, &attributes, 0));
+}
+
+/* Flags are looked at first, then the filter, which is nowhere: -EFAULT says that the kernel knows them. */
+static int minirun_probe_seccomp_flags(unsigned int flags)
+{
+    return result(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, NULL));
+}
+
+/* A bit for each CPU that a kernel can be built for: it ignores those that it has not got. */
+static int minirun_use_every_cpu(void)
+{
+    unsigned long mask[8192 / (8 * sizeof(unsigned long))];
+    memset(mask, 0xff, sizeof mask);
+    return result(syscall(SYS_sched_setaffinity, 0, sizeof mask, mask));
+}
+
+static int minirun_set_mempolicy(int mode, const unsigned long *nodes, unsigned long bits)
+{
+    return result(syscall(SYS_set_mempolicy, mode, nodes, bits));
 }
 
 static int minirun_signalfd(void)

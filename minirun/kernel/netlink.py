@@ -22,13 +22,20 @@ if TYPE_CHECKING:
 IFF_UP = 0x1  # linux/if.h
 
 # linux/netlink.h
-NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE = 0x1, 0x4, 0x200, 0x400
-NLMSG_ERROR = 2
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE, NLM_F_DUMP = 0x1, 0x4, 0x200, 0x400, 0x300
+NLMSG_ERROR, NLMSG_DONE = 2, 3
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
 NLMSGERR_ATTR_MSG = 1
 
 # linux/rtnetlink.h
-RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_NEWROUTE = 16, 17, 20, 24
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE = 16, 17, 18, 20, 22, 24
+RT_SCOPE_UNIVERSE = 0
+
+# linux/if_link.h and linux/if_addr.h
+IFLA_IFNAME, IFLA_NET_NS_FD = 3, 28
+IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS, IFA_RT_PRIORITY, IFA_PROTO = 1, 2, 4, 8, 9, 11
+IFA_F_PERMANENT = 0x80
+IFA_F_SETTABLE = 0x712  # NODAD, HOMEADDRESS, MANAGETEMPADDR, NOPREFIXROUTE, MCAUTOJOIN: the others tell a state
 
 
 class RouteSocket:
@@ -61,12 +68,12 @@ class RouteSocket:
 
         Raises OSError with the kernel's errno, its own words where it has some, and `subject` as the filename.
         """
-        self._number += 1
-        message["header"]["type"] = kind
-        message["header"]["flags"] = flags | NLM_F_REQUEST | NLM_F_ACK
-        message["header"]["sequence_number"] = self._number
         message.encode()
-        self._socket.send(message.data)
+        self.request_raw(kind, bytes(message.data[16:]), flags, subject)
+
+    def request_raw(self, kind: int, payload: bytes, flags: int, subject: str) -> None:
+        """Do as `request` with a message's bytes after its header."""
+        self._send(kind, payload, flags | NLM_F_ACK)
         while True:
             answer = self._socket.recv(65536)
             _, answer_kind, _, number, _ = struct.unpack_from("=IHHII", answer)
@@ -75,6 +82,44 @@ class RouteSocket:
         (negative_errno,) = struct.unpack_from("=i", answer, 16)
         if negative_errno:
             raise OSError(-negative_errno, extended_message(answer) or os.strerror(-negative_errno), subject)
+
+    def dump(self, kind: int, payload: bytes) -> list[bytes]:
+        """Ask for a whole table and return its entries, each without its header. Raises OSError."""
+        self._send(kind, payload, NLM_F_DUMP)
+        entries: list[bytes] = []
+        while True:
+            answer = self._socket.recv(1 << 18)
+            while answer:
+                length, answer_kind, _, number, _ = struct.unpack_from("=IHHII", answer)
+                entry, answer = answer[16:length], answer[length + 3 & ~3 :]
+                if number != self._number:
+                    continue
+                if answer_kind in (NLMSG_ERROR, NLMSG_DONE):
+                    (negative_errno,) = struct.unpack_from("=i", entry)
+                    if negative_errno:
+                        raise OSError(-negative_errno, os.strerror(-negative_errno), self.whose)
+                    return entries
+                entries.append(entry)
+
+    def _send(self, kind: int, payload: bytes, flags: int) -> None:
+        self._number += 1
+        header = struct.pack("=IHHII", 16 + len(payload), kind, flags | NLM_F_REQUEST, self._number, 0)
+        self._socket.send(header + payload)
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """Return one attribute of a message, `struct rtattr` (rtnetlink(7)), padded to four bytes."""
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def attributes(data: bytes) -> dict[int, bytes]:
+    """Return the attributes that follow a message's fixed part, by their kinds."""
+    found = {}
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        found[kind & 0x3FFF] = data[4:length]
+        data = data[max(4, length + 3 & ~3) :]
+    return found
 
 
 def extended_message(answer: bytes) -> str:
@@ -176,6 +221,61 @@ def set_alias(route: RouteSocket, name: str, alias: str) -> None:
     link = load_messages().ifinfmsg.ifinfmsg()
     link["attrs"] = [("IFLA_IFNAME", name), ("IFLA_IFALIAS", alias)]
     route.request(RTM_NEWLINK, link, 0, f"alias of {name}")
+
+
+def interfaces(route: RouteSocket) -> dict[int, str]:
+    """Return the interfaces of a network namespace: their numbers, with their names. Raises OSError."""
+    found = {}
+    for entry in route.dump(RTM_GETLINK, struct.pack("=BxHiII", 0, 0, 0, 0, 0)):
+        _, _, index, _, _ = struct.unpack_from("=BxHiII", entry)
+        found[index] = os.fsdecode(attributes(entry[16:])[IFLA_IFNAME].rstrip(b"\0"))
+    return found
+
+
+@operation(man="ip-link(8)", shell="ip link set {name} netns {namespace} name {new_name}")
+def move_link(route: RouteSocket, name: str, index: int, namespace: int, new_name: str) -> None:
+    """Move the interface `name`, number `index`, to the network namespace behind a descriptor, and rename it there.
+
+    "%d" in the new name stands for a number that the kernel chooses. The interface goes down and loses its addresses.
+    Raises OSError.
+    """
+    payload = struct.pack("=BxHiII", 0, 0, index, 0, 0)
+    payload += attribute(IFLA_NET_NS_FD, struct.pack("=I", namespace))
+    payload += attribute(IFLA_IFNAME, os.fsencode(new_name) + b"\0")
+    route.request_raw(RTM_NEWLINK, payload, 0, name)
+
+
+def permanent_addresses(route: RouteSocket, index: int) -> list[bytes]:
+    """Return an interface's addresses of global scope that do not expire, as `add_address_again` takes them.
+
+    Of any family, in their order: with IPv4 the first one of a subnet is the primary one. Raises OSError.
+    """
+    found = []
+    for entry in route.dump(RTM_GETADDR, struct.pack("=BBBBI", 0, 0, 0, 0, 0)):
+        _, _, flags, scope, of_index = struct.unpack_from("=BBBBI", entry)
+        if IFA_FLAGS in (attrs := attributes(entry[8:])):
+            (flags,) = struct.unpack("=I", attrs[IFA_FLAGS])
+        if of_index == index and scope == RT_SCOPE_UNIVERSE and flags & IFA_F_PERMANENT:
+            found.append(entry)
+    return found
+
+
+@operation(man="ip-address(8)", shell="ip address add ... dev {name}", address=lambda address: f"{len(address)} bytes")
+def add_address_again(route: RouteSocket, name: str, index: int, address: bytes) -> None:
+    """Give the interface `name`, number `index` in that namespace, an address of `permanent_addresses`.
+
+    Not its label, which begins with the interface's old name. Raises OSError.
+    """
+    family, prefix_length, flags, scope, _ = struct.unpack_from("=BBBBI", address)
+    attrs = attributes(address[8:])
+    if IFA_FLAGS in attrs:
+        (flags,) = struct.unpack("=I", attrs[IFA_FLAGS])
+    payload = struct.pack("=BBBBI", family, prefix_length, 0, scope, index)
+    for kind in (IFA_LOCAL, IFA_ADDRESS, IFA_BROADCAST, IFA_RT_PRIORITY, IFA_PROTO):
+        if kind in attrs:
+            payload += attribute(kind, attrs[kind])
+    payload += attribute(IFA_FLAGS, struct.pack("=I", flags & IFA_F_SETTABLE))
+    route.request_raw(RTM_NEWADDR, payload, NLM_F_CREATE | NLM_F_EXCL, f"an address of {name}")
 
 
 @operation(man="bridge(8)", shell="bridge link set dev {name} hairpin on")

@@ -6,7 +6,7 @@ takes 3 ms to import, so it serves the helpers, and two calls on the way of ever
 
 from __future__ import annotations
 
-from minirun.kernel._native import lib
+from minirun.kernel._native import ffi, lib
 from minirun.kernel.process import check
 from minirun.kernel.trace import operation
 from minirun.model.capabilities import names
@@ -55,14 +55,7 @@ def become_helper(title: str) -> None:
     returns=lambda found: f"{len(found)} of them",
 )
 def available_capabilities() -> frozenset[str]:
-    """Return the capabilities that this process can pass on: those both permitted to it and in its bounding set.
-
-    Raises OSError where /proc is not mounted.
-    """
-    sets = {}
-    with open("/proc/self/status", "rb") as status:
-        for line in status:
-            field, _, value = line.partition(b":")
-            if field in (b"CapPrm", b"CapBnd"):
-                sets[field] = int(value, 16)
-    return frozenset(names(sets[b"CapPrm"] & sets[b"CapBnd"]))
+    """Return the capabilities that this process can pass on: those both permitted to it and in its bounding set."""
+    mask = ffi.new("uint64_t *")
+    check(lib.minirun_available_capabilities(mask), "capabilities")
+    return frozenset(names(mask[0]))

@@ -203,6 +203,36 @@ def set_affinity(pid: int, cpus: set[int]) -> None:
     os.sched_setaffinity(pid, cpus)
 
 
+@operation(man="sched_setaffinity(2)", shell="taskset --cpu-list --pid 0-8191 $$")
+def use_every_cpu() -> None:
+    """Let this process run on every CPU that its cpuset has, whatever it inherited. Raises OSError."""
+    check(lib.minirun_use_every_cpu(), "every CPU")
+
+
+MEMORY_POLICIES: dict[str, int] = {
+    f"MPOL_{name}": getattr(lib, f"MPOL_{name}")
+    for name in "DEFAULT BIND INTERLEAVE WEIGHTED_INTERLEAVE PREFERRED PREFERRED_MANY LOCAL".split()
+}
+MEMORY_POLICY_FLAGS: dict[str, int] = {
+    f"MPOL_F_{name}": getattr(lib, f"MPOL_F_{name}") for name in "NUMA_BALANCING RELATIVE_NODES STATIC_NODES".split()
+}
+
+
+@operation(man="set_mempolicy(2)", shell="numactl --{mode} {nodes} ...", flags="|".join)
+def set_memory_policy(mode: str, flags: Sequence[str], nodes: set[int]) -> None:
+    """Say on which NUMA nodes this process, and what it executes, gets its memory. Raises OSError (ENOSYS, EINVAL)."""
+    number = MEMORY_POLICIES[mode]
+    for flag in flags:
+        number |= MEMORY_POLICY_FLAGS[flag]
+    bits = max(nodes, default=-1) + 1
+    words = [0] * (-(-bits // 64))
+    for node in nodes:
+        words[node // 64] |= 1 << node % 64
+    # The kernel reads one bit less than it is told.
+    mask = ffi.new("unsigned long[]", words) if words else ffi.NULL
+    check(lib.minirun_set_mempolicy(number, mask, bits + 1 if words else 0), mode)
+
+
 PERSONALITIES: dict[str, int] = {"LINUX": lib.PER_LINUX, "LINUX32": lib.PER_LINUX32}
 
 

@@ -85,6 +85,8 @@ FLAGS: dict[str, int] = {
     "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": lib.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
 }
 NEW_LISTENER: int = lib.SECCOMP_FILTER_FLAG_NEW_LISTENER
+WAIT_KILLABLE_RECV: int = lib.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+TSYNC: int = lib.SECCOMP_FILTER_FLAG_TSYNC
 
 OPERATORS: dict[str, int] = {
     "SCMP_CMP_NE": lib.SCMP_CMP_NE,
@@ -115,6 +117,17 @@ class Rule(Record):
     syscall: str
     action: int
     comparisons: tuple[Comparison, ...] = ()
+
+
+def supported_flags() -> list[str]:
+    """Return the names of those FLAGS that this kernel knows."""
+    from minirun.kernel._native import lib as system_calls
+
+    def known(flags: int) -> bool:
+        needs_listener = NEW_LISTENER if flags == WAIT_KILLABLE_RECV else 0
+        return int(system_calls.minirun_probe_seccomp_flags(flags | needs_listener)) == -errno.EFAULT
+
+    return [name for name, flags in FLAGS.items() if known(flags)]
 
 
 def library_version() -> str:

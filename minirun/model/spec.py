@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-OCI_VERSION = "1.2.0"  # the newest version of the specification that this runtime carries out
+OCI_VERSION = "1.3.0"  # the newest version of the specification that this runtime carries out
 NAMESPACE_TYPES = ("user", "pid", "mount", "uts", "ipc", "network", "cgroup", "time")
+HOOK_KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+_U32, _U64 = (1 << 32) - 1, (1 << 64) - 1
 
 
 class Capabilities(Record):
@@ -40,7 +42,10 @@ class Rlimit(Record):
 
 
 class Process(Record):
-    """config.md, "Process": what is executed, as whom and with which rights."""
+    """config.md, "Process": what is executed, as whom and with which rights.
+
+    The two lists of CPUs are those of `execCPUAffinity`; they hold for processes that join a container.
+    """
 
     args: tuple[str, ...]
     cwd: str
@@ -123,10 +128,27 @@ class Hook(Record):
     timeout: int = 0
 
 
+class MemoryPolicy(Record):
+    """config-linux.md, "Memory policy": `mode` and `flags` are names of set_mempolicy(2), `nodes` is like "0-3,7"."""
+
+    mode: str
+    nodes: str = ""
+    flags: tuple[str, ...] = ()
+
+
+class IntelRdt(Record):
+    """config-linux.md, "IntelRdt": a class of service in resctrl, and the lines for its `schemata`, in their order."""
+
+    clos_id: str = ""
+    schemata: tuple[str, ...] = ()
+    monitoring: bool = False
+
+
 class Spec(Record):
     """A whole config.json.
 
     `resources` and `seccomp` stay in the specification's own form: the parts that carry them out read them there.
+    `net_devices` maps a network device's name on the host to its name in the container.
     """
 
     oci_version: str
@@ -152,6 +174,9 @@ class Spec(Record):
     readonly_paths: tuple[str, ...] = ()
     mount_label: str = ""
     personality: str = ""
+    memory_policy: MemoryPolicy | None = None
+    intel_rdt: IntelRdt | None = None
+    net_devices: dict[str, str] = {}
 
     def has_namespace(self, kind: str) -> bool:
         """Say whether the container gets a namespace of this type that is not its creator's."""
@@ -161,22 +186,17 @@ class Spec(Record):
     def from_dict(cls, config: dict[str, Any]) -> Spec:
         """Read config.json's object. Raises MinirunError that names the field."""
         field = _Reader(config, "")
-        version = field.text("ociVersion")
-        if version.split(".")[0] != "1":
-            raise MinirunError(f"config.json has ociVersion '{version}'", "minirun reads versions 1.0 to 1.3.")
-        root, linux = field.section("root"), field.section("linux")
-        _refuse_unsupported(linux)
-        hooks = field.section("hooks")
+        root, linux, hooks = field.section("root"), field.section("linux"), field.section("hooks")
         return cls(
-            oci_version=version,
+            oci_version=_version(field),
             root_path=root.text("path"),
             root_readonly=root.flag("readonly"),
             process=_process(field.section("process")) if config.get("process") else None,
             hostname=field.text("hostname", ""),
             domainname=field.text("domainname", ""),
             mounts=field.each("mounts", _mount),
-            hooks={name: hooks.each(name, _hook) for name in hooks.values},
-            annotations=field.mapping("annotations"),
+            hooks={kind: hooks.each(kind, _hook) for kind in HOOK_KINDS if kind in hooks.values},
+            annotations=_annotations(field),
             namespaces=linux.each("namespaces", _namespace),
             uid_mappings=linux.each("uidMappings", _id_mapping),
             gid_mappings=linux.each("gidMappings", _id_mapping),
@@ -187,10 +207,13 @@ class Spec(Record):
             rootfs_propagation=linux.text("rootfsPropagation", ""),
             seccomp=linux.values.get("seccomp"),
             sysctl=linux.mapping("sysctl"),
-            masked_paths=linux.texts("maskedPaths"),
-            readonly_paths=linux.texts("readonlyPaths"),
+            masked_paths=_absolute_paths(linux, "maskedPaths"),
+            readonly_paths=_absolute_paths(linux, "readonlyPaths"),
             mount_label=linux.text("mountLabel", ""),
-            personality=linux.section("personality").text("domain", ""),
+            personality=_personality(linux.section("personality")),
+            memory_policy=_memory_policy(linux.section("memoryPolicy")) if linux.values.get("memoryPolicy") else None,
+            intel_rdt=_intel_rdt(linux.section("intelRdt")) if linux.values.get("intelRdt") is not None else None,
+            net_devices=_net_devices(linux.section("netDevices")) if linux.values.get("netDevices") else {},
         )
 
 
@@ -219,8 +242,18 @@ class _Reader:
             raise MinirunError(f"config.json: {self.name}{key} holds a NUL character")
         return value
 
-    def number(self, key: str, default: int | None = None) -> int:
-        return int(self._get(key, int, default))
+    def number(self, key: str, default: int | None = None, highest: int = 0) -> int:
+        """Return a number; with `highest` it must be in 0 to that."""
+        value = int(self._get(key, int, default))
+        if highest and not 0 <= value <= highest:
+            raise MinirunError(f"config.json: {self.name}{key} {value} is not in 0 to {highest}")
+        return value
+
+    def numbers(self, key: str, highest: int) -> tuple[int, ...]:
+        values: list[Any] = self._get(key, list, [])
+        if not all(type(value) is int and 0 <= value <= highest for value in values):
+            raise MinirunError(f"config.json: {self.name}{key} is not a list of numbers in 0 to {highest}")
+        return tuple(values)
 
     def flag(self, key: str) -> bool:
         return bool(self._get(key, bool, False))
@@ -253,18 +286,60 @@ def process_from_json(document: object) -> Process:
     return _process(_Reader(document, "process."))
 
 
-def _refuse_unsupported(linux: _Reader) -> None:
-    """Refuse what this runtime cannot carry out, by its name."""
-    for name, why in _UNSUPPORTED.items():
-        if linux.values.get(name):
-            raise MinirunError(f"config.json: linux.{name} is not supported: {why}")
+def _version(field: _Reader) -> str:
+    """Read ociVersion, which is one of semantic versioning: what is newer than this runtime may mean something else."""
+    version = field.text("ociVersion")
+    numbers = version.partition("+")[0].partition("-")[0].split(".")
+    if len(numbers) != 3 or not all(part.isdecimal() and part == str(int(part)) for part in numbers):
+        raise MinirunError(f"config.json: ociVersion '{version}' is not a version", "Write it like 1.0.0.")
+    newest = OCI_VERSION.split(".")[1]
+    if numbers[0] != "1" or int(numbers[1]) > int(newest):
+        raise MinirunError(
+            f"config.json: ociVersion '{version}' is not supported", f"minirun reads versions 1.0 to 1.{newest}."
+        )
+    return version
 
 
-_UNSUPPORTED = {
-    "intelRdt": "minirun has no support for Intel's resource control (resctrl)",
-    "memoryPolicy": "minirun does not set NUMA memory policies",
-    "netDevices": "minirun does not move network devices",
-}
+def _annotations(field: _Reader) -> dict[str, str]:
+    annotations = field.mapping("annotations")
+    if "" in annotations:
+        raise MinirunError("config.json: annotations has an empty key")
+    return annotations
+
+
+def _absolute_paths(field: _Reader, key: str) -> tuple[str, ...]:
+    paths = field.texts(key)
+    for path in paths:
+        if not path.startswith("/"):
+            raise MinirunError(f"config.json: {field.name}{key}: '{path}' is not an absolute path")
+    return paths
+
+
+def _personality(field: _Reader) -> str:
+    if not field.values:
+        return ""
+    if field.texts("flags"):
+        raise MinirunError(f"config.json: {field.name}flags: no flags are defined")
+    return field.text("domain")
+
+
+def _memory_policy(field: _Reader) -> MemoryPolicy:
+    return MemoryPolicy(field.text("mode"), field.text("nodes", ""), field.texts("flags"))
+
+
+def _intel_rdt(field: _Reader) -> IntelRdt:
+    cache, bandwidth = field.text("l3CacheSchema", ""), field.text("memBwSchema", "")
+    if bandwidth and (not bandwidth.startswith("MB:") or "\n" in bandwidth):
+        raise MinirunError(f"config.json: {field.name}memBwSchema '{bandwidth}' is not one line that starts with MB:")
+    lines = field.texts("schemata")
+    if any("\n" in line for line in lines):
+        raise MinirunError(f"config.json: {field.name}schemata holds a line break", "Each element is one line.")
+    schemata = (*cache.splitlines(), *((bandwidth,) if bandwidth else ()), *lines)
+    return IntelRdt(field.text("closID", ""), schemata, field.flag("enableMonitoring"))
+
+
+def _net_devices(field: _Reader) -> dict[str, str]:
+    return {name: field.section(name).text("name", "") or name for name in field.values}
 
 
 def _time_offsets(field: _Reader) -> dict[str, tuple[int, int]]:
@@ -273,12 +348,12 @@ def _time_offsets(field: _Reader) -> dict[str, tuple[int, int]]:
         offset = field.section(clock)
         if clock not in ("monotonic", "boottime"):
             raise MinirunError(f"config.json: {field.name}{clock} is not a clock that can have an offset")
-        offsets[clock] = (offset.number("secs", 0), offset.number("nanosecs", 0))
+        offsets[clock] = (offset.number("secs", 0), offset.number("nanosecs", 0, highest=999_999_999))
     return offsets
 
 
 def _id_mapping(field: _Reader) -> IdMapping:
-    return IdMapping(field.number("containerID"), field.number("hostID"), field.number("size"))
+    return IdMapping(*(field.number(key, highest=_U32) for key in ("containerID", "hostID", "size")))
 
 
 def _hook(field: _Reader) -> Hook:
@@ -301,7 +376,6 @@ def _scheduler(field: _Reader) -> Scheduler | None:
 def _process(field: _Reader) -> Process:
     user, console = field.section("user"), field.section("consoleSize")
     sets = field.section("capabilities")
-    groups = user.values.get("additionalGids") or ()
     io, affinity = field.section("ioPriority"), field.section("execCPUAffinity")
     cwd = field.text("cwd")
     if not cwd.startswith("/"):
@@ -313,17 +387,17 @@ def _process(field: _Reader) -> Process:
         terminal=field.flag("terminal"),
         console_rows=console.number("height", 0),
         console_columns=console.number("width", 0),
-        uid=user.number("uid", 0),
-        gid=user.number("gid", 0),
-        additional_gids=tuple(int(gid) for gid in groups),
-        umask=user.number("umask") if "umask" in user.values else None,
+        uid=user.number("uid", 0, highest=_U32),
+        gid=user.number("gid", 0, highest=_U32),
+        additional_gids=user.numbers("additionalGids", highest=_U32),
+        umask=user.number("umask", highest=0o7777) if user.values.get("umask") is not None else None,
         capabilities=Capabilities(*(sets.texts(name) for name in Capabilities._fields)) if sets.values else None,
         rlimits=field.each("rlimits", _rlimit),
         no_new_privileges=field.flag("noNewPrivileges"),
         oom_score_adj=field.number("oomScoreAdj") if field.values.get("oomScoreAdj") is not None else None,
         apparmor_profile=field.text("apparmorProfile", ""),
         selinux_label=field.text("selinuxLabel", ""),
-        io_priority=(io.text("class"), io.number("priority", 0)) if io.values else None,
+        io_priority=(io.text("class"), io.number("priority")) if io.values else None,
         scheduler=_scheduler(field.section("scheduler")),
         cpu_affinity_initial=affinity.text("initial", ""),
         cpu_affinity_final=affinity.text("final", ""),
@@ -331,7 +405,7 @@ def _process(field: _Reader) -> Process:
 
 
 def _rlimit(field: _Reader) -> Rlimit:
-    return Rlimit(field.text("type"), field.number("soft"), field.number("hard"))
+    return Rlimit(field.text("type"), field.number("soft", highest=_U64), field.number("hard", highest=_U64))
 
 
 def _mount(field: _Reader) -> MountSpec:
@@ -349,7 +423,10 @@ def _namespace(field: _Reader) -> Namespace:
     kind = field.text("type")
     if kind not in NAMESPACE_TYPES:
         raise MinirunError(f"config.json: {field.name}type '{kind}' is not a namespace type")
-    return Namespace(kind, field.text("path", ""))
+    path = field.text("path", "")
+    if path and not path.startswith("/"):
+        raise MinirunError(f"config.json: {field.name}path '{path}' is not an absolute path")
+    return Namespace(kind, path)
 
 
 def _device(field: _Reader) -> Device:
@@ -362,9 +439,9 @@ def _device(field: _Reader) -> Device:
     return Device(
         path,
         kind,
-        field.number("major", 0),
-        field.number("minor", 0),
-        field.number("fileMode", 0o666),
-        field.number("uid", 0),
-        field.number("gid", 0),
+        field.number("major", 0 if kind == "p" else None),
+        field.number("minor", 0 if kind == "p" else None),
+        field.number("fileMode", 0o666, highest=_U32),
+        field.number("uid", 0, highest=_U32),
+        field.number("gid", 0, highest=_U32),
     )

@@ -29,7 +29,7 @@ from minirun.kernel.trace import forget_steps, name_process, step, trace_descrip
 from minirun.model.record import Record
 from minirun.runtime import devices, hooks, labels, mounts, namespaces, process_limits, rootfs
 from minirun.runtime.credentials import Descriptors, memory_file, pack_plan
-from minirun.runtime.handshake import CONSOLE, HOOKS, LIMITS, OPEN
+from minirun.runtime.handshake import CONSOLE, DEVICES, HOOKS, LIMITS, OPEN
 
 SIGKILL = 9  # the module `signal` would bring `enum` along, for 5 ms
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
 
-    from minirun.model.spec import Hook, Process, Spec
+    from minirun.model.spec import Hook, MemoryPolicy, Process, Spec
     from minirun.runtime.handshake import Channel
     from minirun.runtime.seccomp import Filter
 
@@ -49,7 +49,8 @@ class ChildPlan(Record):
     `stdio` are three descriptors that become 0, 1 and 2 (unused with a terminal); `start_fd` is the start fifo, or -1
     for a process that does not wait; `init_fd` is the sealed copy of native/init.c; `state` is what hooks and a seccomp
     listener are told of the container; `hooks` are those of startContainer; `cgroup` is the container's folder, or "",
-    `cgroup_v1` are those in v1 hierarchies, and `cgroup_tasks` descriptors for entering them.
+    `cgroup_v1` are those in v1 hierarchies, and `cgroup_tasks` descriptors for entering them; `rdt_folders` are its
+    class and its monitoring group in resctrl, or "".
     """
 
     container_id: str
@@ -65,6 +66,8 @@ class ChildPlan(Record):
     state: dict[str, Any] = {}
     hooks: tuple[Hook, ...] = ()
     personality: str = ""
+    memory_policy: MemoryPolicy | None = None
+    rdt_folders: tuple[str, str] = ("", "")
     cgroup: str = ""
     cgroup_v1: dict[str, str] = {}
     cgroup_tasks: tuple[int, ...] = ()
@@ -81,9 +84,11 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         enter_cgroups(plan)
 
         new_session()
+        process_limits.forget_inherited_cpus()
         namespaces.join_in_child(spec)
         namespaces.unshare_cgroup(spec)
         bring_up_loopback_interface(spec)
+        have_devices_moved(spec, channel)
         use_own_keyring(plan)
 
         sources = sources_of(channel)
@@ -124,6 +129,7 @@ def run_in_container(pidfd: int, flags: int, plan: ChildPlan, channel: Channel) 
         enter_cgroups(plan)
 
         new_session()
+        process_limits.forget_inherited_cpus()
         forbid_tracing()
         if flags:
             namespaces.join_container(pidfd, flags)
@@ -204,6 +210,13 @@ def bring_up_loopback_interface(spec: Spec) -> None:
             "bring up the loopback interface", "network", "A fresh network namespace has only lo, and it is down."
         ):
             bring_up_loopback()
+
+
+def have_devices_moved(spec: Spec, channel: Channel) -> None:
+    """Let the parent move network devices here, now that the network namespace is there: see runtime/net_devices.py."""
+    if spec.net_devices:
+        channel.send(DEVICES)
+        wait_for_parent(channel)
 
 
 def use_own_keyring(plan: ChildPlan) -> None:
@@ -302,6 +315,8 @@ def become_command(plan: ChildPlan, slave: int, channel: Channel, *, keep_groups
     if plan.personality:
         with step(f"take the personality {plan.personality}", "exec", "It changes what uname(2) says."):
             set_personality(plan.personality)
+    if plan.memory_policy:
+        process_limits.take_memory_policy(plan.memory_policy)
     if process_limits.asked_for(process):
         channel.send(LIMITS)
         wait_for_parent(channel)

@@ -9,7 +9,7 @@ import os
 import struct
 
 from minirun.errors import MinirunError
-from minirun.model.capabilities import NAMES, mask
+from minirun.model.capabilities import mask
 from minirun.model.record import Record
 
 TYPE_CHECKING = False
@@ -102,16 +102,17 @@ def pack_plan(
     return header + groups + program + heads + text
 
 
-def known_capabilities(sets: Capabilities) -> tuple[Capabilities, tuple[str, ...]]:
-    """Return the sets without the names that are no capabilities, and those names.
+def grantable_capabilities(sets: Capabilities, available: frozenset[str]) -> tuple[Capabilities, tuple[str, ...]]:
+    """Return the sets without the names that are not `available`, and those names.
 
-    A name that a newer kernel has is no reason to refuse a container: what is unknown is also not granted.
+    One that is unknown, or that the caller itself lacks, is no reason to refuse a container (config.md, "Linux
+    Process"): the command just does not get it.
     """
-    unknown = {name: None for kind in _SETS for name in getattr(sets, kind) if name not in NAMES}
-    if not unknown:
+    missing = {name: None for kind in _SETS for name in getattr(sets, kind) if name not in available}
+    if not missing:
         return sets, ()
-    kept = {kind: tuple(name for name in getattr(sets, kind) if name not in unknown) for kind in _SETS}
-    return sets.replace(**kept), tuple(unknown)
+    kept = {kind: tuple(name for name in getattr(sets, kind) if name not in missing) for kind in _SETS}
+    return sets.replace(**kept), tuple(missing)
 
 
 def memory_file(name: str, content: bytes) -> int:

@@ -1,16 +1,16 @@
-"""`features`: what this runtime can do on this machine, told truthfully (runtime-spec features.md)."""
+"""`features`: what this runtime can do, told truthfully (runtime-spec features.md, features-linux.md)."""
 
 from __future__ import annotations
 
-import os
-
 from minirun import __version__
 from minirun.kernel.mount import CLEARS_FLAG, PROPAGATION, RECURSIVE_ATTRIBUTES, SETS_FLAG
-from minirun.kernel.seccomp import ACTIONS, FLAGS, OPERATORS, architecture_token
+from minirun.kernel.process import MEMORY_POLICIES, MEMORY_POLICY_FLAGS
+from minirun.kernel.seccomp import ACTIONS, FLAGS, OPERATORS, architecture_token, library_version, supported_flags
 from minirun.model.capabilities import NAMES
-from minirun.model.spec import NAMESPACE_TYPES, OCI_VERSION
-from minirun.runtime import labels
+from minirun.model.spec import HOOK_KINDS, NAMESPACE_TYPES, OCI_VERSION
+from minirun.runtime.lifecycle import REAPER_ANNOTATION
 from minirun.runtime.mounts import IDMAP_OPTIONS, LINK_OPTIONS
+from minirun.runtime.systemd import PROPERTY_ANNOTATION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,11 @@ _ARCHITECTURES = (
 
 
 def document() -> dict[str, Any]:
-    """Return the features document."""
+    """Return the features document.
+
+    It tells what the runtime can do, whatever this machine has of it. Seccomp's `supportedFlags` are
+    this kernel's.
+    """
     options = {
         *SETS_FLAG,
         *CLEARS_FLAG,
@@ -35,30 +39,33 @@ def document() -> dict[str, Any]:
         *LINK_OPTIONS,
         "tmpcopyup",
     }
-    files = {"mount": "mnt", "network": "net"}
-    namespaces = [kind for kind in NAMESPACE_TYPES if os.path.exists(f"/proc/self/ns/{files.get(kind, kind)}")]
     return {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": OCI_VERSION,
-        "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
+        "hooks": list(HOOK_KINDS),
         "mountOptions": sorted(options),
         "linux": {
-            "namespaces": sorted(namespaces),
+            "namespaces": sorted(NAMESPACE_TYPES),
             "capabilities": list(NAMES),
-            "cgroup": {"v1": False, "v2": True, "systemd": True, "systemdUser": False, "rdma": True},
+            "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": False, "rdma": True},
             "seccomp": {
                 "enabled": True,
                 "actions": sorted(ACTIONS),
                 "operators": sorted(OPERATORS),
                 "archs": [f"SCMP_ARCH_{name}" for name in _ARCHITECTURES if architecture_token(name.lower())],
                 "knownFlags": sorted(FLAGS),
-                "supportedFlags": sorted(FLAGS),
+                "supportedFlags": sorted(supported_flags()),
             },
-            "apparmor": {"enabled": labels.apparmor_is_enabled()},
-            "selinux": {"enabled": labels.selinux_is_enabled()},
-            "intelRdt": {"enabled": False},
+            "apparmor": {"enabled": True},
+            "selinux": {"enabled": True},
+            "memoryPolicy": {"modes": sorted(MEMORY_POLICIES), "flags": sorted(MEMORY_POLICY_FLAGS)},
+            "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
             "mountExtensions": {"idmap": {"enabled": True}},
+            "netDevices": {"enabled": True},
         },
-        "annotations": {"org.minirun.version": __version__},
-        "potentiallyUnsafeConfigAnnotations": [],
+        "annotations": {
+            "org.minirun.version": __version__,
+            "io.github.seccomp.libseccomp.version": library_version(),
+        },
+        "potentiallyUnsafeConfigAnnotations": [REAPER_ANNOTATION, PROPERTY_ANNOTATION],
     }

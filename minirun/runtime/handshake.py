@@ -5,6 +5,9 @@
     clone3(namespaces, CLONE_INTO_CGROUP)  ------> close_imports()
     writes uid_map and gid_map                                                         (only for a new user namespace)
     PROCEED  keep_groups, has_root         ------> builds rootfs, devices, terminal
+                                           <------ DEVICES  its network is there       (only with linux.netDevices)
+    moves network devices
+    PROCEED                                ------>
                                            <------ OPEN     number of a mount          (only for what the parent
     SOURCE   + the mount, or errno         ------>          or of a device             alone may open or make)
                                            <------ CONSOLE  + the pty's master        (only with a terminal)
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
 
 PROCEED = "proceed"
 CONSOLE = "console"
+DEVICES = "devices"
 HOOKS = "hooks"
 CLONED = "cloned"
 OPEN = "open"

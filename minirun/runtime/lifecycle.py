@@ -112,7 +112,8 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
 
         spec = readiness.give_socket(spec, state.folder(root, container_id), options.notify_socket)
     spec = namespaces.with_mappings(spec)
-    process = _checked(parent.check_bundle(spec, bundle))
+    process = _checked(parent.check_bundle(spec, bundle), own_users=spec.has_namespace("user"))
+    process = process.replace(cpu_affinity_initial="", cpu_affinity_final="")  # those are for processes that join
     rootfs = os.path.join(bundle, spec.root_path)
     kinds = tuple(kind for kind, entries in spec.hooks.items() if entries)
     created = ContainerState(container_id, bundle, 0, "", time.time(), "", spec.annotations, rootfs, hooks=kinds)
@@ -136,6 +137,12 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
             readiness.make_folder(state.folder(root, container_id))
         if group:
             entrance = cgroup.create(group, spec.resources, unit, spec.annotations, v1)
+        if spec.intel_rdt:
+            from minirun.runtime import rdt
+
+            share = rdt.create(spec.intel_rdt, container_id)
+            created = created.replace(rdt_folder=share.folder, rdt_monitor=share.monitor, rdt_made=share.made)
+            state.save(root, created)
         opened.append(start_fd := _make_start_fifo(state.folder(root, container_id)))
         opened.append(init_fd := parent.open_init())
         plan = ChildPlan(
@@ -155,8 +162,12 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
             cgroup_v1=v1,
             cgroup_tasks=entrance.tasks if entrance else (),
             personality=spec.personality,
+            memory_policy=spec.memory_policy,
+            rdt_folders=(created.rdt_folder, created.rdt_monitor),
         )
         cloned = parent.clone_container(spec, bundle, plan, entrance.fd if entrance else -1)
+        if spec.intel_rdt and spec.intel_rdt.clos_id:
+            created = created.replace(rdt_made=False)  # from here on it stays: others may use it by its name
         created = created.replace(pid=cloned.pid, pid_start_time=state.start_time(cloned.pid))
         state.save(root, created)
     except BaseException:
@@ -180,10 +191,15 @@ def _filter(cache_dir: str, spec: Spec) -> Filter | None:
     return filter_for(cache_dir, spec.seccomp)
 
 
-def _checked(process: Process) -> Process:
-    """Return a process as this kernel knows its capabilities. Raises MinirunError that names the field it refuses."""
+def _checked(process: Process, *, own_users: bool) -> Process:
+    """Return a process with those of its capabilities that can be granted: with users of its own all there are.
+
+    Raises MinirunError that names the field it refuses.
+    """
+    from minirun.kernel.privilege import available_capabilities
+    from minirun.model.capabilities import NAMES
     from minirun.runtime import labels, process_limits
-    from minirun.runtime.credentials import known_capabilities
+    from minirun.runtime.credentials import grantable_capabilities
 
     for index, entry in enumerate(process.env):
         if entry.find("=") < 1:
@@ -192,9 +208,14 @@ def _checked(process: Process) -> Process:
     labels.check(process)
     if process.capabilities is None:
         return process
-    capabilities, unknown = known_capabilities(process.capabilities)
+    available = frozenset(NAMES) if own_users else available_capabilities()
+    capabilities, missing = grantable_capabilities(process.capabilities, available)
+    unknown = [name for name in missing if name not in NAMES]
     if unknown:
         print(f"minirun: warning: ignoring unknown capabilities: {', '.join(unknown)}", file=sys.stderr)
+    lacking = [name for name in missing if name in NAMES]
+    if lacking:
+        print(f"minirun: warning: cannot grant what the runtime has not got: {', '.join(lacking)}", file=sys.stderr)
     return process.replace(capabilities=capabilities)
 
 
@@ -316,6 +337,10 @@ def _unmake(root: str, found: ContainerState) -> None:
         _kill_and_wait(found.pid)
     if found.cgroup:
         cgroup.remove(found.cgroup, found.unit, found.cgroup_v1)
+    if found.rdt_folder:
+        from minirun.runtime import rdt
+
+        rdt.remove(rdt.Group(found.rdt_folder, found.rdt_monitor, found.rdt_made))
     state.remove(root, found.id)
 
 
@@ -352,7 +377,7 @@ def execute(root: str, container_id: str, process: Process, spec: Spec, options:
         raise MinirunError(f"cannot exec in a paused container ({container_id})", "Resume it first.", 1)
     if now not in ("running", "paused", "created"):
         raise MinirunError(f"cannot exec in a {now} container: container not running", "", 1)
-    process = _checked(process)
+    process = _checked(_with_affinity(process, spec), own_users=spec.has_namespace("user"))
     pidfd = pidfd_open(found.pid)
     opened = [pidfd]
     entrance = None
@@ -372,6 +397,8 @@ def execute(root: str, container_id: str, process: Process, spec: Spec, options:
             state=state.document(found, now),
             cgroup_tasks=entrance.tasks if entrance else (),
             personality=spec.personality,
+            memory_policy=spec.memory_policy,
+            rdt_folders=(found.rdt_folder, found.rdt_monitor),
         )
         cgroup_fd = entrance.fd if entrance else -1
         return parent.clone_into_container(pidfd, _other_namespaces(found.pid), plan, cgroup_fd)
@@ -380,6 +407,16 @@ def execute(root: str, container_id: str, process: Process, spec: Spec, options:
             cgroup.close(entrance)
         for fd in opened:
             os.close(fd)
+
+
+def _with_affinity(process: Process, spec: Spec) -> Process:
+    """Return the process with the CPUs that the bundle has for those that join, unless it comes with its own."""
+    if spec.process is None or process.cpu_affinity_initial or process.cpu_affinity_final:
+        return process
+    default = spec.process
+    return process.replace(
+        cpu_affinity_initial=default.cpu_affinity_initial, cpu_affinity_final=default.cpu_affinity_final
+    )
 
 
 def _other_namespaces(pid: int) -> int:
@@ -409,11 +446,21 @@ def resume(root: str, container_id: str) -> None:
         cgroup.thaw(_with_cgroup(root, container_id, ("paused",)).cgroup)
 
 
-def update(root: str, container_id: str, resources: dict[str, Any]) -> None:
-    """Change a container's limits to those in `resources` (linux.resources); others stay. Raises MinirunError."""
+def update(root: str, container_id: str, resources: dict[str, Any], schemata: tuple[str, ...] = ()) -> None:
+    """Change a container's limits to those in `resources` (linux.resources); others stay. Raises MinirunError.
+
+    `schemata` are lines for its class of service (linux.intelRdt).
+    """
     with state.lock(root, container_id):
         found = _with_cgroup(root, container_id, ("created", "running", "paused"))
-        cgroup.update(found.cgroup, resources, found.unit, found.cgroup_v1)
+        if schemata and not found.rdt_folder:
+            raise MinirunError("the container has no class of service", "It was made without linux.intelRdt.", 1)
+        if resources:
+            cgroup.update(found.cgroup, resources, found.unit, found.cgroup_v1)
+        if schemata:
+            from minirun.runtime import rdt
+
+            rdt.write_schemata(found.rdt_folder, schemata)
 
 
 def processes(root: str, container_id: str) -> list[int]:

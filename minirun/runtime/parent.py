@@ -13,6 +13,7 @@ from minirun.kernel.process import (
     clone3,
     prepare_to_run_programs,
     sealed_copy,
+    set_affinity,
 )
 from minirun.kernel.trace import forget_steps, name_process, step
 from minirun.model.record import Record
@@ -70,6 +71,11 @@ def clone_container(spec: Spec, bundle: str, plan: ChildPlan, cgroup_fd: int) ->
         if kind == handshake.HOOKS:
             _run_hooks(spec, plan, pid)
             channel.send(handshake.PROCEED)
+        elif kind == handshake.DEVICES:
+            from minirun.runtime import net_devices
+
+            net_devices.move(spec.net_devices, pid)
+            channel.send(handshake.PROCEED)
         elif kind == handshake.OPEN:
             sources.open_for_child(channel, pid, pidfd, spec, bundle, fields)
 
@@ -120,9 +126,9 @@ def _clone(
     plan: ChildPlan,
     serve: Callable[[str, dict[str, Any], Channel, int, int], None] = lambda *_: None,
 ) -> Cloned:
-    process_limits.start_on_initial_cpus(plan.process)
     if plan.process.terminal:
         import minirun.runtime.console  # noqa: F401 - the child cannot import it any more
+    cpus = process_limits.start_on_initial_cpus(plan.process)
     ours, theirs = handshake.open_channel()
     pid, pidfd = clone3(0 if way.enter else way.flags, cgroup_fd)
     if pid == 0:
@@ -133,6 +139,8 @@ def _clone(
         os._exit(125)
     theirs.close()
     try:
+        if cpus:
+            set_affinity(os.getpid(), cpus)
         if way.enter:
             intermediate = pid
             pid, pidfd = _take_over(ours, intermediate, pidfd)
@@ -192,12 +200,16 @@ def _shake_hands(
 ) -> int:
     """Serve the child until it is ready; return the terminal's master or -1."""
     console = -1
+    if any(plan.rdt_folders):
+        from minirun.runtime import rdt
+
+        rdt.add(plan.rdt_folders, pid)
     _proceed(channel, pid, namespaces.what_ids_allow(pid) if way.in_user_namespace else None)
     while True:
         kind, fields, fd = channel.receive()
         if kind == handshake.CONSOLE:
             console = fd
-        elif kind in (handshake.HOOKS, handshake.OPEN):
+        elif kind in (handshake.HOOKS, handshake.DEVICES, handshake.OPEN):
             serve(kind, fields, channel, pid, pidfd)
         elif kind == handshake.LIMITS:
             process_limits.apply(pid, plan.process)
@@ -233,6 +245,12 @@ def check_bundle(spec: Spec, bundle: str) -> Process:
         raise MinirunError(f"config.json: root.path {spec.root_path} is not a folder")
     namespaces.check(spec)
     mounts.check(spec)
+    if spec.net_devices:
+        from minirun.runtime import net_devices
+
+        net_devices.check(spec)
+    if spec.memory_policy:
+        process_limits.check_memory_policy(spec.memory_policy)
     if spec.personality and spec.personality not in PERSONALITIES:
         raise MinirunError(f"config.json: linux.personality.domain: '{spec.personality}' is not LINUX or LINUX32")
     return spec.process

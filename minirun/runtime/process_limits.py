@@ -2,6 +2,7 @@
 
 The process itself would lack the right: in a user namespace of its own its capabilities do not reach the host's limits.
 So it asks, and its parent does it, just before the process leaves Python (a limit on open files could stop that).
+What the process sets on itself is here, too: NUMA nodes, and the CPUs it starts with.
 
 Sources: runtime-spec config.md, "POSIX process" and "Linux Process"; the manual pages of the operations.
 """
@@ -14,18 +15,22 @@ from minirun.errors import MinirunError
 from minirun.kernel.files import write
 from minirun.kernel.process import (
     IO_PRIORITY_CLASSES,
+    MEMORY_POLICIES,
+    MEMORY_POLICY_FLAGS,
     SCHEDULER_FLAGS,
     SCHEDULER_POLICIES,
     set_affinity,
     set_io_priority,
+    set_memory_policy,
     set_resource_limit,
     set_scheduler,
+    use_every_cpu,
 )
 from minirun.kernel.trace import step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minirun.model.spec import Process, Scheduler
+    from minirun.model.spec import MemoryPolicy, Process, Scheduler
 
 RESOURCES = (
     "AS CORE CPU DATA FSIZE LOCKS MEMLOCK MSGQUEUE NICE NOFILE NPROC RSS RTPRIO RTTIME SIGPENDING STACK"
@@ -49,7 +54,7 @@ def check(process: Process) -> None:
     if process.scheduler:
         _check_scheduler(process.scheduler)
     for name, text in (("initial", process.cpu_affinity_initial), ("final", process.cpu_affinity_final)):
-        cpus_of(text, f"config.json: process.execCPUAffinity.{name}")
+        numbers_of(text, f"config.json: process.execCPUAffinity.{name}", "CPUs")
     score = process.oom_score_adj
     if score is not None and not -1000 <= score <= 1000:
         raise MinirunError(f"config.json: process.oomScoreAdj: {score} is not in -1000 to 1000")
@@ -90,7 +95,8 @@ def apply(pid: int, process: Process) -> None:
             write(f"/proc/{pid}/oom_score_adj", str(process.oom_score_adj))
     if process.cpu_affinity_final:
         with step(f"let the process run on the CPUs {process.cpu_affinity_final}", "cgroup"):
-            set_affinity(pid, cpus_of(process.cpu_affinity_final, "config.json: process.execCPUAffinity.final"))
+            field = "config.json: process.execCPUAffinity.final"
+            set_affinity(pid, numbers_of(process.cpu_affinity_final, field, "CPUs"))
     if process.scheduler:
         scheduler = process.scheduler
         with step(f"schedule the process by {scheduler.policy}", "cgroup", "See sched(7)."):
@@ -111,21 +117,56 @@ def apply(pid: int, process: Process) -> None:
             set_resource_limit(pid, limit.type.removeprefix("RLIMIT_"), limit.soft, limit.hard)
 
 
-def start_on_initial_cpus(process: Process) -> None:
-    """Move this process, whose child will be the container's, to the CPUs that the bundle wants it made on."""
-    if process.cpu_affinity_initial:
-        with step(f"make the process on the CPUs {process.cpu_affinity_initial}", "cgroup"):
-            set_affinity(
-                os.getpid(), cpus_of(process.cpu_affinity_initial, "config.json: process.execCPUAffinity.initial")
-            )
+def start_on_initial_cpus(process: Process) -> set[int]:
+    """Move this process, whose child will be the container's, to the CPUs that the bundle wants it made on.
+
+    Returns the CPUs to go back to afterwards, if it has moved.
+    """
+    if not process.cpu_affinity_initial:
+        return set()
+    before = os.sched_getaffinity(0)
+    with step(f"make the process on the CPUs {process.cpu_affinity_initial}", "cgroup"):
+        field = "config.json: process.execCPUAffinity.initial"
+        set_affinity(os.getpid(), numbers_of(process.cpu_affinity_initial, field, "CPUs"))
+    return before
 
 
-def cpus_of(text: str, field: str) -> set[int]:
-    """Read a list of CPUs, "0-3,7" (cpuset(7), "List format"). Raises MinirunError that names the field."""
-    cpus: set[int] = set()
+def forget_inherited_cpus() -> None:
+    """In the container's cgroup: let its cpuset alone say where this process runs, and not who has called minirun."""
+    with step("run on every CPU that the cgroup allows", "cgroup", "The caller's own CPUs would be inherited."):
+        use_every_cpu()
+
+
+def check_memory_policy(policy: MemoryPolicy) -> None:
+    """Refuse a policy that no kernel has. Raises MinirunError that names the field."""
+    field = "config.json: linux.memoryPolicy"
+    if policy.mode not in MEMORY_POLICIES:
+        raise MinirunError(f"{field}.mode: '{policy.mode}' is no policy", "set_mempolicy(2) lists them.")
+    for flag in policy.flags:
+        if flag not in MEMORY_POLICY_FLAGS:
+            raise MinirunError(f"{field}.flags: '{flag}' is no flag", "set_mempolicy(2) lists them.")
+    numbers_of(policy.nodes, f"{field}.nodes", "memory nodes")
+
+
+def take_memory_policy(policy: MemoryPolicy) -> None:
+    """Set the NUMA memory policy of this process, which it passes on. Raises MinirunError that names the field."""
+    title = f"set linux.memoryPolicy {policy.mode}{' on the nodes ' + policy.nodes if policy.nodes else ''}"
+    hint = "Has this kernel NUMA, are these nodes online, and does this mode take nodes? See set_mempolicy(2)."
+    with step(title, "cgroup", "Memory of a node is nearer to some CPUs than to others.", hint):
+        nodes = numbers_of(policy.nodes, "config.json: linux.memoryPolicy.nodes", "memory nodes")
+        set_memory_policy(policy.mode, policy.flags, nodes)
+
+
+_HIGHEST = 8191  # more than any kernel has, of CPUs (CONFIG_NR_CPUS) or nodes
+
+
+def numbers_of(text: str, field: str, what: str) -> set[int]:
+    """Read a list of CPUs or memory nodes, "0-3,7" (cpuset(7), "List format"). Raises MinirunError."""
+    numbers: set[int] = set()
     for part in text.split(",") if text else ():
         first, dash, last = part.strip().partition("-")
-        if not (first.isdecimal() and (last.isdecimal() if dash else True)) or (dash and int(last) < int(first)):
-            raise MinirunError(f"{field}: '{text}' is not a list of CPUs", "Write it like 0-3,7.")
-        cpus.update(range(int(first), int(last or first) + 1))
-    return cpus
+        last = last if dash else first
+        if not (first.isdecimal() and last.isdecimal()) or not int(first) <= int(last) <= _HIGHEST:
+            raise MinirunError(f"{field}: '{text}' is not a list of {what}", "Write it like 0-3,7.")
+        numbers.update(range(int(first), int(last) + 1))
+    return numbers

@@ -27,12 +27,11 @@ _FIELDS: dict[str, tuple[str, str, bool]] = {
     "blkio-weight": ("blockIO", "weight", False),
 }
 _TEXTS = ("cpuset-cpus", "cpuset-mems")
+_SCHEMATA = ("l3-cache-schema", "mem-bw-schema")
 _IGNORED = ("kernel-memory", "kernel-memory-tcp")
 _REFUSED = {
     "cpu-rt-period": "cgroup v2 has no real-time group scheduling",
     "cpu-rt-runtime": "cgroup v2 has no real-time group scheduling",
-    "l3-cache-schema": "minirun has no support for Intel's resource control",
-    "mem-bw-schema": "minirun has no support for Intel's resource control",
 }
 _UNITS = {"k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 
@@ -48,10 +47,17 @@ def of_flags(flags: dict[str, str]) -> dict[str, Any]:
         if flag in _IGNORED:
             print(f"minirun-oci: warning: --{flag} is obsolete and ignored", file=sys.stderr)
             continue
+        if flag in _SCHEMATA:
+            continue  # not of linux.resources: see `schemata_of_flags`
         section, field, takes_unit = _FIELDS[flag]
         value = text if flag in _TEXTS else _number(flag, text, takes_unit=takes_unit)
         resources.setdefault(section, {})[field] = value
     return resources
+
+
+def schemata_of_flags(flags: dict[str, str]) -> tuple[str, ...]:
+    """Return the lines of linux.intelRdt that the flags of `update` name, the cache's first."""
+    return tuple(flags[flag] for flag in _SCHEMATA if flags.get(flag))
 
 
 def _from_file(path: str) -> dict[str, Any]:

@@ -84,7 +84,10 @@ def compile_filter(profile: dict[str, Any]) -> Filter:
             raise invalid(f"{field}.syscalls", "SCMP_ACT_NOTIFY cannot be the action for write")
         if not profile.get("listenerPath"):
             raise invalid(f"{field}.listenerPath", "is missing, but there are rules with SCMP_ACT_NOTIFY")
-        flags |= seccomp.NEW_LISTENER
+        # One thread loads it, so there is none to synchronize; and the kernel refuses TSYNC together with a listener.
+        flags = flags & ~seccomp.TSYNC | seccomp.NEW_LISTENER
+    else:
+        flags &= ~seccomp.WAIT_KILLABLE_RECV  # how a listener is waited for, which there is not
 
     with step(
         "compile the system call filter",
@@ -136,8 +139,11 @@ def _action(entry: dict[str, Any], key: str, errno_key: str, field: str) -> int:
     name = _text(entry, key, field)
     if name not in ACTIONS:
         raise invalid(f"{field}.{key}", f"'{name}' is no action")
-    number = _integer(entry, errno_key, field, EPERM, _U16)
-    return ACTIONS[name] | number if name in ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE") else ACTIONS[name]
+    if name in ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"):
+        return ACTIONS[name] | _integer(entry, errno_key, field, EPERM, _U16)
+    if entry.get(errno_key) is not None:
+        raise invalid(f"{field}.{errno_key}", f"{name} takes no number")
+    return ACTIONS[name]
 
 
 def _comparison(argument: dict[str, Any], field: str) -> Comparison:
@@ -182,10 +188,11 @@ def _flags(profile: dict[str, Any], field: str) -> int:
 
 
 def _listener(profile: dict[str, Any]) -> dict[str, str]:
-    return {
-        "listener_path": _text(profile, "listenerPath", "config.json: linux.seccomp", ""),
-        "listener_metadata": _text(profile, "listenerMetadata", "config.json: linux.seccomp", ""),
-    }
+    field = "config.json: linux.seccomp"
+    path, metadata = _text(profile, "listenerPath", field, ""), _text(profile, "listenerMetadata", field, "")
+    if metadata and not path:
+        raise invalid(f"{field}.listenerMetadata", "is set, but there is no listenerPath to send it to")
+    return {"listener_path": path, "listener_metadata": metadata}
 
 
 def as_object(value: object, field: str) -> dict[str, Any]:

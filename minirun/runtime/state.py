@@ -31,7 +31,8 @@ class ContainerState(Record):
     `pid_start_time` is field 22 of /proc/PID/stat: with it a reused pid is not taken for the container. `cgroup` is the
     cgroup's folder, or "" where the container stays in its creator's; `unit` is the scope's name where systemd made it;
     `cgroup_v1` are the folders in the hierarchies of cgroup v1, by their controllers. `hooks` are the kinds of
-    hooks it has: without any, later calls need not read its config.json.
+    hooks it has: without any, later calls need not read its config.json. `rdt_folder` and `rdt_monitor` are its folders
+    in resctrl, the first of which goes with the container if `rdt_made`.
     """
 
     id: str
@@ -45,6 +46,9 @@ class ContainerState(Record):
     unit: str = ""
     hooks: tuple[str, ...] = ()
     cgroup_v1: dict[str, str] = {}
+    rdt_folder: str = ""
+    rdt_monitor: str = ""
+    rdt_made: bool = False
 
 
 class Lock:

@@ -41,12 +41,12 @@ def other_cgroup(tmp_path: Path) -> Iterator[Path]:
 
 def test_zeros_ask_for_nothing(oci: Oci, bundle: Bundle) -> None:
     bundle.command("echo ran").limit(DOCKERS_ZEROS)
-    assert oci.run(bundle, name="zeros").stdout == "ran\n"
+    assert oci.run(bundle).stdout == "ran\n"
 
 
 def test_an_unknown_controller_is_refused_and_nothing_stays(oci: Oci, bundle: Bundle) -> None:
     bundle.command("true").limit({"unified": {"foo.bar": "1"}}).cgroup("/minirun/refused-unknown")
-    done = oci.run(bundle, name="refused", check=False)
+    done = oci.run(bundle, check=False)
     assert done.returncode != 0
     assert "the requested cgroup controller `foo` is not available" in done.stderr
     assert not (mount_point() / "minirun/refused-unknown").exists()
@@ -66,7 +66,7 @@ def test_a_cgroup_with_processes_is_refused_and_they_live_on(oci: Oci, bundle: B
 def test_a_frozen_cgroup_is_refused(oci: Oci, bundle: Bundle, other_cgroup: Path) -> None:
     (other_cgroup / "cgroup.freeze").write_text("1")
     bundle.command("true").cgroup(f"/{other_cgroup.name}")
-    done = oci.run(bundle, name="frozen", check=False)
+    done = oci.run(bundle, check=False)
     assert done.returncode != 0
     assert "frozen" in done.stderr
 
@@ -83,7 +83,7 @@ def test_a_cgroup_that_was_there_before_stays(oci: Oci, bundle: Bundle, other_cg
 
 def test_the_root_of_all_cgroups_is_refused(oci: Oci, bundle: Bundle) -> None:
     bundle.command("true").cgroup("/..")
-    assert "is the root of all cgroups" in oci.run(bundle, name="root", check=False).stderr
+    assert "is the root of all cgroups" in oci.run(bundle, check=False).stderr
 
 
 def test_cgroups_that_the_container_made_go_with_it(oci: Oci, bundle: Bundle) -> None:
@@ -99,7 +99,7 @@ def test_cgroups_that_the_container_made_go_with_it(oci: Oci, bundle: Bundle) ->
 
 def test_systemd_is_refused_where_it_does_not_run(oci: Oci, bundle: Bundle) -> None:
     bundle.command("true").cgroup("system.slice:minirun:test")
-    done = oci.run(bundle, "", "--systemd-cgroup", name="nosystemd", check=False)
+    done = oci.run(bundle, "", "--systemd-cgroup", check=False)
     assert done.returncode != 0
     assert "systemd does not run this machine" in done.stderr
     assert [name for name in os.listdir(oci.root) if not name.startswith(".")] == []
@@ -107,7 +107,7 @@ def test_systemd_is_refused_where_it_does_not_run(oci: Oci, bundle: Bundle) -> N
 
 def test_systemds_path_is_checked(oci: Oci, bundle: Bundle) -> None:
     bundle.command("true").cgroup("/docker/abc")
-    assert '"slice:prefix:name"' in oci.run(bundle, "", "--systemd-cgroup", name="path", check=False).stderr
+    assert '"slice:prefix:name"' in oci.run(bundle, "", "--systemd-cgroup", check=False).stderr
 
 
 # -- devices ----------------------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ READ_KERNEL_LOG = ("CAP_MKNOD", "CAP_SYSLOG")  # with these only the rules are l
 )
 def test_device_rules_hold(oci: Oci, bundle: Bundle, rules: list[dict[str, object]] | None, answer: str) -> None:
     bundle.command(OPEN_LOG).limit({"devices": rules}).capabilities(*READ_KERNEL_LOG)
-    assert oci.run(bundle, name="devices").stdout == f"{answer}\n"
+    assert oci.run(bundle).stdout == f"{answer}\n"
 
 
 def test_update_replaces_device_rules(oci: Oci, bundle: Bundle) -> None:

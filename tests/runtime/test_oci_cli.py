@@ -197,11 +197,22 @@ def test_spec(call: Callable[..., subprocess.CompletedProcess[str]], bundle: Bun
 
 def test_features_tell_the_truth(call: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     features = json.loads(call("features").stdout)
-    assert features["ociVersionMin"] == "1.0.0"
+    assert (features["ociVersionMin"], features["ociVersionMax"]) == ("1.0.0", "1.3.0")
     assert "startContainer" in features["hooks"]
-    assert "CAP_CHOWN" in features["linux"]["capabilities"]
-    assert features["linux"]["apparmor"]["enabled"] == os.path.exists("/sys/module/apparmor/parameters/enabled")
-    assert features["linux"]["selinux"]["enabled"] == os.path.exists("/sys/fs/selinux/enforce")
+    assert features["potentiallyUnsafeConfigAnnotations"] == ["org.minirun.init", "org.systemd.property."]
+    linux = features["linux"]
+    assert "CAP_CHOWN" in linux["capabilities"]
+    kinds = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]
+    assert linux["namespaces"] == kinds
+    for name in ("apparmor", "selinux", "netDevices"):
+        assert linux[name] == {"enabled": True}, "whatever this machine has of it"
+    assert linux["intelRdt"] == {"enabled": True, "schemata": True, "monitoring": True}
+    assert linux["cgroup"] == {"v1": True, "v2": True, "systemd": True, "systemdUser": False, "rdma": True}
+    assert "MPOL_WEIGHTED_INTERLEAVE" in linux["memoryPolicy"]["modes"]
+    assert linux["memoryPolicy"]["flags"] == ["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"]
+    flags = ["LOG", "SPEC_ALLOW", "TSYNC", "WAIT_KILLABLE_RECV"]
+    assert linux["seccomp"]["knownFlags"] == [f"SECCOMP_FILTER_FLAG_{flag}" for flag in flags]
+    assert {"SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_TSYNC"} <= set(linux["seccomp"]["supportedFlags"])
 
 
 def test_sockets_of_systemd_are_passed_on(oci: Oci, bundle: Bundle) -> None:

@@ -65,7 +65,7 @@ def test_an_unknown_capability_is_warned_of_and_ignored(oci: Oci, bundle: Bundle
     assert "CAP_TO_FLY" in done.stderr
 
 
-def test_a_capability_that_the_host_lacks_is_refused(oci: Oci, bundle: Bundle) -> None:
+def test_a_capability_that_the_host_lacks_is_left_out_and_told(oci: Oci, bundle: Bundle) -> None:
     own = int(next(line for line in Path("/proc/self/status").read_text().splitlines() if "CapPrm" in line)[8:], 16)
     resource = 24
     for name in ("bounding", "effective", "permitted"):
@@ -73,7 +73,10 @@ def test_a_capability_that_the_host_lacks_is_refused(oci: Oci, bundle: Bundle) -
     if own >> resource & 1:
         assert int(status_of(oci, bundle)["CapEff"], 16) >> resource & 1
     else:
-        assert "operation not permitted" in oci.refusal(bundle).lower()
+        done = oci.run(bundle, "cat /proc/self/status")
+        assert "CAP_SYS_RESOURCE" in done.stderr
+        sets = dict(line.split(":\t") for line in done.stdout.splitlines() if line.startswith("Cap"))
+        assert not int(sets["CapBnd"], 16) >> resource & 1
 
 
 @pytest.mark.parametrize("wanted", [True, False])
@@ -165,12 +168,73 @@ def test_schedulers_that_are_none(oci: Oci, bundle: Bundle, scheduler: dict[str,
     assert word in said
 
 
-def test_cpu_affinity(oci: Oci, bundle: Bundle) -> None:
-    last = max(os.sched_getaffinity(0))
-    process(bundle)["execCPUAffinity"] = {"initial": str(last), "final": str(last)}
-    assert f"Cpus_allowed_list:\t{last}\n" in oci.output(bundle, "cat /proc/self/status")
+def cpus_of(text: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith("Cpus_allowed_list")).partition("\t")[2]
+
+
+def test_the_callers_cpus_are_not_inherited(oci: Oci, bundle: Bundle) -> None:
+    every = cpus_of(Path("/proc/1/status").read_text())
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        assert cpus_of(oci.output(bundle, "cat /proc/self/status")) == every
+        name = oci.create(bundle, "sleep 600")
+        oci("start", name)
+        assert cpus_of(oci("exec", name, "cat", "/proc/self/status").stdout) == every
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def test_cpus_for_processes_that_join(oci: Oci, bundle: Bundle, tmp_path: Path) -> None:
+    every = cpus_of(Path("/proc/self/status").read_text())
+    first, last = str(min(os.sched_getaffinity(0))), str(max(os.sched_getaffinity(0)))
+    process(bundle)["execCPUAffinity"] = {"initial": first, "final": last}
+    name = oci.create(bundle, "cat /proc/self/status > /status; sleep 600")
+    oci("start", name)
+    assert cpus_of(oci("exec", name, "cat", "/proc/self/status").stdout) == last
+    assert cpus_of((bundle.rootfs / "status").read_text()) == every, "it is not for the container's first process"
+
+    joining = {"cwd": "/", "args": ["cat", "/proc/self/status"], "env": ["PATH=/bin"]}
+    for affinity, expected in (
+        (None, last),
+        ({"final": first}, first),
+        ({"initial": first}, every),
+    ):
+        (tmp_path / "process.json").write_text(json.dumps(joining | {"execCPUAffinity": affinity}))
+        assert cpus_of(oci("exec", "--process", tmp_path / "process.json", name).stdout) == expected
+
+    oci("delete", "--force", name)
     process(bundle)["execCPUAffinity"] = {"final": "1-"}
     assert "execCPUAffinity.final" in oci.refusal(bundle)
+
+
+# -- memory nodes -----------------------------------------------------------------------------------------------------
+
+
+def test_memory_policy(oci: Oci, bundle: Bundle) -> None:
+    bundle.linux["memoryPolicy"] = {"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]}
+    assert "bind=static:0" in oci.output(bundle, "cat /proc/self/numa_maps").splitlines()[0]
+    name = oci.create(bundle, "sleep 600")
+    oci("start", name)
+    assert "bind=static:0" in oci("exec", name, "cat", "/proc/self/numa_maps").stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("policy", "word"),
+    [
+        ({"mode": "MPOL_NEAR"}, "mode"),
+        ({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_FAST"]}, "flags"),
+        ({"mode": "MPOL_BIND", "nodes": "0-"}, "nodes"),
+        ({"mode": "MPOL_BIND"}, "invalid argument"),
+        ({"mode": "MPOL_LOCAL", "nodes": "0"}, "invalid argument"),
+        ({"mode": "MPOL_BIND", "nodes": "63"}, "invalid argument"),
+    ],
+)
+def test_memory_policies_that_cannot_be(oci: Oci, bundle: Bundle, policy: dict[str, Any], word: str) -> None:
+    bundle.linux["memoryPolicy"] = policy
+    said = oci.refusal(bundle)
+    assert "linux.memoryPolicy" in said
+    assert word in said
 
 
 def test_personality(oci: Oci, bundle: Bundle) -> None:

@@ -14,7 +14,7 @@ from minirun.errors import MinirunError
 from minirun.model import jsontext
 from minirun.model.spec import Capabilities, Process, Rlimit
 from minirun.runtime import process_limits
-from minirun.runtime.credentials import known_capabilities
+from minirun.runtime.credentials import grantable_capabilities
 
 FLAGS = (Flag(("root",), ""), Flag(("force", "f"), "", "switch"), Flag(("env", "e"), "", "list"))
 
@@ -78,11 +78,11 @@ def test_text_that_is_not_json_is_a_value_error(text: str) -> None:
 
 
 def test_lists_of_cpus() -> None:
-    assert process_limits.cpus_of("0-2,7", "field") == {0, 1, 2, 7}
-    assert process_limits.cpus_of("", "field") == set()
-    for wrong in ("a", "1-", "-1", "3-1", "1,,2", "0x1"):
+    assert process_limits.numbers_of("0-2,7", "field", "CPUs") == {0, 1, 2, 7}
+    assert process_limits.numbers_of("", "field", "CPUs") == set()
+    for wrong in ("a", "1-", "-1", "3-1", "1,,2", "0x1", "0-99999999"):
         with pytest.raises(MinirunError, match="field"):
-            process_limits.cpus_of(wrong, "field")
+            process_limits.numbers_of(wrong, "field", "CPUs")
 
 
 def test_limits_are_checked_by_name() -> None:
@@ -91,9 +91,9 @@ def test_limits_are_checked_by_name() -> None:
         process_limits.check(Process(args=("x",), cwd="/", rlimits=(Rlimit("RLIMIT_CPU", 1, 2),) * 2))
 
 
-def test_unknown_capabilities_are_left_out() -> None:
-    sets = Capabilities(bounding=("CAP_CHOWN", "CAP_NEW"), permitted=("CAP_NEW",))
-    known, unknown = known_capabilities(sets)
+def test_capabilities_that_cannot_be_granted_are_left_out() -> None:
+    sets = Capabilities(bounding=("CAP_CHOWN", "CAP_NEW"), permitted=("CAP_NEW", "CAP_BPF"))
+    known, missing = grantable_capabilities(sets, frozenset({"CAP_CHOWN", "CAP_KILL"}))
     assert known == Capabilities(bounding=("CAP_CHOWN",))
-    assert unknown == ("CAP_NEW",)
-    assert known_capabilities(known) == (known, ())
+    assert missing == ("CAP_NEW", "CAP_BPF")
+    assert grantable_capabilities(known, frozenset({"CAP_CHOWN"})) == (known, ())
