@@ -50,7 +50,8 @@ class ChildPlan(Record):
     for a process that does not wait; `init_fd` is the sealed copy of native/init.c; `state` is what hooks and a seccomp
     listener are told of the container; `hooks` are those of startContainer; `cgroup` is the container's folder, or "",
     `cgroup_v1` are those in v1 hierarchies, and `cgroup_tasks` descriptors for entering them; `rdt_folders` are its
-    class and its monitoring group in resctrl, or "".
+    class and its monitoring group in resctrl, or ""; `root_fd` is the root of a container that a further process joins
+    where that does not come with the mount namespace, or -1.
     """
 
     container_id: str
@@ -68,6 +69,7 @@ class ChildPlan(Record):
     personality: str = ""
     memory_policy: MemoryPolicy | None = None
     rdt_folders: tuple[str, str] = ("", "")
+    root_fd: int = -1
     cgroup: str = ""
     cgroup_v1: dict[str, str] = {}
     cgroup_tasks: tuple[int, ...] = ()
@@ -92,7 +94,12 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         use_own_keyring(plan)
 
         sources = sources_of(channel)
-        root = rootfs.open_rootfs(os.path.join(bundle, spec.root_path), spec.rootfs_propagation, sources)
+        path = os.path.join(bundle, spec.root_path)
+        own_mounts = spec.has_namespace("mount")
+        if own_mounts:
+            root = rootfs.open_rootfs(path, spec.rootfs_propagation, sources)
+        else:
+            root = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         become_root(ids)
         unfinished = mounts.make_mounts(root, spec, bundle, sources, plan.cgroup, plan.cgroup_v1)
         devices.make_devices(root, spec, devices_of(channel))
@@ -106,7 +113,9 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         have_hooks_run(spec, channel)
         state = plan.state | {"pid": os.getpid()}
         hooks.run(spec.hooks, "createContainer", state, environment=plan.process.env)
-        if plan.no_pivot:
+        if not own_mounts:
+            rootfs.enter_root(root)
+        elif plan.no_pivot:
             rootfs.change_root(root)
         else:
             rootfs.pivot(root)
@@ -133,6 +142,8 @@ def run_in_container(pidfd: int, flags: int, plan: ChildPlan, channel: Channel) 
         forbid_tracing()
         if flags:
             namespaces.join_container(pidfd, flags)
+        if plan.root_fd >= 0:
+            rootfs.enter_root(plan.root_fd)
         become_root(ids)
         use_own_keyring(plan)
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

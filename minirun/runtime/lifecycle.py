@@ -143,6 +143,12 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
             share = rdt.create(spec.intel_rdt, container_id)
             created = created.replace(rdt_folder=share.folder, rdt_monitor=share.monitor, rdt_made=share.made)
             state.save(root, created)
+        if not spec.has_namespace("mount"):
+            from minirun.runtime.rootfs import mount_on_host
+
+            mount_on_host(rootfs)
+            created = created.replace(mounted_on_host=True)
+            state.save(root, created)
         opened.append(start_fd := _make_start_fifo(state.folder(root, container_id)))
         opened.append(init_fd := parent.open_init())
         plan = ChildPlan(
@@ -341,6 +347,10 @@ def _unmake(root: str, found: ContainerState) -> None:
         from minirun.runtime import rdt
 
         rdt.remove(rdt.Group(found.rdt_folder, found.rdt_monitor, found.rdt_made))
+    if found.mounted_on_host:
+        from minirun.runtime.rootfs import unmount_from_host
+
+        unmount_from_host(found.rootfs)
     state.remove(root, found.id)
 
 
@@ -383,6 +393,9 @@ def execute(root: str, container_id: str, process: Process, spec: Spec, options:
     entrance = None
     try:
         opened.append(init_fd := parent.open_init())
+        root_fd = -1
+        if found.mounted_on_host:
+            opened.append(root_fd := os.open(f"/proc/{found.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         if found.cgroup:
             entrance = cgroup.open_below(found.cgroup, options.cgroups, found.pid, found.cgroup_v1)
         plan = ChildPlan(
@@ -399,6 +412,7 @@ def execute(root: str, container_id: str, process: Process, spec: Spec, options:
             personality=spec.personality,
             memory_policy=spec.memory_policy,
             rdt_folders=(found.rdt_folder, found.rdt_monitor),
+            root_fd=root_fd,
         )
         cgroup_fd = entrance.fd if entrance else -1
         return parent.clone_into_container(pidfd, _other_namespaces(found.pid), plan, cgroup_fd)

@@ -43,9 +43,6 @@ def check(spec: Spec) -> None:
             raise MinirunError(f"config.json: linux.namespaces has {kind} twice")
         if not os.path.exists(f"/proc/self/ns/{NAMESPACE_FILES[kind]}"):
             raise MinirunError(f"config.json: linux.namespaces: this kernel has no {kind} namespaces")
-    if "mount" not in kinds:
-        problem = "config.json: linux.namespaces lacks a mount namespace"
-        raise MinirunError(problem, "Without one the container's mounts would be the host's.")
     for name, value in (("hostname", spec.hostname), ("domainname", spec.domainname)):
         if value and "uts" not in kinds:
             raise MinirunError(f"config.json: {name} needs a UTS namespace", "Without one it would rename the host.")

@@ -79,6 +79,30 @@ def open_rootfs(rootfs: str, propagation: str, open_source: Callable[[int], int]
             return tree
 
 
+def mount_on_host(rootfs: str) -> None:
+    """For a container without a mount namespace of its own: make `rootfs` a mount point of the host's, for its mounts.
+
+    What is mounted below goes with it, in `unmount_from_host`. Raises MinirunError.
+    """
+    with step(
+        "make the root file system a mount point of the host",
+        "mounts",
+        "Without a mount namespace every mount of the container is the host's; below this one they can go together.",
+    ):
+        bind(rootfs, rootfs, MS_REC)
+        set_propagation(rootfs, PROPAGATION["rprivate"])
+
+
+def unmount_from_host(rootfs: str) -> None:
+    """Take away what `mount_on_host` has made, and everything mounted below; it may be gone. Raises MinirunError."""
+    with step("unmount the container's root file system from the host", "mounts"):
+        try:
+            unmount_lazily(rootfs)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOENT):
+                raise
+
+
 ROOTFS = -1  # the root file system among the numbers of the sources that the parent can open
 
 # What linux.rootfsPropagation means for the host's tree until it is left. What is unbindable could not even be bound
@@ -133,6 +157,18 @@ def change_root(root: int) -> None:
     with step("move the root file system over /", "pivot_root", "On an initramfs pivot_root is refused."):
         os.fchdir(root)
         move_mount(".", "/")
+        change_root_directory(".")
+        os.chdir("/")
+
+
+def enter_root(root: int) -> None:
+    """Make the folder behind the descriptor `root` this process's root and nothing else: chroot(2).
+
+    For a container in the mount namespace of its creator, whose root must stay what it is. It is no wall: who has
+    CAP_SYS_CHROOT gets out again.
+    """
+    with step("change this process's root", "pivot_root", "The mount namespace is shared, so its root must stay."):
+        os.fchdir(root)
         change_root_directory(".")
         os.chdir("/")
 

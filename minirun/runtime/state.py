@@ -32,7 +32,8 @@ class ContainerState(Record):
     cgroup's folder, or "" where the container stays in its creator's; `unit` is the scope's name where systemd made it;
     `cgroup_v1` are the folders in the hierarchies of cgroup v1, by their controllers. `hooks` are the kinds of
     hooks it has: without any, later calls need not read its config.json. `rdt_folder` and `rdt_monitor` are its folders
-    in resctrl, the first of which goes with the container if `rdt_made`.
+    in resctrl, the first of which goes with the container if `rdt_made`. With `mounted_on_host` its mounts are its
+    creator's, below `rootfs`.
     """
 
     id: str
@@ -49,6 +50,7 @@ class ContainerState(Record):
     rdt_folder: str = ""
     rdt_monitor: str = ""
     rdt_made: bool = False
+    mounted_on_host: bool = False
 
 
 class Lock:

@@ -131,8 +131,33 @@ def test_a_path_that_is_not_there(oci: Oci, bundle: Bundle) -> None:
     assert "/run/no-such-namespace" in oci.refusal(bundle.namespace("network", "/run/no-such-namespace"))
 
 
-def test_the_mount_namespace_is_needed(oci: Oci, bundle: Bundle) -> None:
-    assert "lacks a mount namespace" in oci.refusal(bundle.without_namespace("mount"))
+def mounts_below(folder: Path) -> list[str]:
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [path for path in (line.split()[4] for line in lines) if path.startswith(str(folder))]
+
+
+def test_without_a_mount_namespace_its_mounts_are_the_hosts_until_it_is_deleted(oci: Oci, bundle: Bundle) -> None:
+    bundle.without_namespace("mount").config["root"]["readonly"] = True
+    script = "readlink /proc/self/ns/mnt; ls -d /bundle /proc/1 /dev/null; touch /x; cat /proc/kcore | wc -c"
+    done = oci.run(bundle, script)
+    own = os.readlink("/proc/self/ns/mnt")
+    assert done.stdout.splitlines() == [own, "/dev/null", "/proc/1", "0"], "its root is its own"
+    assert "Read-only file system" in done.stderr
+    assert mounts_below(bundle.path) == []
+
+    container = oci.create(bundle, "sleep 600")
+    oci("start", container)
+    assert str(bundle.rootfs / "proc") in mounts_below(bundle.path)
+    assert oci("exec", container, "ls", "-d", "/proc/1", "/bundle", check=False).stdout == "/proc/1\n"
+    assert oci("exec", "--tty", container, "pwd").stdout.strip() == "/"
+    oci("delete", "--force", container)
+    assert mounts_below(bundle.path) == []
+
+
+def test_without_a_mount_namespace_a_failure_leaves_no_mount(oci: Oci, bundle: Bundle) -> None:
+    bundle.without_namespace("mount").mount("/there", "/no/such/source")
+    assert "/no/such/source" in oci.refusal(bundle)
+    assert mounts_below(bundle.path) == []
 
 
 @pytest.mark.parametrize("field", ["hostname", "domainname"])
