@@ -292,16 +292,25 @@ def execute(program: str, arguments: Sequence[str]) -> NoReturn:
     text=lambda text: f"{len(text)} bytes",
 )
 def run_program(
-    program: str, arguments: Sequence[str], environment: Sequence[str], text: bytes, timeout: float | None
+    program: str,
+    arguments: Sequence[str],
+    environment: Sequence[str],
+    text: bytes,
+    timeout: float | None,
+    *,
+    stdout: str = "",
+    stderr: str = "",
 ) -> tuple[int | None, str]:
     """Run a program with `text` as standard input; return its exit code (None: killed after `timeout` seconds)
-    and its output.
+    and its output, as far as that does not go to the files `stdout` and `stderr`, which it is added to.
 
     The exit code is negative for a signal. Raises OSError if it cannot be executed.
     """
     import signal
     import subprocess
 
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    files = [os.open(path, flags, 0o644) if path else -1 for path in (stdout, stderr)]
     variables = dict(entry.partition("=")[::2] for entry in environment)
     pipe = subprocess.PIPE
     with subprocess.Popen(
@@ -309,17 +318,20 @@ def run_program(
         executable=program,
         env=variables,
         stdin=pipe,
-        stdout=pipe,
-        stderr=subprocess.STDOUT,
+        stdout=files[0] if stdout else pipe,
+        stderr=files[1] if stderr else pipe if stdout else subprocess.STDOUT,
         preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, ()),  # noqa: PLW1509 - see `open_signals`; no threads
     ) as process:
+        for file in files:
+            if file >= 0:
+                os.close(file)
         try:
-            output, _ = process.communicate(text, timeout)
+            outputs = process.communicate(text, timeout)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
             return None, ""
-    return process.returncode, output.decode(errors="replace")
+    return process.returncode, b"".join(filter(None, outputs)).decode(errors="replace")
 
 
 def prepare_to_run_programs() -> None:

@@ -219,6 +219,22 @@ def remove(folders: Mapping[str, str], deadline: float) -> None:
             cgroup.remove_tree(folder, deadline, _kill)
 
 
+def thaw(folders: Mapping[str, str], pids: list[int]) -> None:
+    """Take the container's processes out of whatever v1 cgroup somebody froze them in: there they cannot even die.
+
+    minirun freezes by v2, but some tools of the host use v1's freezer, with a cgroup of their own.
+    """
+    for folder in (folder for names, folder in folders.items() if "freezer" in names.split(",")):
+        with step("thaw what was frozen by v1", "cgroup"):
+            if read(f"{folder}/freezer.state").strip() != "THAWED":
+                write(f"{folder}/freezer.state", "THAWED")
+            for pid in set(pids).difference(cgroup.processes(folder)):
+                try:
+                    write(f"{folder}/cgroup.procs", str(pid))
+                except ProcessLookupError:
+                    pass  # it has ended meanwhile
+
+
 def _kill(folder: str) -> None:
     for pid in cgroup.processes(folder):
         try:

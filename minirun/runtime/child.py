@@ -51,7 +51,8 @@ class ChildPlan(Record):
     listener are told of the container; `hooks` are those of startContainer; `cgroup` is the container's folder, or "",
     `cgroup_v1` are those in v1 hierarchies, and `cgroup_tasks` descriptors for entering them; `rdt_folders` are its
     class and its monitoring group in resctrl, or ""; `root_fd` is the root of a container that a further process joins
-    where that does not come with the mount namespace, or -1.
+    where that does not come with the mount namespace, or -1; with `keep_groups` it keeps the caller's supplementary
+    groups.
     """
 
     container_id: str
@@ -71,6 +72,7 @@ class ChildPlan(Record):
     rdt_folders: tuple[str, str] = ("", "")
     root_fd: int = -1
     cgroup: str = ""
+    keep_groups: bool = False
     cgroup_v1: dict[str, str] = {}
     cgroup_tasks: tuple[int, ...] = ()
 
@@ -100,7 +102,7 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
             root = rootfs.open_rootfs(path, spec.rootfs_propagation, sources)
         else:
             root = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        become_root(ids)
+        become_root(ids, plan)
         unfinished = mounts.make_mounts(root, spec, bundle, sources, plan.cgroup, plan.cgroup_v1)
         devices.make_devices(root, spec, devices_of(channel))
         slave = open_console(root, plan, channel)
@@ -144,7 +146,7 @@ def run_in_container(pidfd: int, flags: int, plan: ChildPlan, channel: Channel) 
             namespaces.join_container(pidfd, flags)
         if plan.root_fd >= 0:
             rootfs.enter_root(plan.root_fd)
-        become_root(ids)
+        become_root(ids, plan)
         use_own_keyring(plan)
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         slave = open_console(root, plan, channel, bind=False)
@@ -171,10 +173,11 @@ def enter_cgroups(plan: ChildPlan) -> None:
             os.close(tasks)
 
 
-def become_root(ids: dict[str, Any]) -> None:
+def become_root(ids: dict[str, Any], plan: ChildPlan) -> None:
     """In a user namespace, become its root; `ids` is what the parent says about it."""
     if ids:
-        namespaces.become_root(**ids)
+        keep_groups = ids["keep_groups"] or plan.keep_groups
+        namespaces.become_root(has_root=ids["has_root"], keep_groups=keep_groups)
         set_parent_death_signal(SIGKILL)  # a change of user clears it
 
 
@@ -295,7 +298,7 @@ def become_command(plan: ChildPlan, slave: int, channel: Channel, *, keep_groups
         use_streams(plan.stdio, process.uid)
     if process.umask is not None:
         os.umask(process.umask)
-    if keep_groups and process.additional_gids:
+    if keep_groups and process.additional_gids and not plan.keep_groups:
         problem = "process.user.additionalGids: setgroups(2) is denied in this user namespace"
         raise MinirunError(problem, "It was made without the right over groups: see user_namespaces(7).")
     environment = complete_environment(process)
@@ -316,7 +319,7 @@ def become_command(plan: ChildPlan, slave: int, channel: Channel, *, keep_groups
         hooks=plan.hooks,
         label=label,
         reaper=plan.reaper,
-        keep_groups=keep_groups,
+        keep_groups=keep_groups or plan.keep_groups,
         preserve=plan.preserve_fds,
     )
     plan_fd = memory_file("plan", packed)

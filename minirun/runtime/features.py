@@ -8,6 +8,7 @@ from minirun.kernel.process import MEMORY_POLICIES, MEMORY_POLICY_FLAGS
 from minirun.kernel.seccomp import ACTIONS, FLAGS, OPERATORS, architecture_token, library_version, supported_flags
 from minirun.model.capabilities import NAMES
 from minirun.model.spec import HOOK_KINDS, NAMESPACE_TYPES, OCI_VERSION
+from minirun.runtime import extensions
 from minirun.runtime.lifecycle import REAPER_ANNOTATION
 from minirun.runtime.mounts import IDMAP_OPTIONS, LINK_OPTIONS
 from minirun.runtime.systemd import PROPERTY_ANNOTATION
@@ -67,5 +68,5 @@ def document() -> dict[str, Any]:
             "org.minirun.version": __version__,
             "io.github.seccomp.libseccomp.version": library_version(),
         },
-        "potentiallyUnsafeConfigAnnotations": [REAPER_ANNOTATION, PROPERTY_ANNOTATION],
+        "potentiallyUnsafeConfigAnnotations": [REAPER_ANNOTATION, PROPERTY_ANNOTATION, extensions.PREFIX],
     }

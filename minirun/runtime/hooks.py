@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from minirun.model.spec import Hook
 
 
+# Files that hooks write to, in place of what is told when one fails. Annotations of crun; hooks of startContainer,
+# which run inside the container, write to its standard error all the same.
+STDOUT_ANNOTATION = "run.oci.hooks.stdout"
+STDERR_ANNOTATION = "run.oci.hooks.stderr"
+
+
 def run(
     hooks: dict[str, tuple[Hook, ...]],
     moment: str,
@@ -42,6 +48,7 @@ def run(
 
     A hook without an environment gets `environment`, or without that the caller's own, as under runc.
     """
+    annotations = state.get("annotations", {})
     for number, hook in enumerate(hooks.get(moment, ())):
         name = f"{moment} hook #{number}"
         variables = hook.env or environment or [f"{key}={value}" for key, value in os.environ.items()]
@@ -49,7 +56,13 @@ def run(
         try:
             with step(f"run {name} ({hook.path})", "hooks"):
                 code, output = run_program(
-                    hook.path, hook.args or (hook.path,), variables, state_text(state), hook.timeout or None
+                    hook.path,
+                    hook.args or (hook.path,),
+                    variables,
+                    state_text(state),
+                    hook.timeout or None,
+                    stdout=annotations.get(STDOUT_ANNOTATION, ""),
+                    stderr=annotations.get(STDERR_ANNOTATION, ""),
                 )
             if code is None:
                 problem = f"{hook.path} did not end within {hook.timeout} seconds"

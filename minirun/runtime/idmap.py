@@ -39,10 +39,10 @@ def _range(text: str, container: tuple[IdMapping, ...], word: str) -> IdMapping:
 
     With "@" before it the second is one of the container's user namespace.
     """
-    numbers = text.removeprefix("@").split("-")
-    if len(numbers) != 3 or not all(number.isdecimal() for number in numbers):
-        raise MinirunError(f"the option '{word}' has the range '{text}', which is not DISK-HOST-SIZE")
-    disk, host, size = map(int, numbers)
+    try:
+        disk, host, size = map(int, text.removeprefix("@").split("-"))
+    except ValueError:
+        raise MinirunError(f"the option '{word}' has the range '{text}', which is not DISK-HOST-SIZE") from None
     if text.startswith("@"):
         for part in container:
             if part.container <= host < part.container + part.size:

@@ -107,6 +107,10 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
     from minirun.runtime import namespaces, parent
     from minirun.runtime.child import ChildPlan
 
+    if spec.annotations:
+        from minirun.runtime import extensions
+
+        extensions.check(spec.annotations)
     if options.notify_socket:
         from minirun.runtime import readiness
 
@@ -168,6 +172,7 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
             cgroup_v1=v1,
             cgroup_tasks=entrance.tasks if entrance else (),
             personality=spec.personality,
+            keep_groups=_keeps_groups(spec),
             memory_policy=spec.memory_policy,
             rdt_folders=(created.rdt_folder, created.rdt_monitor),
         )
@@ -176,6 +181,8 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
             created = created.replace(rdt_made=False)  # from here on it stays: others may use it by its name
         created = created.replace(pid=cloned.pid, pid_start_time=state.start_time(cloned.pid))
         state.save(root, created)
+        if spec.annotations:
+            extensions.send_pidfd(spec.annotations, cloned.pidfd)
     except BaseException:
         _unmake(root, created)
         hooks.run(spec.hooks, "poststop", state.document(created, "stopped"), must_succeed=False)
@@ -194,7 +201,20 @@ def _filter(cache_dir: str, spec: Spec) -> Filter | None:
         return None
     from minirun.runtime.seccomp import filter_for
 
-    return filter_for(cache_dir, spec.seccomp)
+    profile = spec.seccomp
+    if spec.annotations:
+        from minirun.runtime import extensions
+
+        profile = extensions.with_receiver(profile, spec.annotations)
+    return filter_for(cache_dir, profile)
+
+
+def _keeps_groups(spec: Spec) -> bool:
+    if not spec.annotations:
+        return False
+    from minirun.runtime import extensions
+
+    return extensions.keeps_groups(spec.annotations)
 
 
 def _checked(process: Process, *, own_users: bool) -> Process:
@@ -340,6 +360,10 @@ def delete(root: str, container_id: str, force: bool = False) -> None:
 def _unmake(root: str, found: ContainerState) -> None:
     """Kill what runs, remove the cgroup, forget the state."""
     if found.pid and state.start_time(found.pid) == found.pid_start_time:
+        if found.cgroup_v1:
+            from minirun.runtime import cgroup_v1
+
+            cgroup_v1.thaw(found.cgroup_v1, cgroup.processes(found.cgroup))
         _kill_and_wait(found.pid)
     if found.cgroup:
         cgroup.remove(found.cgroup, found.unit, found.cgroup_v1)
@@ -410,6 +434,7 @@ def execute(root: str, container_id: str, process: Process, spec: Spec, options:
             state=state.document(found, now),
             cgroup_tasks=entrance.tasks if entrance else (),
             personality=spec.personality,
+            keep_groups=_keeps_groups(spec),
             memory_policy=spec.memory_policy,
             rdt_folders=(found.rdt_folder, found.rdt_monitor),
             root_fd=root_fd,

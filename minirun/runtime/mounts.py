@@ -68,6 +68,8 @@ _WHY = {
 }
 
 
+# Which option takes linux.mountLabel: mount(8), "context=". An annotation of crun.
+CONTEXT_ANNOTATION = "run.oci.mount_context_type"
 IDMAP_OPTIONS = ("idmap", "ridmap")
 # Of crun, for bind mounts, and used by Podman: a link as source or destination is not followed; one as source is
 # copied in place of a mount.
@@ -451,7 +453,7 @@ def _make_file_system(entry: MountSpec, options: Options, fstype: str, mode: str
         name, _, value = word.partition("=")
         settings[name] = value
     if spec.mount_label and fstype in ("tmpfs", "devpts"):
-        settings["context"] = spec.mount_label
+        settings[_context_option(spec)] = spec.mount_label
     try:
         return new_file_system(fstype, settings, options.attributes)
     except OSError as error:
@@ -461,6 +463,10 @@ def _make_file_system(entry: MountSpec, options: Options, fstype: str, mode: str
     tree = clone_tree(substitute, recursive=True)
     set_attributes(tree, options.attributes, recursive=True)
     return tree
+
+
+def _context_option(spec: Spec) -> str:
+    return spec.annotations.get(CONTEXT_ANNOTATION, "context")
 
 
 def _substitute(fstype: str, spec: Spec) -> str:
@@ -487,7 +493,8 @@ def _mount(root: int, entry: MountSpec, options: Options, spec: Spec) -> None:
     with step(f"mount {entry.type} on {entry.destination}", entry.type, _WHY.get(entry.type, "")):
         place = Place(make_directories_in_root(root, entry.destination), entry.destination)
         refuse_place_in_proc(root, place, entry, options)
-        data = [*options.data, f'context="{spec.mount_label}"'] if spec.mount_label else options.data
+        label = [f'{_context_option(spec)}="{spec.mount_label}"'] if spec.mount_label else []
+        data = [*options.data, *label]
         mount(entry.source or entry.type, place, entry.type, options.flags, ",".join(data))
         os.close(place.fd)
         if options.propagation or options.recursive:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from eventually import eventually
+from oci_bundles import v1_hierarchies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -273,6 +274,22 @@ def test_run_keep_and_detach(oci: Oci, bundle: Bundle) -> None:
     oci("run", "--detach", "--pid-file", pid_file, "--bundle", bundle.path, "detached", **streams)
     assert status(oci, "detached") == "running"
     assert int(pid_file.read_text()) == oci.pid("detached")
+
+
+@pytest.mark.skipif("freezer" not in v1_hierarchies(), reason="no hierarchy of v1 has the freezer")
+def test_one_that_somebody_froze_by_v1_can_be_deleted(oci: Oci, bundle: Bundle) -> None:
+    oci.launch(bundle.command("sleep 60"), "frozen")
+    pid = oci.pid("frozen")
+    folder = v1_hierarchies()["freezer"] / oci.new_id()
+    folder.mkdir()
+    try:
+        (folder / "tasks").write_text(str(pid))
+        (folder / "freezer.state").write_text("FROZEN")
+        oci("delete", "--force", "frozen")
+        os.waitpid(pid, 0)
+    finally:
+        (folder / "freezer.state").write_text("THAWED")
+        folder.rmdir()
 
 
 def test_another_name_for_config_json(oci: Oci, bundle: Bundle) -> None:
