@@ -12,6 +12,7 @@ import os
 import sys
 
 from minirun import __version__
+from minirun.cli import streams
 from minirun.cli.flags import Flag, Parsed, parse, usage
 from minirun.errors import MinirunError
 from minirun.kernel.trace import reason_of
@@ -86,6 +87,7 @@ class Call(Record):
 
 def main() -> NoReturn:
     """Run one call and exit with its code."""
+    streams.complete()
     gc.disable()  # a call ends before there is garbage worth a millisecond of looking for it
     words = sys.argv[1:]
     log = _Log("", "text")
