@@ -363,3 +363,16 @@ def test_without_an_agent_there_is_no_container(oci: Oci, bundle: Bundle) -> Non
         "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}],
     }
     assert "seccomp listener" in oci.refusal(bundle)
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_a_closed_standard_stream_is_dev_null(oci: Oci, bundle: Bundle, closed: str) -> None:
+    bundle.config["root"]["readonly"] = False
+    (bundle.rootfs / "root").mkdir(exist_ok=True)
+    oci.save(bundle, 'seen=$(for n in 0 1 2; do readlink /proc/1/fd/$n; done); echo "$seen" > /root/streams')
+    words = [*oci.command, "run", "--bundle", str(bundle.path), oci.new_id()]
+    subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *words], check=True, timeout=30, stdin=subprocess.DEVNULL)
+    streams = (bundle.rootfs / "root/streams").read_text().splitlines()
+    for number in (0, 1, 2):
+        if f"{number}<" in closed or f"{number}>" in closed:
+            assert streams[number] == "/dev/null"
