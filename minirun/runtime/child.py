@@ -103,7 +103,7 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         else:
             root = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         become_root(ids, plan)
-        unfinished = mounts.make_mounts(root, spec, bundle, sources, plan.cgroup, plan.cgroup_v1)
+        root, unfinished = mounts.make_mounts(root, spec, bundle, sources, plan.cgroup, plan.cgroup_v1)
         devices.make_devices(root, spec, devices_of(channel))
         slave = open_console(root, plan, channel)
         set_names(spec)

@@ -147,8 +147,8 @@ def check(spec: Spec) -> None:
     for number, entry in enumerate(spec.mounts):
         options = parse_options(entry)
         problem = ""
-        if _normal(entry.destination) == "/":
-            problem = "the root file system itself cannot be mounted over"
+        if _normal(entry.destination) == "/" and not _can_be_root(entry, options):
+            problem = "only a bind mount or a tmpfs can take the place of the root file system"
         elif options.idmap and not options.is_bind:
             problem = "only bind mounts can be idmapped"
         elif options.extensions and not options.is_bind:
@@ -167,6 +167,10 @@ def check(spec: Spec) -> None:
         )
     if spec.mount_label and not _selinux_is_on():
         raise MinirunError("config.json: linux.mountLabel: this kernel has no SELinux, or it is off")
+
+
+def _can_be_root(entry: MountSpec, options: Options) -> bool:
+    return (options.is_bind or entry.type == "tmpfs") and not options.flags & MS_REMOUNT and not options.extensions
 
 
 def _problem_of_mapping(entry: MountSpec, spec: Spec, option: str) -> str:
@@ -218,33 +222,43 @@ def make_mounts(
     open_source: Callable[[int], int],
     cgroup: str = "",
     cgroup_v1: Mapping[str, str] = {},
-) -> list[int]:
+) -> tuple[int, list[int]]:
     """Carry out the list, in its order. Raises MinirunError that names the entry.
 
     `cgroup` is the folder of the container's cgroup on the host, "" without one, and `cgroup_v1` are those in the
     hierarchies of v1: where there are any, the type "cgroup" stands for them, and else for v2. `open_source` has the
     parent open the source of the entry with this number, for what this process may not do itself.
-    Returns the descriptors of mounts that must yet become read-only: see `finish`.
+    Returns the root, whose place an entry for "/" takes, and the descriptors of mounts that must yet become read-only:
+    see `finish`.
     """
     unfinished = []
     for number, entry in enumerate(spec.mounts):
         options = parse_options(entry)
+        tree = -1
         try:
             if options.flags & MS_REMOUNT:
                 _change(root, entry, options)
             elif options.is_bind:
-                _bind(root, entry, options, bundle, lambda number=number: open_source(number))  # type: ignore[misc]
+                tree = _bind(root, entry, options, bundle, lambda number=number: open_source(number))  # type: ignore[misc]
             elif entry.type == "cgroup" and cgroup_v1:
                 from minirun.runtime.cgroup_v1_mount import mount_hierarchies
 
                 mount_hierarchies(root, entry, options, spec, cgroup_v1)
             elif entry.type in _BY_DESCRIPTOR or entry.type == "cgroup":
-                unfinished += _mount_by_descriptor(root, entry, options, spec, cgroup)
+                tree = _mount_by_descriptor(root, entry, options, spec, cgroup)
             else:
                 _mount(root, entry, options, spec)
         except MinirunError as error:
             raise MinirunError(f"mounts[{number}]: {error.message}", error.hint, error.exit_code) from error
-    return unfinished
+        if tree < 0:
+            continue
+        if _normal(entry.destination) == "/":
+            root = os.dup(tree)
+        if entry.type == "tmpfs" and not options.is_bind and options.attributes & MOUNT_ATTR_RDONLY:
+            unfinished.append(tree)
+        else:
+            os.close(tree)
+    return root, unfinished
 
 
 def finish(unfinished: list[int]) -> None:
@@ -260,8 +274,8 @@ def source_path(entry: MountSpec, bundle: str) -> str:
     return os.path.join(bundle, entry.source)
 
 
-def _bind(root: int, entry: MountSpec, options: Options, bundle: str, open_by_parent: Callable[[], int]) -> None:
-    """Bind a file or folder of the host.
+def _bind(root: int, entry: MountSpec, options: Options, bundle: str, open_by_parent: Callable[[], int]) -> int:
+    """Bind a file or folder of the host; return the mount, or -1 if a link was copied instead.
 
     The options can only take away here: what the kernel has locked on mounts that came into this user namespace from
     outside stays as it is, and asking for the contrary is an error (mount_namespaces(7), "Restrictions").
@@ -271,7 +285,7 @@ def _bind(root: int, entry: MountSpec, options: Options, bundle: str, open_by_pa
     ):
         if "copy-symlink" in options.extensions and os.path.islink(source_path(entry, bundle)):
             _copy_link(root, entry, source_path(entry, bundle))
-            return
+            return -1
         if options.idmap:
             tree = open_by_parent()
         else:
@@ -287,8 +301,8 @@ def _bind(root: int, entry: MountSpec, options: Options, bundle: str, open_by_pa
         place = Place(make(root, entry.destination) if fd < 0 else fd, entry.destination)
         refuse_place_in_proc(root, place, entry, options)
         attach_tree(tree, place)
-        os.close(tree)
         os.close(place.fd)
+        return tree
 
 
 def clone_source(entry: MountSpec, options: Options, bundle: str) -> int:
@@ -362,8 +376,8 @@ def _change(root: int, entry: MountSpec, options: Options) -> None:
         os.close(place.fd)
 
 
-def _mount_by_descriptor(root: int, entry: MountSpec, options: Options, spec: Spec, cgroup: str) -> list[int]:
-    """Mount one of the kernel's own file systems; return it if it must yet become read-only."""
+def _mount_by_descriptor(root: int, entry: MountSpec, options: Options, spec: Spec, cgroup: str) -> int:
+    """Mount one of the kernel's own file systems and return it; a tmpfs does not become read-only yet."""
     fstype = "cgroup2" if entry.type == "cgroup" else entry.type
     with step(f"mount {fstype} on {entry.destination}", fstype, _WHY.get(fstype, "")):
         mode = _mode_of(root, entry.destination) if fstype == "tmpfs" else ""
@@ -385,10 +399,7 @@ def _mount_by_descriptor(root: int, entry: MountSpec, options: Options, spec: Sp
             copy_up(root, entry.destination, tree, keep_mode=any(word.startswith("mode=") for word in options.data))
         attach_tree(tree, place)
         os.close(place.fd)
-        if options.attributes & later:
-            return [tree]
-        os.close(tree)
-        return []
+        return tree
 
 
 def _mode_of(root: int, destination: str) -> str:
@@ -513,6 +524,7 @@ def refuse_place_in_proc(root: int, place: Place, entry: MountSpec, options: Opt
     if file_system_type(place.fd) == PROCFS:
         problem = _problem_in_proc(entry, options, path)
     else:
-        problem = "" if path.strip("/") else "the root file system itself cannot be mounted over"
+        asked_for = _normal(entry.destination) == "/"
+        problem = "" if path.strip("/") or asked_for else "the root file system itself cannot be mounted over"
     if problem:
         raise MinirunError(f"{entry.destination}: {problem}", "A symbolic link of the image leads there.")

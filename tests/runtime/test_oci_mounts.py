@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -324,10 +325,46 @@ def test_a_link_to_itself(oci: Oci, bundle: Bundle, folder: Path) -> None:
     assert "too many levels of symbolic links" in said.lower()
 
 
-@pytest.mark.parametrize("destination", ["/", "/..", "//", "/loop-to-root"])
-def test_nothing_is_mounted_over_the_root(oci: Oci, bundle: Bundle, folder: Path, destination: str) -> None:
+@pytest.mark.parametrize("destination", ["/loop-to-root", "/tmp/../loop-to-root/."])
+def test_no_link_leads_a_mount_over_the_root(oci: Oci, bundle: Bundle, folder: Path, destination: str) -> None:
     (bundle.rootfs / "loop-to-root").symlink_to("/")
     assert "cannot be mounted over" in oci.refusal(bundle.mount(destination, folder))
+
+
+@pytest.mark.parametrize(("kind", "options"), [("proc", []), ("overlay", []), ("bind", ["remount", "bind", "ro"])])
+def test_not_everything_can_be_the_root(oci: Oci, bundle: Bundle, kind: str, options: list[str]) -> None:
+    bundle.mount("/", "/", options, type=kind)
+    assert "only a bind mount or a tmpfs can take the place of the root" in oci.refusal(bundle)
+
+
+@pytest.mark.parametrize("destination", ["/", "//", "/.."])
+@pytest.mark.parametrize("userns", [False, True])
+def test_another_folder_as_root(oci: Oci, bundle: Bundle, scratch: Path, destination: str, *, userns: bool) -> None:
+    if userns:
+        bundle.map_users()
+    other = scratch / "other"
+    shutil.copytree(bundle.rootfs, other, symlinks=True)
+    if userns:
+        subprocess.run(["chown", "-R", "100000:100000", other], check=True)
+    (other / "mark").write_text("other\n")
+    others = bundle.config["mounts"]
+    bundle.config["mounts"] = []
+    bundle.mount(destination, other, ["rbind"]).config["mounts"] += others
+    bundle.config["root"]["readonly"] = True
+    script = "cat /mark; touch /made || echo read-only; ls /proc/1/ns > /dev/null; echo x > /dev/null; ls /.."
+    shown = oci.output(bundle, script).split()
+    assert shown[:2] == ["other", "read-only"]
+    assert "mark" in shown[2:]
+    assert not (bundle.rootfs / "mark").exists()
+
+
+def test_a_root_in_memory(oci: Oci, bundle: Bundle) -> None:
+    others = bundle.config["mounts"]
+    bundle.config["mounts"] = []
+    bundle.mount("/", "tmpfs", ["tmpcopyup"], type="tmpfs").config["mounts"] += others
+    bundle.config["root"]["readonly"] = False
+    assert oci.output(bundle, "touch /made; ls /made; stat -f -c %T /") == "/made\ntmpfs\n"
+    assert not (bundle.rootfs / "made").exists()
 
 
 @pytest.mark.parametrize("userns", [False, True])
