@@ -33,9 +33,10 @@ import sys
 sys.path += {paths!r}
 with open({packed!r}, "rb") as file:
     contents = memoryview(file.read())
+code, index = marshal.loads(contents)
 loader = {{}}
-exec(marshal.loads(contents), loader)
-loader["install"](contents, {index})
+exec(code, loader)
+loader["install"](index, contents)
 
 from {entry} import main
 
@@ -52,25 +53,21 @@ def write(bin_folder: str, lib_folder: str, python: str, paths: Sequence[str]) -
     os.makedirs(lib_folder, exist_ok=True)
     for name, entry in ENTRIES.items():
         packed = os.path.join(lib_folder, f"{name}.modules")
-        contents, index = pack(entry)
-        _replace(packed, contents, 0o644)
-        text = LAUNCHER.format(python=python, paths=list(paths), packed=packed, index=index, entry=entry)
+        _replace(packed, pack(entry), 0o644)
+        text = LAUNCHER.format(python=python, paths=list(paths), packed=packed, entry=entry)
         _replace(os.path.join(bin_folder, name), text.encode(), 0o755)
 
 
-def pack(entry: str) -> tuple[bytes, int]:
-    """Return the module `entry` and all that it imports, however late, in one piece, and where its index begins."""
-    contents = bytearray(marshal.dumps(_compile(f"{PACKAGE}/cli/packed.py")))
-    index = {}
+def pack(entry: str) -> bytes:
+    """Return the code of `entry` and of all that it imports, however late, behind their loader and an index of them."""
+    index, contents = {}, b""
     for name in sorted(imported_from(entry)):
         file = _file_of(name)
-        begin = len(contents)
-        contents += marshal.dumps(_compile(file))
         status = os.stat(file)
-        index[name] = (file, int(status.st_mtime), status.st_size, begin, len(contents))
-    first = len(contents)
-    contents += marshal.dumps(index)
-    return bytes(contents), first
+        end = len(contents)
+        contents = marshal.dumps(_compile(file)) + contents
+        index[name] = (file, int(status.st_mtime), status.st_size, len(contents), end)
+    return marshal.dumps((_compile(f"{PACKAGE}/cli/packed.py"), index)) + contents
 
 
 def imported_from(entry: str) -> set[str]:

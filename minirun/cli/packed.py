@@ -20,7 +20,7 @@ class PackedModules:
     """Finds and loads modules by name (importlib.abc, MetaPathFinder and Loader).
 
     `contents` holds their marshalled code. `index` has by name the module's source file, that file's time of change in
-    seconds and its size in bytes, and where in `contents` the code begins and ends.
+    seconds and its size in bytes, and where in `contents` the code begins and ends, counted from the end.
     """
 
     def __init__(self, index: dict[str, tuple[str, int, int, int, int]], contents: memoryview) -> None:
@@ -50,9 +50,10 @@ class PackedModules:
         """Execute a module's code in it."""
         file, _, _, begin, end = self._index[module.__name__]
         module.__file__ = file
-        exec(marshal.loads(self._contents[begin:end]), module.__dict__)
+        size = len(self._contents)
+        exec(marshal.loads(self._contents[size - begin : size - end]), module.__dict__)
 
 
-def install(contents: memoryview, first: int) -> None:
-    """Have modules imported from `contents`, whose index begins at `first`."""
-    sys.meta_path.insert(0, PackedModules(marshal.loads(contents[first:]), contents))
+def install(index: dict[str, tuple[str, int, int, int, int]], contents: memoryview) -> None:
+    """Have modules imported from `contents`."""
+    sys.meta_path.insert(0, PackedModules(index, contents))
