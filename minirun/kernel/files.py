@@ -52,6 +52,12 @@ def remove_directory(path: str) -> None:
     os.rmdir(path)
 
 
+@operation(man="chown(2)", shell="chown {uid} {path}")
+def change_owner(path: str, uid: int) -> None:
+    """Give a file or folder to the user `uid`; its group stays. Raises OSError."""
+    os.chown(path, uid, -1)
+
+
 @operation(man="mknod(2)", shell="mknod -m {mode} {path} {kind} {major} {minor}", mode=lambda mode: f"{mode:o}")
 def make_device(path: str, kind: str, major: int, minor: int, mode: int = 0o666, directory: int | None = None) -> None:
     """Make a device node; `kind` is "c" (character), "b" (block) or "p" (fifo). Raises OSError."""

@@ -17,6 +17,7 @@ import time
 
 from minirun.errors import MinirunError
 from minirun.kernel.files import (
+    change_owner,
     has_attribute,
     make_directory,
     read,
@@ -29,6 +30,7 @@ from minirun.kernel.trace import step
 from minirun.model.record import Record
 from minirun.runtime import device_rules
 from minirun.runtime.cgroup_files import DECIDING, files_of
+from minirun.runtime.namespaces import is_fresh
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,6 +121,43 @@ def choose(spec: Spec, container_id: str, *, use: bool, systemd: bool, use_v1: b
         relative = not unit and not spec.cgroups_path.startswith("/")
         v1 = cgroup_v1.choose(spec, path, relative=relative, systemd=systemd)
     return folder, unit, v1
+
+
+def owner_of(spec: Spec) -> int:
+    """Return the host's user that the cgroup is to belong to: the command's, or 0.
+
+    Only what is the container's own and mounted writable there can be used (config-linux.md, "Cgroup ownership").
+    """
+    writable = any(
+        mount.source == "cgroup"
+        and os.path.normpath(mount.destination) == "/sys/fs/cgroup"
+        and "ro" not in mount.options
+        for mount in spec.mounts
+    )
+    if not writable or not is_fresh(spec, "cgroup") or spec.process is None:
+        return 0
+    uid = spec.process.uid
+    if not spec.has_namespace("user"):
+        return uid
+    ranges = (part for part in spec.uid_mappings if part.container <= uid < part.container + part.size)
+    return next((part.host + uid - part.container for part in ranges), 0)
+
+
+def delegate(folder: str, uid: int) -> None:
+    """Give a cgroup to a user, who can then make others below it but not raise its limits (cgroups(7)).
+
+    Raises MinirunError.
+    """
+    try:
+        names = read("/sys/kernel/cgroup/delegate").split()
+    except FileNotFoundError:  # before Linux 4.15
+        names = ["cgroup.procs", "cgroup.subtree_control", "cgroup.threads"]
+    with step("give the cgroup to the container's user", "cgroup", "It may divide what it has, but not get more."):
+        for path in (folder, *(f"{folder}/{name}" for name in names)):
+            try:
+                change_owner(path, uid)
+            except FileNotFoundError:
+                pass  # not every cgroup has every file
 
 
 def _check_is_free(folder: str) -> None:

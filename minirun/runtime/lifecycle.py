@@ -141,6 +141,8 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
             readiness.make_folder(state.folder(root, container_id))
         if group:
             entrance = cgroup.create(group, spec.resources, unit, spec.annotations, v1)
+            if not v1 and (owner := cgroup.owner_of(spec)):  # delegation of v1 is not safe
+                cgroup.delegate(group, owner)
         if spec.intel_rdt:
             from minirun.runtime import rdt
 

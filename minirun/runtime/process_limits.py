@@ -134,7 +134,10 @@ def start_on_initial_cpus(process: Process) -> set[int]:
 def forget_inherited_cpus() -> None:
     """In the container's cgroup: let its cpuset alone say where this process runs, and not who has called minirun."""
     with step("run on every CPU that the cgroup allows", "cgroup", "The caller's own CPUs would be inherited."):
-        use_every_cpu()
+        try:
+            use_every_cpu()
+        except PermissionError:
+            pass  # a sandbox around this host forbids it; then the caller's own CPUs are what there is
 
 
 def check_memory_policy(policy: MemoryPolicy) -> None:

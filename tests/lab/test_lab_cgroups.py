@@ -191,3 +191,16 @@ def test_exec_follows_an_init_system_into_its_cgroup(oci: Oci, bundle: Bundle) -
     assert "0::/init.scope" in oci("exec", "system", "cat", "/proc/self/cgroup").stdout.splitlines()
     oci("delete", "--force", "system")
     assert not folder.exists()
+
+
+def test_a_writable_cgroup_belongs_to_the_user(oci: Oci, bundle: Bundle) -> None:
+    look = "cd /sys/fs/cgroup; stat -c %u . cgroup.procs memory.max; mkdir below && echo made"
+    mount = next(entry for entry in bundle.config["mounts"] if entry["destination"] == "/sys/fs/cgroup")
+    mount["options"].remove("ro")
+    bundle.config["process"]["user"] = {"uid": 1001, "gid": 1001}
+    assert oci.output(bundle, look).split() == ["1001", "1001", "0", "made"]
+    bundle.map_users()
+    bundle.config["process"]["user"] = {"uid": 0, "gid": 0}
+    assert oci.output(bundle, look).split() == ["0", "0", "65534", "made"]
+    mount["options"].append("ro")
+    assert oci.output(bundle, look).split() == ["65534"] * 3
