@@ -199,7 +199,11 @@ def test_features_tell_the_truth(call: Callable[..., subprocess.CompletedProcess
     features = json.loads(call("features").stdout)
     assert (features["ociVersionMin"], features["ociVersionMax"]) == ("1.0.0", "1.3.0")
     assert "startContainer" in features["hooks"]
-    assert features["potentiallyUnsafeConfigAnnotations"] == ["org.minirun.init", "org.systemd.property."]
+    assert features["potentiallyUnsafeConfigAnnotations"] == [
+        "org.minirun.init",
+        "org.systemd.property.",
+        "run.oci.",
+    ]
     linux = features["linux"]
     assert "CAP_CHOWN" in linux["capabilities"]
     kinds = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]
