@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from oci_bundles import Bundle, Oci
 
@@ -114,9 +114,3 @@ def test_what_cannot_be_moved_stays(oci: Oci, bundle: Bundle, device: str, devic
 def test_without_a_network_of_its_own(oci: Oci, bundle: Bundle, device: str) -> None:
     bundle.without_namespace("network").linux["netDevices"] = {device: {}}
     assert "linux.netDevices needs a network namespace" in oci.refusal(bundle)
-
-
-def test_intel_rdt_is_refused_where_resctrl_is_not_mounted(oci: Oci, bundle: Bundle) -> None:
-    bundle.linux["intelRdt"] = {"l3CacheSchema": "L3:0=f"}
-    if " - resctrl " not in Path("/proc/self/mountinfo").read_text():
-        assert "linux.intelRdt: no resctrl file system is mounted" in oci.refusal(bundle)

@@ -237,6 +237,22 @@ def test_memory_policies_that_cannot_be(oci: Oci, bundle: Bundle, policy: dict[s
     assert word in said
 
 
+# -- classes of service (resctrl): see also tests/unit/test_rdt.py -----------------------------------------------------
+
+
+def test_a_class_of_service_is_refused_where_resctrl_is_not_mounted(oci: Oci, bundle: Bundle) -> None:
+    assert " - resctrl " not in Path("/proc/self/mountinfo").read_text(), "this test is for a host without it"
+    bundle.linux["intelRdt"] = {"l3CacheSchema": "L3:0=f"}
+    assert "linux.intelRdt: no resctrl file system is mounted" in oci.refusal(bundle)
+
+
+def test_a_container_without_a_class_of_service_has_no_share_to_update(oci: Oci, bundle: Bundle) -> None:
+    name = oci.create(bundle, "sleep 600")
+    done = oci("update", "--mem-bw-schema", "MB:0=20", "--l3-cache-schema=L3:0=f", name, check=False)
+    assert done.returncode != 0
+    assert "the container has no class of service" in done.stderr
+
+
 def test_personality(oci: Oci, bundle: Bundle) -> None:
     bundle.linux["personality"] = {"domain": "LINUX32"}
     assert oci.output(bundle, "uname -m") == "i686\n"

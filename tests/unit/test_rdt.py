@@ -9,7 +9,7 @@ import pytest
 
 from minirun.errors import MinirunError
 from minirun.model.spec import IntelRdt
-from minirun.runtime import rdt
+from minirun.runtime import rdt, resources
 from minirun.runtime.rdt import Group
 
 SHARES = "    L3:0=00ff;1=00ff\n    MB:0=100;1=100\n"
@@ -104,3 +104,9 @@ def test_what_fails_leaves_nothing(resctrl: Path) -> None:
 def test_names_that_are_none(resctrl: Path, name: str) -> None:  # noqa: ARG001 - none of these may reach the real one
     with pytest.raises(MinirunError, match=r"linux\.intelRdt\.closID"):
         rdt.create(IntelRdt(name), "box")
+
+
+def test_the_flags_of_update() -> None:
+    flags = {"mem-bw-schema": "MB:0=20", "l3-cache-schema": "L3:0=f", "pids-limit": "7"}
+    assert resources.schemata_of_flags(flags) == ("L3:0=f", "MB:0=20")
+    assert resources.of_flags(flags) == {"pids": {"limit": 7}}
