@@ -10,6 +10,10 @@ from __future__ import annotations
 from minirun.errors import MinirunError
 from minirun.model.record import Record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 # What Go takes for a switch's value (strconv.ParseBool).
 TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
@@ -87,11 +91,15 @@ def parse(words: list[str], flags: tuple[Flag, ...], *, interspersed: bool) -> P
     return parsed.replace(arguments=tuple(arguments))
 
 
-def usage(command: str, arguments: str, summary: str, flags: tuple[Flag, ...]) -> str:
-    """Return a command's help text."""
-    lines = [f"Usage: {command} [flags] {arguments}".rstrip(), "", summary, ""]
-    width = max((len(_names(flag)) for flag in flags), default=0)
-    lines += [f"  {_names(flag).ljust(width)}  {flag.help}" for flag in flags]
+def usage(
+    command: str, arguments: str, summary: str, flags: tuple[Flag, ...], verbs: Sequence[tuple[str, str]] = ()
+) -> str:
+    """Return a command's help text, in the sections that users of runc know."""
+    lines = ["NAME:", f"   {command} - {summary}", "", "USAGE:", f"   {command} [flags] {arguments}".rstrip()]
+    for title, rows in (("COMMANDS:", verbs), ("OPTIONS:", [(_names(flag), flag.help) for flag in flags])):
+        if rows:
+            width = max(len(name) for name, _ in rows)
+            lines += ["", title, *(f"   {name.ljust(width)}  {text}" for name, text in rows)]
     return "\n".join(lines)
 
 

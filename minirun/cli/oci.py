@@ -51,11 +51,13 @@ HELP = Flag(("help", "h"), "Print this.", "switch")
 _BUNDLE = Flag(("bundle", "b"), "Folder of the bundle (default: the current one).")
 _PID_FILE = Flag(("pid-file",), "File to write the process's pid to.")
 _CONSOLE = Flag(("console-socket",), "Unix socket that receives the terminal's master.")
+_PIDFD = Flag(("pidfd-socket",), "Unix socket that receives a pidfd of the process.")
 _PRESERVE = Flag(("preserve-fds",), "Pass on so many descriptors after the standard streams, as far as they are open.")
 _CREATE = (
     _BUNDLE,
     _CONSOLE,
     _PID_FILE,
+    _PIDFD,
     Flag(("no-pivot",), "Use chroot instead of pivot_root, for a root on an initramfs.", "switch"),
     Flag(("no-new-keyring",), "Keep the caller's session keyring.", "switch"),
     _PRESERVE,
@@ -167,14 +169,16 @@ def _run(globals_: Parsed, verb: str, rest: list[str]) -> int:
         print(f"minirun-oci version {__version__}\ncommit: {__version__}\nspec: {OCI_VERSION}\n{ABILITIES}")
         return 0
     if not verb or globals_.switch("help") or verb == "help":
-        print(usage("minirun-oci", "VERB ...", "An OCI runtime. The verbs: " + ", ".join(VERBS) + ".", GLOBAL_FLAGS))
+        # Scripts look for the words of runc's help.
+        summary = "the command line of runc - Open Container Initiative runtime - on minirun's core"
+        print(usage("minirun-oci", "VERB ...", summary, GLOBAL_FLAGS, _verbs_and_summaries()))
         return 0
     if verb not in VERBS:
-        raise MinirunError(f"no such verb: {verb}", "minirun-oci --help lists them.")
+        raise MinirunError(f"No help topic for '{verb}': there is no such verb", "minirun-oci --help lists them.")
     function, flags, arguments, interspersed = VERBS[verb]
     parsed = parse(rest, (*flags, HELP), interspersed=interspersed)
     if parsed.switch("help"):
-        print(usage(f"minirun-oci {verb}", arguments, function.__doc__ or "", flags))
+        print(usage(f"minirun-oci {verb}", arguments, f"as runc {verb}: {function.__doc__}", flags))
         return 0
     expected = {"": 0, "ID": 1}.get(arguments)
     if expected is not None and len(parsed.arguments) != expected:
@@ -184,6 +188,10 @@ def _run(globals_: Parsed, verb: str, rest: list[str]) -> int:
         raise MinirunError(f"unknown cgroup manager '{manager}'", "Use cgroupfs, systemd or disabled.")
     root = os.path.abspath(globals_.text("root") or DEFAULT_ROOT)
     return function(Call(root, manager == "systemd", manager != "disabled", parsed)) or 0
+
+
+def _verbs_and_summaries() -> list[tuple[str, str]]:
+    return [(verb, function.__doc__ or "") for verb, (function, *_) in VERBS.items()]
 
 
 # -- the verbs --------------------------------------------------------------------------------------------------------
@@ -327,6 +335,7 @@ def _exec(call: Call) -> int:
             cgroups=tuple(call.parsed.lists.get("cgroup", ())),
             new_keyring=not call.parsed.switch("no-new-keyring"),
             cache_dir=f"{call.root}/.cache",
+            copied_terminal=not socket_path,
         ),
     )
     signals = -1 if detach else open_signals()
@@ -448,6 +457,7 @@ def _options(call: Call) -> CreateOptions:
         use_cgroups=call.use_cgroups,
         notify_socket=_notify_socket(),
         use_cgroup_v1=True,
+        copied_terminal=not call.parsed.text("console-socket"),
     )
 
 
@@ -468,6 +478,12 @@ def _hand_over(call: Call, cloned: Cloned, socket_path: str) -> None:
         from minirun.runtime import console
 
         console.send_master(socket_path, cloned.console)
+    if pidfd_socket := call.parsed.text("pidfd-socket"):
+        from minirun.kernel.trace import step
+        from minirun.runtime.handshake import send_descriptor
+
+        with step(f"send the process's pidfd to {pidfd_socket}", "exec", "It cannot come to mean another process."):
+            send_descriptor(pidfd_socket, b"pidfd", cloned.pidfd)
     pid_file = call.parsed.text("pid-file")
     if pid_file:
         with open(f"{pid_file}.new", "w", encoding="ascii") as file:
@@ -536,6 +552,7 @@ VERBS: dict[str, tuple[Callable[[Call], int | None], tuple[Flag, ...], str, bool
         (
             _CONSOLE,
             _PID_FILE,
+            _PIDFD,
             _PRESERVE,
             Flag(("process", "p"), "File with the process as JSON."),
             Flag(("cwd",), "Working directory."),

@@ -78,6 +78,35 @@ def restore(fd: int, attributes: list[Any]) -> None:
         pass
 
 
+@operation(man="termios(3)", shell="stty -onlcr")
+def keep_newlines(fd: int) -> None:
+    """Have the terminal `fd` write a newline as it is, without a carriage return before. Raises OSError.
+
+    For a terminal whose output is copied to another one or to a file: the other one adds what it needs.
+    """
+    import termios
+
+    try:
+        attributes = termios.tcgetattr(fd)
+        attributes[1] &= ~termios.ONLCR
+        termios.tcsetattr(fd, termios.TCSANOW, attributes)
+    except termios.error as error:
+        raise OSError(*error.args) from None
+
+
+@operation(man="termios(3)", shell="stty opost")
+def process_output(fd: int) -> None:
+    """Have a terminal that was made raw still do with output what it did before, newlines above all. Raises OSError."""
+    import termios
+
+    try:
+        attributes = termios.tcgetattr(fd)
+    except termios.error as error:
+        raise OSError(*error.args) from None
+    attributes[1] |= termios.OPOST
+    _until_done(lambda: termios.tcsetattr(fd, termios.TCSANOW, attributes))
+
+
 def _until_done(set_attributes: Callable[[], object]) -> None:
     """Set a terminal's attributes, once more if this job was stopped over it in the background (SIGTTOU, EINTR).
 

@@ -12,9 +12,9 @@
  * the strings. Python packs it (minirun/runtime/credentials.py): change both together.
  *
  * The order matters:
- *   1. hide        nobody in the container may trace this process while it has rights (CVE-2016-9962), and the command
- *                  inherits no descriptor but those meant for it (CVE-2024-21626), also none that got a number which
- *                  its caller left free; marked now, because a filter may refuse to later
+ *   1. hide        nobody in the container may trace this process while it has rights (CVE-2016-9962), and there is no
+ *                  descriptor but those meant for the command and our own (CVE-2024-21626): closed now, because a
+ *                  filter may refuse to later, and so that a container that waits holds nothing of its creator's
  *   2. label       for the next exec: AppArmor's profile or SELinux's context
  *   3. no_new_privs  first, because it lets an unprivileged process load a filter
  *   4. seccomp     now if no_new_privs is off: loading then needs CAP_SYS_ADMIN, which step 5 takes away;
@@ -144,12 +144,27 @@ static void reset_signals(void)
 
 /* ---- giving up ----------------------------------------------------------------------------------------------- */
 
-static void complain(const char *what, const char *subject, int error)
+/* Returns an error's text with a small first letter, which is how callers know "permission denied". */
+static const char *reason_of(int error)
 {
-    char reason[128]; /* with a small first letter, which is how callers know "permission denied" */
+    static char reason[128];
     snprintf(reason, sizeof reason, "%s", strerror(error));
     reason[0] |= 0x20;
-    dprintf(STDERR_FILENO, "minirun: %s%s: %s\n", what, subject, reason);
+    return reason;
+}
+
+/* Returns what a signal means, "bad system call", as the error texts above. */
+static const char *signal_text(int number)
+{
+    static char text[64];
+    snprintf(text, sizeof text, "%s", strsignal(number));
+    text[0] |= 0x20;
+    return text;
+}
+
+static void complain(const char *what, const char *subject, int error)
+{
+    dprintf(STDERR_FILENO, "minirun: %s%s: %s\n", what, subject, reason_of(error));
 }
 
 /* Tells minirun, as long as it listens (see minirun/runtime/handshake.py), and the user otherwise. */
@@ -192,16 +207,25 @@ static struct parts parts_of(const struct plan *plan)
     return parts;
 }
 
-/* Marks what the command does not inherit: everything above, and minirun's own, which may be below. */
-static void close_on_exec(const struct plan *plan, int plan_fd)
+/* Closes every descriptor but those that the command inherits, and minirun's own, which the exec closes: they may also
+ * be below those inherited. */
+static void close_others(const struct plan *plan, int plan_fd)
 {
-    const int own[] = { plan_fd, plan->channel_fd, plan->start_fd, plan->trace_fd, plan->attribute_fd, plan->state_fd };
-    for (size_t index = 0; index < sizeof own / sizeof *own; index++)
+    const int own[] = { plan->channel_fd, plan->start_fd, plan->trace_fd, plan->attribute_fd, plan->state_fd };
+    const size_t count = sizeof own / sizeof *own;
+    close(plan_fd);
+    for (size_t index = 0; index < count; index++)
         if (own[index] >= 0)
             fcntl(own[index], F_SETFD, FD_CLOEXEC);
-    if (syscall(SYS_close_range, 3 + plan->preserve, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */) < 0)
-        for (int fd = 3 + (int)plan->preserve; fd < 1024; fd++)
-            fcntl(fd, F_SETFD, FD_CLOEXEC);
+    for (unsigned int first = 3 + plan->preserve, next = 0; next != ~0U; first = next + 1) {
+        next = ~0U; /* the lowest of our own from `first` on */
+        for (size_t index = 0; index < count; index++)
+            if (own[index] >= 0 && (unsigned int)own[index] >= first && (unsigned int)own[index] < next)
+                next = (unsigned int)own[index];
+        if (first < next && syscall(SYS_close_range, first, next == ~0U ? next : next - 1, 0) < 0)
+            for (unsigned int fd = first; fd < next && fd < 1024; fd++) /* a filter that is there already refuses it */
+                close((int)fd);
+    }
 }
 
 /* Writes the label that the kernel applies at the next exec; takes both strings off the text. */
@@ -216,11 +240,23 @@ static void set_label(const struct plan *plan, struct parts *parts)
     if (attribute < 0 || write(attribute, label, strlen(label)) < 0)
         fail("cannot set the security label of the command", errno);
     close(attribute);
+    close(plan->attribute_fd);
     report("set_label", "{}", "proc_pid_attr(5)", started, 0);
 }
 
+static void end_by_signal(int number)
+{
+    _exit(128 + number);
+}
+
+/* The kernel spares the PID 1 of a namespace every signal that it does not catch. The command may want that, but who
+ * waits to become the command can be ended by what ends others. */
 static void wait_for_start(int fifo)
 {
+    static const int ending[] = { SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGTERM };
+    const unsigned int ways = sizeof ending / sizeof *ending;
+    for (unsigned int index = 0; index < ways; index++)
+        signal(ending[index], end_by_signal);
     char byte;
     ssize_t count;
     do
@@ -228,6 +264,8 @@ static void wait_for_start(int fifo)
     while (count < 0 && errno == EINTR);
     if (count != 1)
         fail("the container was not started", errno);
+    for (unsigned int index = 0; index < ways; index++)
+        signal(ending[index], SIG_DFL);
     close(fifo);
 }
 
@@ -383,7 +421,7 @@ static void run_hook(unsigned int number, const struct hook *hook, char **text, 
     if (status < 0)
         dprintf(STDERR_FILENO, "%s did not end within %u seconds\n", path, hook->timeout);
     else if (WIFSIGNALED(status))
-        dprintf(STDERR_FILENO, "%s: signal %d\n", path, WTERMSIG(status));
+        dprintf(STDERR_FILENO, "%s: signal %d (%s)\n", path, WTERMSIG(status), signal_text(WTERMSIG(status)));
     else
         dprintf(STDERR_FILENO, "%s: exit status %d\n", path, WEXITSTATUS(status));
     _exit(1);
@@ -396,7 +434,7 @@ static void execute(const char *program, char **arguments, char **environment)
     report("execve", "{}", "execve(2)", now_ns(), 0);
     execve(program, arguments, environment);
     int error = errno;
-    complain("exec ", program, error);
+    dprintf(STDERR_FILENO, "exec %s: %s\n", program, reason_of(error));
     _exit(error == ENOENT ? 127 : 126);
 }
 
@@ -453,8 +491,8 @@ int main(int count, char **arguments, char **environment)
     channel_fd = plan->channel_fd;
     trace_fd = plan->trace_fd;
 
+    close_others(plan, plan_fd);
     reset_signals();
-    close_on_exec(plan, plan_fd);
     set_label(plan, &parts);
     if (plan->flags & PLAN_NO_NEW_PRIVILEGES && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         fail("cannot set no_new_privs", errno);

@@ -327,7 +327,7 @@ def path_below(folder: str, path: str) -> str:
     """Return the folder of a cgroup below another. Raises MinirunError if it is not below."""
     target = os.path.normpath(f"{folder}/{path}")
     if not f"{target}/".startswith(f"{folder}/"):
-        raise MinirunError(f"the cgroup {path} is not below the container's own")
+        raise MinirunError(f"{path} is not a sub cgroup path: it leads out of the container's own cgroup")
     return target
 
 

@@ -52,7 +52,7 @@ class ChildPlan(Record):
     `cgroup_v1` are those in v1 hierarchies, and `cgroup_tasks` descriptors for entering them; `rdt_folders` are its
     class and its monitoring group in resctrl, or ""; `root_fd` is the root of a container that a further process joins
     where that does not come with the mount namespace, or -1; with `keep_groups` it keeps the caller's supplementary
-    groups.
+    groups; with `copied_terminal` minirun copies what the terminal shows to its own standard output.
     """
 
     container_id: str
@@ -75,6 +75,7 @@ class ChildPlan(Record):
     keep_groups: bool = False
     cgroup_v1: dict[str, str] = {}
     cgroup_tasks: tuple[int, ...] = ()
+    copied_terminal: bool = False
 
 
 def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) -> NoReturn:
@@ -114,6 +115,7 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         mounts.finish(unfinished)
         have_hooks_run(spec, channel)
         state = plan.state | {"pid": os.getpid()}
+        os.fchdir(root)  # where the hooks of createContainer find themselves
         hooks.run(spec.hooks, "createContainer", state, environment=plan.process.env)
         if not own_mounts:
             rootfs.enter_root(root)
@@ -251,7 +253,7 @@ def open_console(root: int, plan: ChildPlan, channel: Channel, bind: bool = True
         return -1
     from minirun.runtime import console
 
-    master, slave = console.open_terminal(root, plan.process)
+    master, slave = console.open_terminal(root, plan.process, copied=plan.copied_terminal)
     channel.send(CONSOLE, {}, master)
     os.close(master)
     if bind:

@@ -13,16 +13,20 @@ import termios
 from minirun.errors import MinirunError
 from minirun.kernel.mount import DEVPTS, Place, attach_tree, clone_tree, file_system_type
 from minirun.kernel.path import WITHOUT_SYMLINKS, make_file_in_root, open_in_root
-from minirun.kernel.terminal import open_peer, set_window_size
+from minirun.kernel.terminal import keep_newlines, open_peer, set_window_size
 from minirun.kernel.trace import step
+from minirun.runtime.handshake import send_descriptor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirun.model.spec import Process
 
 
-def open_terminal(root: int, process: Process) -> tuple[int, int]:
-    """Open a pty in the container's /dev/pts and return (master, slave), the size set. Raises MinirunError."""
+def open_terminal(root: int, process: Process, *, copied: bool) -> tuple[int, int]:
+    """Open a pty in the container's /dev/pts and return (master, slave), the size set. Raises MinirunError.
+
+    What a `copied` one shows is copied to minirun's own standard output, where newlines become what they must.
+    """
     with step(
         "open a pseudo-terminal", "terminal", "The container gets the slave; the master goes out to its monitor."
     ):
@@ -31,6 +35,8 @@ def open_terminal(root: int, process: Process) -> tuple[int, int]:
         slave = open_peer(master)
         if process.console_rows or process.console_columns:
             set_window_size(master, process.console_rows, process.console_columns)
+        if copied:
+            keep_newlines(slave)
         os.fchown(slave, process.uid, -1)
         return master, slave
 
@@ -49,14 +55,8 @@ def _check_multiplexer(root: int) -> None:
 
 def send_master(path: str, master: int) -> None:
     """Send the pty's master to whoever listens on a Unix socket, as --console-socket asks. Raises MinirunError."""
-    import array
-    import socket
-
     with step(f"send the terminal to {path}", "terminal", "The caller keeps the master; we only made the pair."):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as channel:
-            channel.connect(path)
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [master]))]
-            channel.sendmsg([b"/dev/ptmx"], rights)
+        send_descriptor(path, b"/dev/ptmx", master)
         os.close(master)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import time
 
 from minirun.errors import MinirunError
 from minirun.kernel.files import write
+from minirun.model import jsontext
 from minirun.runtime import cgroup, state
 
 TYPE_CHECKING = False
@@ -52,7 +52,7 @@ def _print(kind: str, container_id: str, data: dict[str, Any] | None = None) -> 
     event: dict[str, Any] = {"type": kind, "id": container_id}
     if data is not None:
         event["data"] = data
-    print(json.dumps(event), flush=True)
+    print(jsontext.dumps(event), flush=True)
 
 
 def _oom_kills(found: ContainerState) -> int:

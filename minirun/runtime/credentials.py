@@ -67,7 +67,7 @@ def pack_plan(
     # Without a word about capabilities the process has none (config.md, "Linux Process").
     masks = [mask(getattr(sets, name)) if sets else 0 for name in _SETS]
     # The kernel raises an ambient capability only if it is permitted and inheritable (capabilities(7)). Bundles that
-    # list others are common (runc's own template is one) and mean: as far as that goes.
+    # list others are common and mean: as far as that goes.
     masks[4] &= masks[2] & masks[3]
     flags = (
         (_NO_NEW_PRIVILEGES if process.no_new_privileges else 0)

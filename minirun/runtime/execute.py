@@ -55,6 +55,10 @@ def _id(text: str) -> int:
 
 
 def _with_capabilities(sets: Capabilities | None, added: tuple[str, ...]) -> Capabilities:
-    """Add to every set but the inheritable one, which would let a program file grant more (CVE-2022-29162)."""
+    """Add to every set but the inheritable one, which would let a program file grant more (CVE-2022-29162).
+
+    Where the container has inheritable capabilities, what is added becomes ambient as far as it is one of them.
+    """
     before = sets or Capabilities()
-    return before.replace(**{name: (*getattr(before, name), *added) for name in ("bounding", "effective", "permitted")})
+    names = ["bounding", "effective", "permitted", *(["ambient"] if before.inheritable else [])]
+    return before.replace(**{name: (*getattr(before, name), *added) for name in names})

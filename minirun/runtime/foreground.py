@@ -29,9 +29,10 @@ def follow(pid: int, console: int, signals: int, ready: Readiness | None = None)
     _copy_size(console)
     if not os.isatty(0):
         return _exit_code(_pass_signals_on(pid, console, signals, ready))
-    from minirun.kernel.terminal import raw_mode
+    from minirun.kernel.terminal import process_output, raw_mode
 
     with raw_mode(0):
+        process_output(0)  # the container's terminal leaves newlines to this one
         return _exit_code(_pass_signals_on(pid, console, signals, ready))
 
 

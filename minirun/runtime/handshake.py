@@ -19,7 +19,7 @@
     PROCEED                                ------> executes native/init.c, which gives up privileges
                                            <------ LISTENER + the filter's descriptor (only with SCMP_ACT_NOTIFY)
                                            <------ READY, or FAILED with message, hint, exit code
-    the container waits on start.fifo
+    the container waits on exec.fifo
 
 A process cannot clone a child straight into a user or PID namespace that exists, or into a time namespace whose offsets
 are yet to be set: it must enter it first, and then it could not go back. For those the parent makes an intermediate
@@ -104,6 +104,16 @@ class Channel:
             error = MinirunError(f"{type(error).__name__}: {error}")
         message = error.message[: _LARGEST // 4]
         self.send(FAILED, {"message": message, "hint": error.hint, "exit_code": error.exit_code})
+
+
+def send_descriptor(path: str, content: bytes, descriptor: int) -> None:
+    """Send a descriptor to whoever listens on the Unix socket at `path`, with `content` beside it. Raises OSError."""
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        channel.connect(path)
+        channel.sendmsg([content], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("=i", descriptor))])
+    finally:
+        channel.close()
 
 
 def open_channel() -> tuple[Channel, Channel]:

@@ -35,10 +35,11 @@ REAPER_ANNOTATION = "org.minirun.init"
 class CreateOptions(Record):
     """How a container is made, beyond what its bundle says.
 
-    `stdio` become its standard streams, unless it has a terminal. Compiled seccomp filters are kept in `cache_dir`.
-    `config` is the bundle's file, an absolute path or relative to the bundle. `notify_socket` is where a service
-    manager waits to hear that the container is ready, "" if none does. Controllers that
-    the host has bound to cgroup v1 serve the container only with `use_cgroup_v1`.
+    `stdio` become its standard streams, unless it has a terminal; with `copied_terminal` the caller copies what that
+    shows to its own output. Compiled seccomp filters are kept in `cache_dir`. `config` is the bundle's file, an
+    absolute path or relative to the bundle. `notify_socket` is where a service manager waits to hear that the container
+    is ready, "" if none does. Controllers that the host has bound to cgroup v1 serve the container only with
+    `use_cgroup_v1`.
     """
 
     stdio: tuple[int, int, int] = (0, 1, 2)
@@ -51,6 +52,7 @@ class CreateOptions(Record):
     use_cgroup_v1: bool = False
     config: str = "config.json"
     notify_socket: str = ""
+    copied_terminal: bool = False
 
 
 class ExecOptions(Record):
@@ -68,6 +70,7 @@ class ExecOptions(Record):
     cgroups: tuple[str, ...] = ()
     new_keyring: bool = True
     seccomp: bool = True
+    copied_terminal: bool = False
 
 
 def load_spec(bundle: str, name: str = "config.json") -> Spec:
@@ -177,6 +180,7 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
             keep_groups=_keeps_groups(spec),
             memory_policy=spec.memory_policy,
             rdt_folders=(created.rdt_folder, created.rdt_monitor),
+            copied_terminal=options.copied_terminal,
         )
         cloned = parent.clone_container(spec, bundle, plan, entrance.fd if entrance else -1)
         if spec.intel_rdt and spec.intel_rdt.clos_id:
@@ -244,13 +248,16 @@ def _checked(process: Process, *, own_users: bool) -> Process:
     lacking = [name for name in missing if name in NAMES]
     if lacking:
         print(f"minirun: warning: cannot grant what the runtime has not got: {', '.join(lacking)}", file=sys.stderr)
+    for name in sorted(set(capabilities.ambient) - set(capabilities.permitted).intersection(capabilities.inheritable)):
+        what = f"can't raise ambient capability {name}: it is not both permitted and inheritable"
+        print(f"minirun: warning: {what}", file=sys.stderr)
     return process.replace(capabilities=capabilities)
 
 
 def _make_start_fifo(folder: str) -> int:
     """Make the fifo that the container waits on, and open it so that neither side blocks."""
-    os.mkfifo(f"{folder}/start.fifo", 0o600)
-    return os.open(f"{folder}/start.fifo", os.O_RDWR | os.O_CLOEXEC)
+    os.mkfifo(f"{folder}/exec.fifo", 0o600)
+    return os.open(f"{folder}/exec.fifo", os.O_RDWR | os.O_CLOEXEC)
 
 
 def start(root: str, container_id: str, notify_socket: str = "") -> Readiness | None:
@@ -268,7 +275,7 @@ def start(root: str, container_id: str, notify_socket: str = "") -> Readiness | 
             raise MinirunError("cannot start an already running container", f"'{container_id}' is {now}.", 1)
         if notify_socket:
             ready = _listen(state.folder(root, container_id), notify_socket)
-        path = f"{state.folder(root, container_id)}/start.fifo"
+        path = f"{state.folder(root, container_id)}/exec.fifo"
         with step("let the container go", "exec", "One byte in the fifo that its last program waits on."):
             fifo = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             os.write(fifo, b"\0")
@@ -440,6 +447,7 @@ def execute(root: str, container_id: str, process: Process, spec: Spec, options:
             memory_policy=spec.memory_policy,
             rdt_folders=(found.rdt_folder, found.rdt_monitor),
             root_fd=root_fd,
+            copied_terminal=options.copied_terminal,
         )
         cgroup_fd = entrance.fd if entrance else -1
         return parent.clone_into_container(pidfd, _other_namespaces(found.pid), plan, cgroup_fd)

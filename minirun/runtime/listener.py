@@ -10,6 +10,7 @@ import os
 
 from minirun.kernel.trace import step
 from minirun.model import jsontext
+from minirun.runtime.handshake import send_descriptor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 def hand_over(listener: int, pid: int, plan: ChildPlan) -> None:
     """Send the listener of the process `pid` to the bundle's agent and close it. Raises MinirunError."""
-    import array
-    import socket
-
     if plan.seccomp is None:
         return
     state = {
@@ -34,9 +32,7 @@ def hand_over(listener: int, pid: int, plan: ChildPlan) -> None:
         f"send the seccomp listener to {plan.seccomp.listener_path}",
         "seccomp",
         "The agent there decides about the system calls that the filter leaves open.",
+        "minirun has failed to connect with seccomp agent: does it listen at linux.seccomp.listenerPath?",
     ):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as channel:
-            channel.connect(plan.seccomp.listener_path)
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [listener]))]
-            channel.sendmsg([jsontext.dumps(state).encode()], rights)
+        send_descriptor(plan.seccomp.listener_path, jsontext.dumps(state).encode(), listener)
         os.close(listener)

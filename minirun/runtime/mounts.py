@@ -232,7 +232,9 @@ def make_mounts(
     see `finish`.
     """
     unfinished = []
-    for number, entry in enumerate(spec.mounts):
+    rootfs = posixpath.normpath(os.path.join(bundle, spec.root_path))
+    for number, original in enumerate(spec.mounts):
+        entry = original.replace(destination=_inside(original.destination, rootfs))
         options = parse_options(entry)
         tree = -1
         try:
@@ -259,6 +261,12 @@ def make_mounts(
         else:
             os.close(tree)
     return root, unfinished
+
+
+def _inside(destination: str, rootfs: str) -> str:
+    """Return a destination as the container sees it: some callers write the host's path of its root before it."""
+    path = posixpath.normpath(destination)
+    return path[len(rootfs) :] or "/" if f"{path}/".startswith(f"{rootfs}/") else destination
 
 
 def finish(unfinished: list[int]) -> None:
@@ -426,7 +434,7 @@ def _open_place(root: int, entry: MountSpec, fstype: str) -> int:
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.ENOTDIR):
             raise
-        problem = f"{entry.destination} of the root file system is not a folder"
+        problem = f"{entry.destination} of the root file system is none: {fstype} must be mounted on ordinary directory"
         raise MinirunError(problem, "The image is broken or hostile.") from error
 
 

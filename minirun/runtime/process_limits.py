@@ -99,7 +99,8 @@ def apply(pid: int, process: Process) -> None:
             set_affinity(pid, numbers_of(process.cpu_affinity_final, field, "CPUs"))
     if process.scheduler:
         scheduler = process.scheduler
-        with step(f"schedule the process by {scheduler.policy}", "cgroup", "See sched(7)."):
+        title = f"schedule the process by {scheduler.policy} (process.scheduler)"
+        with step(title, "cgroup", "See sched(7).", _DEADLINE_HINT if scheduler.policy == "SCHED_DEADLINE" else ""):
             set_scheduler(
                 pid,
                 scheduler.policy,
@@ -115,6 +116,12 @@ def apply(pid: int, process: Process) -> None:
     for limit in process.rlimits:
         with step(f"set the resource limit {limit.type}", "cgroup", "getrlimit(2) says what each of them limits."):
             set_resource_limit(pid, limit.type.removeprefix("RLIMIT_"), limit.soft, limit.hard)
+
+
+_DEADLINE_HINT = (
+    "It takes CAP_SYS_NICE, and all CPUs: this process scheduler can't be used together with AllowedCPUs "
+    "(linux.resources.cpu.cpus)."
+)
 
 
 def start_on_initial_cpus(process: Process) -> set[int]:

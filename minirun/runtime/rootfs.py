@@ -11,7 +11,7 @@ import errno
 import os
 
 from minirun.errors import MinirunError
-from minirun.kernel.files import write
+from minirun.kernel.files import read, write
 from minirun.kernel.mount import (
     CGROUP,
     CGROUP2,
@@ -152,13 +152,32 @@ def pivot(root: int) -> None:
 def change_root(root: int) -> None:
     """Do as `pivot` without pivot_root, which the kernel refuses where the host's root is its initramfs.
 
-    The container's tree is moved over "/" of this mount namespace, so that nothing else is mounted below.
+    The container's tree is moved over "/" of this mount namespace, so that nothing else is mounted below. The host's
+    procfs and sysfs go before: as long as one of them is mounted whole anywhere, however hidden, the kernel lets a user
+    namespace mount a new one, without what is masked here (mount_namespaces(7)).
     """
+    top = os.readlink(f"/proc/self/fd/{root}")
+    for mount_point in _whole_kernel_mounts():
+        if not f"{mount_point}/".startswith(f"{top}/"):
+            with step(f"unmount {mount_point}", "procfs", "It would allow to mount an unmasked one."):
+                set_propagation(mount_point, PROPAGATION["rslave"])  # unmounting must not spread to the host
+                unmount_lazily(mount_point)
     with step("move the root file system over /", "pivot_root", "On an initramfs pivot_root is refused."):
         os.fchdir(root)
         move_mount(".", "/")
         change_root_directory(".")
         os.chdir("/")
+
+
+def _whole_kernel_mounts() -> list[str]:
+    """Return where this mount namespace has all of a procfs or sysfs, the last mounted first."""
+    found = []
+    for line in read("/proc/self/mountinfo").splitlines():
+        left, _, right = line.partition(" - ")
+        _, _, _, mounted, mount_point = left.split(" ")[:5]
+        if mounted == "/" and right.split(" ")[0] in ("proc", "sysfs"):
+            found.append(mount_point.replace("\\040", " "))
+    return found[::-1]
 
 
 def enter_root(root: int) -> None:
@@ -197,19 +216,24 @@ def hide_paths(root: int, paths: tuple[str, ...]) -> None:
     if not paths:
         return
     with step("mask what /proc and /sys tell of the host", "procfs", "Keys, timers, firmware: they have no namespace."):
-        null = _open_null(root)
+        null, empty = _open_null(root), -1
         for path in paths:
             place = _place(root, path)
             if place is None:
                 continue
-            if os.fstat(place.fd).st_mode & 0o170000 == 0o040000:
-                tree = new_file_system("tmpfs", {"source": "tmpfs", "size": "0", "nr_inodes": "2"}, MOUNT_ATTR_RDONLY)
-            else:
+            if os.fstat(place.fd).st_mode & 0o170000 != 0o040000:
                 tree = clone_tree("", directory=null)
+            elif empty < 0:
+                tree = new_file_system("tmpfs", {"source": "tmpfs", "size": "0", "nr_inodes": "2"}, MOUNT_ATTR_RDONLY)
+                empty = os.dup(tree)  # one for all folders: a file system costs more than a mount of it
+            else:
+                tree = clone_tree("", directory=empty)
             attach_tree(tree, place)
             os.close(tree)
             os.close(place.fd)
         os.close(null)
+        if empty >= 0:
+            os.close(empty)
 
 
 def make_paths_readonly(root: int, paths: tuple[str, ...]) -> None:

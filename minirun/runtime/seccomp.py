@@ -78,10 +78,10 @@ def compile_filter(profile: dict[str, Any]) -> Filter:
     # listener's descriptor, and wait for ever.
     notify = seccomp.ACTIONS["SCMP_ACT_NOTIFY"]
     if default == notify:
-        raise invalid(f"{field}.defaultAction", "SCMP_ACT_NOTIFY cannot be the default")
+        raise invalid(f"{field}.defaultAction", "SCMP_ACT_NOTIFY cannot be used as default action")
     if any(rule.action == notify for rule in rules):
         if any(rule.action == notify and rule.syscall == "write" for rule in rules):
-            raise invalid(f"{field}.syscalls", "SCMP_ACT_NOTIFY cannot be the action for write")
+            raise invalid(f"{field}.syscalls", "SCMP_ACT_NOTIFY cannot be used for the write syscall")
         if not profile.get("listenerPath"):
             raise invalid(f"{field}.listenerPath", "is missing, but there are rules with SCMP_ACT_NOTIFY")
         # One thread loads it, so there is none to synchronize; and the kernel refuses TSYNC together with a listener.

@@ -5,7 +5,7 @@ One folder per container under the runtime's root:
     state.json      first without a pid, then with it once the container is created
     config.json     a copy of the bundle's
     notify/         with the container's own socket for sd_notify(3), if a service manager is to be told
-    start.fifo      exists until `start`; the container waits for a byte from it
+    exec.fifo       exists until `start`; the container waits for a byte from it
     lock            held (flock) by each call that changes something, so that two at once do not disturb each other
 """
 
@@ -189,7 +189,7 @@ def status(root: str, state: ContainerState) -> str:
         return "stopped"
     if state.cgroup and _frozen(state.cgroup):
         return "paused"
-    return "created" if os.path.exists(f"{folder(root, state.id)}/start.fifo") else "running"
+    return "created" if os.path.exists(f"{folder(root, state.id)}/exec.fifo") else "running"
 
 
 def is_locked(path: str) -> bool:

@@ -41,8 +41,9 @@ def write(bundle: str, *, rootless: bool) -> None:
 
 def document(*, rootless: bool) -> dict[str, Any]:
     """Return the template."""
-    sets = ("bounding", "effective", "permitted") if rootless else ("bounding", "effective", "permitted", "ambient")
-    kinds = ["pid", "ipc", "uts", "mount", *(["user"] if rootless else ["network"]), "cgroup"]
+    # On a hybrid host a cgroup namespace would hide only part of the hierarchies, so runc's users add it themselves.
+    unified = ["cgroup"] if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else []
+    kinds = ["pid", "ipc", "uts", "mount", *(["user"] if rootless else ["network"]), *unified]
     config: dict[str, Any] = {
         "ociVersion": OCI_VERSION,
         "process": {
@@ -51,7 +52,7 @@ def document(*, rootless: bool) -> dict[str, Any]:
             "args": ["sh"],
             "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
             "cwd": "/",
-            "capabilities": {name: list(_CAPABILITIES) for name in sets},
+            "capabilities": {name: list(_CAPABILITIES) for name in ("bounding", "effective", "permitted")},
             "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
             "noNewPrivileges": True,
         },

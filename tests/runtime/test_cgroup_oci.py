@@ -204,7 +204,7 @@ def test_statistics_have_what_callers_parse(oci: Oci, bundle: Bundle) -> None:
 
 
 def test_exec_goes_into_a_cgroup_below(oci: Oci, bundle: Bundle) -> None:
-    bundle.command("exec sleep 100")
+    bundle.namespace("cgroup").command("exec sleep 100")
     oci.launch(bundle, "nested")
     folder = oci.cgroup("nested")
     (folder / "below").mkdir()
@@ -212,4 +212,4 @@ def test_exec_goes_into_a_cgroup_below(oci: Oci, bundle: Bundle) -> None:
     assert "0::/below" in seen.splitlines()
     refused = oci("exec", "--cgroup=/../..", "nested", "true", check=False)
     assert refused.returncode != 0
-    assert "is not below" in refused.stderr
+    assert "is not a sub cgroup path" in refused.stderr

@@ -141,7 +141,17 @@ def test_wrong_calls_fail_with_one_clear_line(
 def test_help(call: Callable[..., subprocess.CompletedProcess[str]], arguments: list[str]) -> None:
     done = call(*arguments)
     assert done.returncode == 0
-    assert done.stdout.startswith("Usage: minirun-oci")
+    name, title = done.stdout.splitlines()[:2]
+    assert name == "NAME:"
+    assert title.lstrip().startswith(f"minirun-oci {arguments[0]}" if len(arguments) > 1 else "minirun-oci - ")
+    assert "\nUSAGE:\n" in done.stdout
+    assert "\nOPTIONS:\n" in done.stdout
+
+
+def test_help_on_what_there_is_not(call: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    done = call("foo", "-h")
+    assert done.returncode == 1
+    assert "No help topic for 'foo'" in done.stderr
 
 
 def test_version_as_docker_parses_it(call: Callable[..., subprocess.CompletedProcess[str]]) -> None:

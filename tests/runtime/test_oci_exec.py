@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -167,6 +168,33 @@ def test_preserved_descriptors(oci: Oci, bundle: Bundle, container: str) -> None
     more = with_fd_3("--preserve-fds", "20", script="ls /proc/$$/fd; true")
     assert more.stdout.split() == ["0", "1", "2", "3"], more.stderr
     assert with_fd_3().stdout == ""
+
+
+def test_a_terminal_that_is_copied_leaves_newlines_alone(oci: Oci, container: str) -> None:
+    assert oci("exec", "--tty", container, "echo", "line", stdin=subprocess.PIPE).stdout == "line\n"
+
+
+def test_a_capability_becomes_ambient_where_inheritable_ones_are(oci: Oci, bundle: Bundle) -> None:
+    sets = bundle.capabilities("CAP_KILL").config["process"]["capabilities"]
+    sets |= {"bounding": ["CAP_KILL", "CAP_SYSLOG"], "inheritable": ["CAP_KILL", "CAP_SYSLOG"]}
+    oci.launch(bundle.command("exec sleep 100"), "inherits")
+    seen = oci("exec", "--cap", "CAP_SYSLOG", "inherits", "grep", "CapAmb", "/proc/self/status").stdout
+    assert seen == "CapAmb:\t0000000400000000\n"
+
+
+def test_a_pidfd_for_a_socket(oci: Oci, bundle: Bundle, container: str) -> None:
+    path = bundle.path / "pidfd"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        oci("exec", "--detach", "--pidfd-socket", path, "--pid-file", bundle.path / "pid", container, "sleep", "100",
+            stdout=subprocess.DEVNULL, stderr=None, capture_output=False)  # fmt: skip
+        with listener.accept()[0] as connection:
+            _, (pidfd,), _, _ = socket.recv_fds(connection, 4096, 1)
+    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    assert select.select([pidfd], [], [], 10)[0], "it has ended"
+    os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    os.close(pidfd)
 
 
 def test_a_terminal_for_the_console_socket(oci: Oci, bundle: Bundle, container: str) -> None:

@@ -72,6 +72,21 @@ def test_each_kind_has_its_moment_and_its_state(oci: Oci, bundle: Bundle, notes:
     assert inside == {"createContainer", "startContainer"}
 
 
+def test_a_hook_of_create_container_stands_in_the_root(oci: Oci, bundle: Bundle) -> None:
+    bundle.config["hooks"] = {"createContainer": [hook("touch ./etc/from-hook")]}
+    bundle.config["root"]["readonly"] = False
+    assert oci.output(bundle, "ls /etc/from-hook") == "/etc/from-hook\n"
+
+
+def test_a_hook_that_a_filter_kills(oci: Oci, bundle: Bundle) -> None:
+    bundle.config["hooks"] = {"startContainer": [hook("mkdir /dev/shm/made")]}
+    rule = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_KILL"}
+    bundle.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    done = oci.run(bundle, "true", check=False)
+    assert done.returncode == 1
+    assert "error running startContainer hook #0: " in done.stderr
+
+
 @pytest.mark.parametrize("kind", ["prestart", "createRuntime", "createContainer", "startContainer", "poststart"])
 def test_a_failing_hook_ends_the_container(oci: Oci, bundle: Bundle, notes: Path, kind: str) -> None:
     after = {"poststop": [hook(f"touch {notes}/poststop")]}

@@ -235,7 +235,7 @@ def test_a_creator_that_is_killed_leaves_what_delete_removes(oci: Oci, bundle: B
     oci.save(bundle, "sleep 60")
     command = [str(oci.executable), "--root", str(oci.root), "create", "--bundle", str(bundle.path), "killed"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as creator:
-        eventually((oci.root / "killed" / "start.fifo").exists)
+        eventually((oci.root / "killed" / "exec.fifo").exists)
         creator.kill()
     os.close(os.open(gate, os.O_RDWR | os.O_NONBLOCK))
     assert status(oci, "killed") == "stopped"

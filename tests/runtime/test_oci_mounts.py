@@ -125,6 +125,23 @@ def test_a_tmpfs_that_covers_no_folder_is_everybodys(oci: Oci, bundle: Bundle) -
     assert oci.output(bundle, "stat -c %a /made && touch /made/file && echo written") == "1777\nwritten\n"
 
 
+def test_a_destination_may_begin_with_the_path_of_the_root(oci: Oci, bundle: Bundle, folder: Path) -> None:
+    (folder / "file").write_text("found")
+    bundle.mount(f"{bundle.rootfs}/first", folder).mount("/second", f"{bundle.rootfs}/first")
+    assert oci.output(bundle, "cat /first/file /second/file") == "foundfound"
+
+
+def test_masked_folders_share_one_file_system(oci: Oci, bundle: Bundle) -> None:
+    for name in ("one", "two"):
+        (bundle.rootfs / name).mkdir()
+        (bundle.rootfs / name / "file").touch()
+    bundle.linux["maskedPaths"] = ["/one", "/two"]
+    mounts = oci.mounts(bundle)
+    assert mounts["/one"].device == mounts["/two"].device
+    assert all("ro" in mounts[path].options for path in ("/one", "/two"))
+    assert oci.output(bundle, "ls /one /two").split() == ["/one:", "/two:"]
+
+
 def test_a_readonly_tmpfs_takes_mount_points_first(oci: Oci, bundle: Bundle, folder: Path) -> None:
     bundle.mount("/t", options=["ro"], type="tmpfs").mount("/t/sub/data", folder)
     bundle.config["mounts"][1]["options"].append("ro")  # /dev, in which devices are made after it was mounted
@@ -276,6 +293,7 @@ def test_a_mapping_of_another_form_is_refused(oci: Oci, bundle: Bundle, folder: 
 
 @pytest.mark.parametrize("mode", ["ro", "rw"])
 def test_the_cgroup_namespace_hides_the_hierarchy(oci: Oci, bundle: Bundle, mode: str) -> None:
+    bundle.namespace("cgroup")
     bundle.config["mounts"][-1]["options"][-1] = mode
     mounts = [mount for path, mount in oci.mounts(bundle).items() if path.startswith("/sys/fs/cgroup")]
     hierarchies = [mount for mount in mounts if mount.fstype != "tmpfs"]

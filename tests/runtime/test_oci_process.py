@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from eventually import eventually
 
 if TYPE_CHECKING:
     from oci_bundles import Bundle, Oci
@@ -235,6 +236,32 @@ def test_memory_policies_that_cannot_be(oci: Oci, bundle: Bundle, policy: dict[s
     said = oci.refusal(bundle)
     assert "linux.memoryPolicy" in said
     assert word in said
+
+
+def test_an_ambient_capability_that_cannot_be_raised_is_told(oci: Oci, bundle: Bundle) -> None:
+    sets = bundle.capabilities("CAP_KILL", "CAP_CHOWN").config["process"]["capabilities"]
+    sets |= {"inheritable": ["CAP_KILL"], "ambient": ["CAP_KILL", "CAP_CHOWN"]}
+    done = oci.run(bundle, "grep CapAmb /proc/self/status")
+    assert "can't raise ambient capability CAP_CHOWN: " in done.stderr
+    assert "CAP_KILL" not in done.stderr
+    assert done.stdout == "CapAmb:\t0000000000000020\n"
+
+
+def test_a_container_that_waits_can_be_ended(oci: Oci, bundle: Bundle) -> None:
+    container = oci.create(bundle, "sleep 100")
+    oci("kill", container, "TERM")
+    eventually(lambda: oci.state(container)["status"] == "stopped")
+
+
+def test_a_container_that_waits_holds_only_what_it_needs(oci: Oci, bundle: Bundle) -> None:
+    with open("/etc/passwd", encoding="utf-8") as left_open:
+        os.set_inheritable(left_open.fileno(), True)
+        oci.save(bundle, "true")
+        streams = {"stdout": subprocess.DEVNULL, "stderr": None, "capture_output": False, "close_fds": False}
+        oci("create", "--bundle", bundle.path, "waits", **streams)
+    folder = f"/proc/{oci.pid('waits')}/fd"
+    held = {os.path.basename(os.readlink(f"{folder}/{fd}")) for fd in os.listdir(folder) if int(fd) > 2}
+    assert held == {"exec.fifo"}
 
 
 # -- classes of service (resctrl): see also tests/unit/test_rdt.py -----------------------------------------------------
