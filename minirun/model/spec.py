@@ -211,7 +211,9 @@ class Spec(Record):
             readonly_paths=_absolute_paths(linux, "readonlyPaths"),
             mount_label=linux.text("mountLabel", ""),
             personality=_personality(linux.section("personality")),
-            memory_policy=_memory_policy(linux.section("memoryPolicy")) if linux.values.get("memoryPolicy") else None,
+            memory_policy=_memory_policy(linux.section("memoryPolicy"))
+            if linux.values.get("memoryPolicy") is not None
+            else None,
             intel_rdt=_intel_rdt(linux.section("intelRdt")) if linux.values.get("intelRdt") is not None else None,
             net_devices=_net_devices(linux.section("netDevices")) if linux.values.get("netDevices") else {},
         )
@@ -324,7 +326,7 @@ def _personality(field: _Reader) -> str:
 
 
 def _memory_policy(field: _Reader) -> MemoryPolicy:
-    return MemoryPolicy(field.text("mode"), field.text("nodes", ""), field.texts("flags"))
+    return MemoryPolicy(field.text("mode", ""), field.text("nodes", ""), field.texts("flags"))
 
 
 def _intel_rdt(field: _Reader) -> IntelRdt:

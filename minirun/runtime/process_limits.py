@@ -151,11 +151,15 @@ def check_memory_policy(policy: MemoryPolicy) -> None:
     """Refuse a policy that no kernel has. Raises MinirunError that names the field."""
     field = "config.json: linux.memoryPolicy"
     if policy.mode not in MEMORY_POLICIES:
-        raise MinirunError(f"{field}.mode: '{policy.mode}' is no policy", "set_mempolicy(2) lists them.")
+        raise MinirunError(f"{field}: invalid memory policy mode '{policy.mode}'", "set_mempolicy(2) lists them.")
     for flag in policy.flags:
         if flag not in MEMORY_POLICY_FLAGS:
-            raise MinirunError(f"{field}.flags: '{flag}' is no flag", "set_mempolicy(2) lists them.")
-    numbers_of(policy.nodes, f"{field}.nodes", "memory nodes")
+            raise MinirunError(f"{field}: invalid memory policy flag '{flag}'", "set_mempolicy(2) lists them.")
+    nodes = numbers_of(policy.nodes, f"{field}.nodes", "memory policy nodes")
+    if policy.mode in ("MPOL_DEFAULT", "MPOL_LOCAL") and nodes:
+        raise MinirunError(f"{field}.nodes: {policy.mode} mode requires 0 nodes but got {len(nodes)}")
+    if policy.mode not in ("MPOL_DEFAULT", "MPOL_LOCAL", "MPOL_PREFERRED") and not nodes:
+        raise MinirunError(f"{field}.nodes: {policy.mode} mode requires at least one node")
 
 
 def take_memory_policy(policy: MemoryPolicy) -> None:
@@ -163,7 +167,7 @@ def take_memory_policy(policy: MemoryPolicy) -> None:
     title = f"set linux.memoryPolicy {policy.mode}{' on the nodes ' + policy.nodes if policy.nodes else ''}"
     hint = "Has this kernel NUMA, are these nodes online, and does this mode take nodes? See set_mempolicy(2)."
     with step(title, "cgroup", "Memory of a node is nearer to some CPUs than to others.", hint):
-        nodes = numbers_of(policy.nodes, "config.json: linux.memoryPolicy.nodes", "memory nodes")
+        nodes = numbers_of(policy.nodes, "config.json: linux.memoryPolicy.nodes", "memory policy nodes")
         set_memory_policy(policy.mode, policy.flags, nodes)
 
 
@@ -177,6 +181,6 @@ def numbers_of(text: str, field: str, what: str) -> set[int]:
         first, dash, last = part.strip().partition("-")
         last = last if dash else first
         if not (first.isdecimal() and last.isdecimal()) or not int(first) <= int(last) <= _HIGHEST:
-            raise MinirunError(f"{field}: '{text}' is not a list of {what}", "Write it like 0-3,7.")
+            raise MinirunError(f"{field}: invalid {what} '{text}'", "Write them like 0-3,7.")
         numbers.update(range(int(first), int(last) + 1))
     return numbers

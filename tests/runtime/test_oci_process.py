@@ -223,11 +223,13 @@ def test_memory_policy(oci: Oci, bundle: Bundle) -> None:
 @pytest.mark.parametrize(
     ("policy", "word"),
     [
-        ({"mode": "MPOL_NEAR"}, "mode"),
-        ({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_FAST"]}, "flags"),
-        ({"mode": "MPOL_BIND", "nodes": "0-"}, "nodes"),
-        ({"mode": "MPOL_BIND"}, "invalid argument"),
-        ({"mode": "MPOL_LOCAL", "nodes": "0"}, "invalid argument"),
+        ({}, "invalid memory policy mode ''"),
+        ({"mode": "MPOL_NEAR"}, "invalid memory policy mode 'MPOL_NEAR'"),
+        ({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_FAST"]}, "invalid memory policy flag 'MPOL_F_FAST'"),
+        ({"mode": "MPOL_BIND", "nodes": "0-"}, "invalid memory policy nodes '0-'"),
+        ({"mode": "MPOL_BIND", "nodes": "0-9876543210"}, "invalid memory policy nodes"),
+        ({"mode": "MPOL_BIND"}, "MPOL_BIND mode requires at least one node"),
+        ({"mode": "MPOL_LOCAL", "nodes": "0-7"}, "MPOL_LOCAL mode requires 0 nodes but got 8"),
         ({"mode": "MPOL_BIND", "nodes": "63"}, "invalid argument"),
     ],
 )

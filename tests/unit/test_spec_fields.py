@@ -80,7 +80,6 @@ def test_null_is_like_absent() -> None:
         ({"linux__readonlyPaths": ["proc/sys"]}, r"linux\.readonlyPaths"),
         ({"linux__personality": {"flags": []}}, r"linux\.personality\.domain"),
         ({"linux__personality": {"domain": "LINUX", "flags": ["X"]}}, r"linux\.personality\.flags"),
-        ({"linux__memoryPolicy": {"nodes": "0"}}, r"linux\.memoryPolicy\.mode"),
         ({"linux__intelRdt": {"memBwSchema": "L3:0=f"}}, r"linux\.intelRdt\.memBwSchema"),
         ({"linux__intelRdt": {"memBwSchema": "MB:0=20\nL3:0=f"}}, r"linux\.intelRdt\.memBwSchema"),
         ({"linux__intelRdt": {"schemata": ["L3:0=f\nMB:0=20"]}}, r"linux\.intelRdt\.schemata"),
@@ -101,6 +100,7 @@ def test_memory_policy() -> None:
     policy = {"mode": "MPOL_BIND", "nodes": "0-3,7", "flags": ["MPOL_F_STATIC_NODES"]}
     expected = MemoryPolicy("MPOL_BIND", "0-3,7", ("MPOL_F_STATIC_NODES",))
     assert Spec.from_dict(config(linux__memoryPolicy=policy)).memory_policy == expected
+    assert Spec.from_dict(config(linux__memoryPolicy={})).memory_policy == MemoryPolicy(""), "refused by its check"
 
 
 def test_the_lines_of_a_class_of_service_are_in_order() -> None:
