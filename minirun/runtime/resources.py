@@ -21,6 +21,8 @@ _FIELDS: dict[str, tuple[str, str, bool]] = {
     "cpu-burst": ("cpu", "burst", False),
     "cpu-share": ("cpu", "shares", False),
     "cpu-idle": ("cpu", "idle", False),
+    "cpu-rt-period": ("cpu", "realtimePeriod", False),
+    "cpu-rt-runtime": ("cpu", "realtimeRuntime", False),
     "cpuset-cpus": ("cpu", "cpus", False),
     "cpuset-mems": ("cpu", "mems", False),
     "pids-limit": ("pids", "limit", False),
@@ -29,10 +31,6 @@ _FIELDS: dict[str, tuple[str, str, bool]] = {
 _TEXTS = ("cpuset-cpus", "cpuset-mems")
 _SCHEMATA = ("l3-cache-schema", "mem-bw-schema")
 _IGNORED = ("kernel-memory", "kernel-memory-tcp")
-_REFUSED = {
-    "cpu-rt-period": "cgroup v2 has no real-time group scheduling",
-    "cpu-rt-runtime": "cgroup v2 has no real-time group scheduling",
-}
 _UNITS = {"k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 
 
@@ -42,8 +40,6 @@ def of_flags(flags: dict[str, str]) -> dict[str, Any]:
         return _from_file(flags["resources"])
     resources: dict[str, dict[str, Any]] = {}
     for flag, text in flags.items():
-        if flag in _REFUSED:
-            raise MinirunError(f"--{flag}: {_REFUSED[flag]}")
         if flag in _IGNORED:
             print(f"minirun-oci: warning: --{flag} is obsolete and ignored", file=sys.stderr)
             continue

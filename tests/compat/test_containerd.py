@@ -154,3 +154,16 @@ def test_nothing_is_left(ctr: Caller, tasks: Tasks, place: Path) -> None:
     assert ctr("task", "ls", "--quiet").stdout == ""
     assert ctr("containers", "ls", "--quiet").stdout == ""
     assert not list((place / "state/io.containerd.runtime.v2.task/minirun-test").iterdir())
+
+
+def test_limits(ctr: Caller, tasks: Tasks) -> None:
+    name = f"limited-{next(numbers)}"
+    limits = ["--memory-limit", str(64 << 20), "--cpu-quota", "50000", "--cpu-period", "100000"]
+    ctr(*tasks.arguments("--detach", *limits, command=WAITING, name=name))
+    metrics = dict(line.split(None, 1) for line in ctr("task", "metrics", name).stdout.splitlines() if "." in line)
+    limit = metrics.get("memory.limit_in_bytes") or metrics.get("memory.usage_limit")
+    assert limit is not None
+    assert limit.strip() == str(64 << 20)
+    assert int(metrics["pids.current"]) >= 1
+    ctr("task", "rm", "--force", name)
+    ctr("containers", "rm", name)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+GREEDY = ("sh", "-c", "x=0123456789; while :; do x=$x$x; done")
 WAITING = ("sh", "-c", 'trap "exit 3" TERM; echo started; while :; do sleep 0.1; done')
 
 
@@ -143,6 +144,32 @@ def test_life_of_a_container(docker: Caller, waiting: str) -> None:
     docker("restart", waiting)
     docker("kill", waiting)
     eventually(lambda: state(docker, waiting) == "exited 137")
+
+
+def test_limits(docker: Caller) -> None:
+    limits = ["--memory", "64m", "--memory-swap", "64m", "--cpus", "0.5", "--pids-limit", "20", "--cpuset-cpus", "0"]
+    name = docker("run", "--detach", *limits, "busybox", "sleep", "100").stdout.strip()
+
+    def stats() -> str:
+        return docker("stats", "--no-stream", "--format", "{{.MemUsage}} {{.PIDs}}", name).stdout
+
+    assert " / 64MiB 1" in stats()
+    assert "Cpus_allowed_list:\t0\n" in docker("exec", name, "cat", "/proc/1/status").stdout
+    docker("update", "--memory", "32m", "--memory-swap", "48m", "--cpus", "0.3", "--pids-limit", "30", name)
+    assert " / 32MiB 1" in stats()
+    docker("rm", "--force", name)
+
+
+def test_a_limit_on_processes(docker: Caller) -> None:
+    forks = "sleep 1 & sleep 1 & sleep 1 & sleep 1 & wait"
+    done = docker("run", "--rm", "--pids-limit", "3", "busybox", "sh", "-c", forks, code=2)
+    assert "can't fork" in done.stderr
+
+
+def test_too_much_memory(docker: Caller) -> None:
+    docker("run", "--name", "greedy", "--memory", "20m", "--memory-swap", "20m", "busybox", *GREEDY, code=137)
+    assert state(docker, "greedy", "{{.State.OOMKilled}}") == "true"
+    docker("rm", "greedy")
 
 
 def test_a_paused_container_can_be_removed(docker: Caller) -> None:

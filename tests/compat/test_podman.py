@@ -14,13 +14,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WAITING = ("sh", "-c", 'trap "exit 3" TERM; echo started; while :; do sleep 0.1; done')
-# Limits that every machine can give: Podman's own defaults want more than this test may have, and a pids controller.
+# Limits that every machine can give: Podman's own defaults may be more than this test may have.
 CONFIGURATION = """
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]
 log_driver = "k8s-file"
 netns = "none"
-pids_limit = 0
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
@@ -135,6 +134,24 @@ def test_life_of_a_container(podman: Caller, waiting: str) -> None:
     podman("restart", waiting)
     podman("kill", waiting)
     assert podman("wait", waiting).stdout == "137\n"
+
+
+def test_limits(podman: Caller) -> None:
+    limits = ["--memory", "64m", "--cpus", "0.5", "--pids-limit", "20", "--cpuset-cpus", "0"]
+    name = podman("run", "--detach", *limits, "busybox", "sleep", "100").stdout.strip()
+
+    stats = podman("stats", "--no-stream", "--format", "{{.MemUsage}} {{.PIDs}}", name).stdout
+    assert " / 67.11MB 1" in stats
+    assert "Cpus_allowed_list:\t0\n" in podman("exec", name, "cat", "/proc/1/status").stdout
+    podman("update", "--memory", "32m", "--cpus", "0.3", name)
+    shown = "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes 2> /dev/null || cat memory.max"
+    assert podman("exec", name, "sh", "-c", shown).stdout == "33554432\n"
+    podman("rm", "--force", "--time=0", name)
+
+
+def test_too_much_memory(podman: Caller) -> None:
+    greedy = "x=0123456789; while :; do x=$x$x; done"
+    podman("run", "--rm", "--memory", "20m", "--memory-swap", "20m", "busybox", "sh", "-c", greedy, code=137)
 
 
 def test_a_created_container(podman: Caller) -> None:

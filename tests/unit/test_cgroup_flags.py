@@ -49,6 +49,8 @@ def test_every_flag() -> None:
         "cpu-burst": "5",
         "cpu-share": "7",
         "cpu-idle": "1",
+        "cpu-rt-period": "9",
+        "cpu-rt-runtime": "8",
         "cpuset-cpus": "0-1",
         "cpuset-mems": "0",
         "pids-limit": "-1",
@@ -58,16 +60,11 @@ def test_every_flag() -> None:
         "memory": {"limit": 1 << 20, "reservation": 1024, "swap": -1},
         "cpu": {
             "period": 1000, "quota": -1, "burst": 5, "shares": 7, "idle": 1, "cpus": "0-1", "mems": "0",
+            "realtimePeriod": 9, "realtimeRuntime": 8,
         },
         "pids": {"limit": -1},
         "blockIO": {"weight": 10},
     }  # fmt: skip
-
-
-@pytest.mark.parametrize("flag", ["cpu-rt-period", "cpu-rt-runtime", "l3-cache-schema", "mem-bw-schema"])
-def test_what_cannot_be_done_is_refused(flag: str) -> None:
-    with pytest.raises(MinirunError, match=f"--{flag}"):
-        of_flags({flag: "1"})
 
 
 def test_a_file_or_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
