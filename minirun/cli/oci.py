@@ -421,8 +421,8 @@ def _load_spec(call: Call) -> Spec:
     return spec.replace(process=spec.process.replace(env=(*spec.process.env, *variables)))
 
 
-def _inherited(call: Call) -> tuple[int, tuple[str, ...]]:
-    """Return how many descriptors after 2 the command gets, and the variables that tell it of sockets among them.
+def _inherited(call: Call) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Return which descriptors after 2 the command gets, and the variables that tell it of sockets among them.
 
     --preserve-fds counts those after the sockets that systemd has passed to this process (sd_listen_fds(3)). Who calls
     by hand sets LISTEN_FDS alone, not knowing this process's pid.
@@ -436,12 +436,15 @@ def _inherited(call: Call) -> tuple[int, tuple[str, ...]]:
         if "LISTEN_FDNAMES" in os.environ:
             variables.append(f"LISTEN_FDNAMES={os.environ['LISTEN_FDNAMES']}")
     preserve = call.parsed.number("preserve-fds", 0) or 0
-    for fd in range(3, 3 + sockets + preserve):
-        try:
-            os.set_inheritable(fd, True)
-        except OSError:
-            continue  # it is not open; should one of minirun's get its number, that ends at the exec
-    return sockets + preserve, tuple(variables)
+    return tuple(fd for fd in range(3, 3 + sockets + preserve) if _came_by_exec(fd)), tuple(variables)
+
+
+def _came_by_exec(fd: int) -> bool:
+    """Say whether the caller has left this descriptor open for us; all that minirun opens itself are close-on-exec."""
+    try:
+        return os.get_inheritable(fd)
+    except OSError:
+        return False
 
 
 def _options(call: Call) -> CreateOptions:

@@ -64,7 +64,7 @@ class ChildPlan(Record):
     reaper: bool = False
     new_keyring: bool = True
     no_pivot: bool = False
-    preserve_fds: int = 0
+    preserve_fds: tuple[int, ...] = ()
     state: dict[str, Any] = {}
     hooks: tuple[Hook, ...] = ()
     personality: str = ""
@@ -322,10 +322,10 @@ def become_command(plan: ChildPlan, slave: int, channel: Channel, *, keep_groups
         label=label,
         reaper=plan.reaper,
         keep_groups=keep_groups or plan.keep_groups,
-        preserve=plan.preserve_fds,
+        preserve=max(plan.preserve_fds, default=2) - 2,
     )
     plan_fd = memory_file("plan", packed)
-    for inherited in descriptors.as_dict().values():
+    for inherited in (*descriptors.as_dict().values(), *plan.preserve_fds):
         if inherited >= 0:
             os.set_inheritable(inherited, True)
     if plan.personality:

@@ -36,17 +36,17 @@ class CreateOptions(Record):
     """How a container is made, beyond what its bundle says.
 
     `stdio` become its standard streams, unless it has a terminal; with `copied_terminal` the caller copies what that
-    shows to its own output. Compiled seccomp filters are kept in `cache_dir`. `config` is the bundle's file, an
-    absolute path or relative to the bundle. `notify_socket` is where a service manager waits to hear that the container
-    is ready, "" if none does. Controllers that the host has bound to cgroup v1 serve the container only with
-    `use_cgroup_v1`.
+    shows to its own output. Compiled seccomp filters are kept in `cache_dir`. `preserve_fds` are the descriptors after
+    2 that the command gets. `config` is the bundle's file, an absolute path or relative to the bundle. `notify_socket`
+    is where a service manager waits to hear that the container is ready, "" if none does. Controllers that the host has
+    bound to cgroup v1 serve the container only with `use_cgroup_v1`.
     """
 
     stdio: tuple[int, int, int] = (0, 1, 2)
     cache_dir: str = ""
     no_pivot: bool = False
     new_keyring: bool = True
-    preserve_fds: int = 0
+    preserve_fds: tuple[int, ...] = ()
     systemd_cgroup: bool = False
     use_cgroups: bool = True
     use_cgroup_v1: bool = False
@@ -58,14 +58,15 @@ class CreateOptions(Record):
 class ExecOptions(Record):
     """How a further process is run. With `start_fd` it waits for a byte from there before its exec.
 
-    `cgroups` are those below the container's own to run in (see cgroup.open_below). Without `seccomp` the container's
+    `cgroups` are those below the container's own to run in (see cgroup.open_below); `preserve_fds` are the descriptors
+    after 2 that it gets. Without `seccomp` the container's
     filter does not apply to it.
     """
 
     stdio: tuple[int, int, int] = (0, 1, 2)
     cache_dir: str = ""
     start_fd: int = -1
-    preserve_fds: int = 0
+    preserve_fds: tuple[int, ...] = ()
     ignore_paused: bool = False
     cgroups: tuple[str, ...] = ()
     new_keyring: bool = True

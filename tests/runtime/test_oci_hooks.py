@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,3 +146,26 @@ def test_hooks_run_by_the_commands_user_in_the_container(oci: Oci, bundle: Bundl
     bundle.config["hooks"] = {"startContainer": [hook(f"id -u > {notes}/user")]}
     oci.run(bundle, "true")
     assert (notes / "user").read_text() == "1234\n"
+
+
+@pytest.mark.parametrize("kind", ["prestart", "createContainer", "poststop"])
+def test_a_hook_inherits_its_streams_only_and_the_command_what_is_preserved(
+    oci: Oci, bundle: Bundle, notes: Path, kind: str
+) -> None:
+    bundle.config["hooks"] = {kind: [hook(f"ls /proc/self/fd > {notes}/hook")]}
+    oci.save(bundle, f"cat <&4 > {notes}/command")
+    words = [*oci.command, "run", "--preserve-fds", "2", "--bundle", str(bundle.path), oci.new_id()]
+    # 3 is not open; 5 is, but it is not to be passed on.
+    script = 'echo kept > "$0"; exec "$@" 4< "$0" 5< "$0"'
+    subprocess.run(["sh", "-c", script, str(bundle.path / "kept"), *words], check=True, timeout=30)
+    assert (notes / "command").read_text() == "kept\n"
+    # The last one is that of the folder that ls reads.
+    assert (notes / "hook").read_text().split() == ["0", "1", "2", "3"]
+
+
+def test_a_hook_may_leave_a_process_behind(oci: Oci, bundle: Bundle, notes: Path) -> None:
+    bundle.config["hooks"] = {"prestart": [hook(f"sleep 100 & echo $! > {notes}/pid")]}
+    try:
+        assert oci.output(bundle, "echo done") == "done\n"
+    finally:
+        os.kill(int((notes / "pid").read_text()), signal.SIGKILL)
