@@ -179,12 +179,12 @@ def test_kill_all_sends_any_signal(oci: Oci, bundle: Bundle) -> None:
 
 def test_kill_all_reaches_every_process(oci: Oci, bundle: Bundle) -> None:
     bundle.command("sleep 100 & sleep 100 & trap '' TERM; while true; do sleep 100; done")
-    oci.launch(bundle, "family")
-    folder = oci.cgroup("family")
+    oci.launch(bundle, "relatives")
+    folder = oci.cgroup("relatives")
     eventually(lambda: len((folder / "cgroup.procs").read_text().split()) == 4)
-    oci("kill", "--all", "family", "KILL")
+    oci("kill", "--all", "relatives", "KILL")
     eventually(lambda: not (folder / "cgroup.procs").read_text())
-    oci("delete", "family")
+    oci("delete", "relatives")
     assert not folder.exists()
 
 

@@ -138,7 +138,7 @@ def test_a_path_that_is_relative_is_below_the_callers_own(oci: Oci, bundle: Bund
 
 
 def test_exec_enters_all_of_them(oci: Oci, bundle: Bundle, path: str) -> None:
-    bundle.command("exec sleep 100").cgroup(path)
+    bundle.command("exec sleep 100").cgroup(path).namespace("cgroup")
     oci.launch(bundle, "executed")
     lines = oci("exec", "executed", "cat", "/proc/self/cgroup").stdout.splitlines()
     # Another place than the container's own would be "/..".
@@ -147,14 +147,14 @@ def test_exec_enters_all_of_them(oci: Oci, bundle: Bundle, path: str) -> None:
 
 
 def test_exec_enters_those_below(oci: Oci, bundle: Bundle, path: str) -> None:
-    bundle.command("exec sleep 100").cgroup(path)
+    bundle.command("exec sleep 100").cgroup(path).namespace("cgroup")
     oci.launch(bundle, "executed")
     for controller, name in (("memory", "one"), ("pids", "two")):
         (folder(controller, path) / name).mkdir()
     below = ["--cgroup", "memory:one", "--cgroup", "pids:/two"]
     seen = oci("exec", *below, "executed", "cat", "/proc/self/cgroup").stdout
     assert {"memory:/one", "pids:/two", "cpu:/"} <= {line.partition(":")[2] for line in seen.splitlines()}
-    for wrong, words in (("nosuch:/", "unknown controller"), ("../..", "is not below"), ("cpu:none", "No such file")):
+    for wrong, words in (("nosuch:/", "unknown controller"), ("../..", "is not a sub cgroup path"), ("cpu:none", "No such file")):
         refused = oci("exec", "--cgroup", wrong, "executed", "true", check=False)
         assert refused.returncode != 0
         assert words.lower() in refused.stderr.lower()
@@ -271,6 +271,7 @@ def test_nothing_stays_of_a_killed_call(oci: Oci, bundle: Bundle, path: str) -> 
 
 def test_a_mount_shows_the_containers_own_part(oci: Oci, bundle: Bundle) -> None:
     bundle.mount("/cg", "cgroup", ["ro", "nosuid"], type="cgroup").limit({"pids": {"limit": 7}})
+    bundle.namespace("cgroup")
     output = oci.output(
         bundle, "cd /cg; cat memory/cgroup.procs pids/pids.max; mkdir memory/x || cat /proc/1/mountinfo"
     )
