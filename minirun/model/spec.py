@@ -372,7 +372,11 @@ def _scheduler(field: _Reader) -> Scheduler | None:
     if not field.values:
         return None
     numbers = {name: field.number(name, 0) for name in ("nice", "priority", "runtime", "deadline", "period")}
-    return Scheduler(field.text("policy"), flags=field.texts("flags"), **numbers)
+    policy = field.text("policy")
+    for name in ("runtime", "deadline") if policy == "SCHED_DEADLINE" else ():
+        if field.values.get(name) is None:
+            raise MinirunError(f"config.json: {field.name}: sched_setattr: `SCHED_DEADLINE` requires `{name}`")
+    return Scheduler(policy, flags=field.texts("flags"), **numbers)
 
 
 def _process(field: _Reader) -> Process:

@@ -423,7 +423,7 @@ static void run_hook(unsigned int number, const struct hook *hook, char **text, 
     else if (WIFSIGNALED(status))
         dprintf(STDERR_FILENO, "%s: signal %d (%s)\n", path, WTERMSIG(status), signal_text(WTERMSIG(status)));
     else
-        dprintf(STDERR_FILENO, "%s: exit status %d\n", path, WEXITSTATUS(status));
+        dprintf(STDERR_FILENO, "%s: startContainer hook failed with exit code %d\n", path, WEXITSTATUS(status));
     _exit(1);
 }
 

@@ -67,8 +67,8 @@ def run(
             if code is None:
                 problem = f"{hook.path} did not end within {hook.timeout} seconds"
             elif code:
-                how = f"exit status {code}" if code > 0 else f"signal {-code}"
-                problem = f"{hook.path}: {how}, output: {output.strip()[-500:]}"
+                how = f"failed with exit code {code}" if code > 0 else f"was ended by signal {-code}"
+                problem = f"{hook.path}: {moment} hook {how}, output: {output.strip()[-500:]}"
         except MinirunError as error:
             problem = error.message
         if problem and must_succeed:

@@ -262,7 +262,7 @@ def _make_start_fifo(folder: str) -> int:
 
 
 def start(root: str, container_id: str, notify_socket: str = "") -> Readiness | None:
-    """Let a created container execute its command. Raises MinirunError; the container is killed if a hook fails.
+    """Let a created container execute its command. Raises MinirunError; the container is deleted if a hook fails.
 
     Returns what hears whether it is ready, if it was made for a service manager and `notify_socket` is that one's.
     """
@@ -285,7 +285,7 @@ def start(root: str, container_id: str, notify_socket: str = "") -> Readiness | 
     try:
         hooks.run(_hooks(root, found, "poststart"), "poststart", state.document(found, "running"))
     except MinirunError:
-        _kill_and_wait(found.pid)
+        delete(root, container_id, force=True)  # runtime.md, "Lifecycle", step 9
         raise
     return ready
 

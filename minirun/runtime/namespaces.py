@@ -85,7 +85,10 @@ def parameter_path(name: str) -> str:
     """Return the file of a kernel parameter. Raises MinirunError for a name that would lead out of its folder."""
     path = parameter_name(name).translate(_OTHER_SEPARATOR)
     if not {"", ".", ".."}.isdisjoint(path.split("/")):
-        raise MinirunError(f"config.json: linux.sysctl: '{name}' is not the name of a kernel parameter")
+        problem = (
+            f"config.json: linux.sysctl: '{name}' contains an invalid path: it is not the name of a kernel parameter"
+        )
+        raise MinirunError(problem)
     return f"/proc/sys/{path}"
 
 

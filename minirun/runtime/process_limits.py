@@ -73,6 +73,25 @@ def _check_scheduler(scheduler: Scheduler) -> None:
         raise MinirunError(f"{field}.priority: only SCHED_FIFO and SCHED_RR have one")
     if (scheduler.runtime or scheduler.deadline or scheduler.period) and scheduler.policy != "SCHED_DEADLINE":
         raise MinirunError(f"{field}: runtime, deadline and period belong to SCHED_DEADLINE")
+    if scheduler.policy == "SCHED_DEADLINE" and (problem := _problem_of_deadline(scheduler)):
+        raise MinirunError(f"{field}: sched_setattr: `SCHED_DEADLINE` {problem}", "sched(7) explains the three times.")
+
+
+def _problem_of_deadline(scheduler: Scheduler) -> str:
+    """Say what the kernel would only call invalid; "" if it is all right."""
+    runtime, deadline, period = scheduler.runtime, scheduler.deadline, scheduler.period
+    if not runtime:
+        return "runtime must be greater than 0"
+    if not _LEAST_RUNTIME <= runtime < 1 << 63:
+        return f"runtime {runtime} must be between {_LEAST_RUNTIME} and 2^63-1 nanoseconds"
+    if runtime > deadline:
+        return f"runtime {runtime} must be <= deadline {deadline}"
+    if period and deadline > period:
+        return f"deadline {deadline} must be <= period {period}"
+    return ""
+
+
+_LEAST_RUNTIME = 1024  # nanoseconds: the kernel's arithmetic has no finer scale (sched_setattr(2), EINVAL)
 
 
 def asked_for(process: Process) -> bool:

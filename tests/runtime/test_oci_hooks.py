@@ -96,15 +96,24 @@ def test_a_failing_hook_ends_the_container(oci: Oci, bundle: Bundle, notes: Path
     bundle.config["hooks"] = {kind: [hook("true"), hook("exit 3"), hook(f"touch {notes}/third")]} | after
     said = oci.refusal(bundle, "sleep 60")
     assert f"error running {kind} hook #1" in said
-    assert "exit status 3" in said
+    assert "failed with exit code 3" in said
     assert (notes / "poststop").exists()
     assert not (notes / "third").exists()
+
+
+def test_a_failing_poststart_hook_deletes_the_container(oci: Oci, bundle: Bundle, notes: Path) -> None:
+    bundle.config["hooks"] = {"poststart": [hook("exit 3")], "poststop": [hook(f"touch {notes}/poststop")]}
+    container = oci.create(bundle, "sleep 60")
+    assert "failed with exit code 3" in oci("start", container, check=False).stderr
+    assert container not in oci.containers()
+    assert (notes / "poststop").exists()
 
 
 def test_a_failing_poststop_hook_is_told_and_the_next_one_runs(oci: Oci, bundle: Bundle, notes: Path) -> None:
     bundle.config["hooks"] = {"poststop": [hook("exit 3"), hook(f"touch {notes}/second")]}
     done = oci.run(bundle, "true")
     assert "poststop hook #0" in done.stderr
+    assert "poststop hook failed with exit code 3" in done.stderr
     assert (notes / "second").exists()
 
 

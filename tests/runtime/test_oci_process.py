@@ -148,8 +148,8 @@ def test_deadline_scheduler(oci: Oci, bundle: Bundle) -> None:
 
 
 def test_a_deadline_that_the_kernel_refuses(oci: Oci, bundle: Bundle) -> None:
-    process(bundle)["scheduler"] = {"policy": "SCHED_DEADLINE", "runtime": 2_000_000, "deadline": 1_000_000}
-    assert "SCHED_DEADLINE: invalid argument" in oci.refusal(bundle)
+    process(bundle)["scheduler"] = {"policy": "SCHED_DEADLINE", "runtime": 1 << 62, "deadline": 1 << 62}
+    assert "schedule the process by SCHED_DEADLINE" in oci.refusal(bundle)
 
 
 @pytest.mark.parametrize(
@@ -160,6 +160,16 @@ def test_a_deadline_that_the_kernel_refuses(oci: Oci, bundle: Bundle) -> None:
         ({"policy": "SCHED_OTHER", "nice": 20}, "nice"),
         ({"policy": "SCHED_OTHER", "priority": 1}, "priority"),
         ({"policy": "SCHED_OTHER", "runtime": 1}, "SCHED_DEADLINE"),
+        ({"policy": "SCHED_DEADLINE", "deadline": 9000}, "`SCHED_DEADLINE` requires `runtime`"),
+        ({"policy": "SCHED_DEADLINE", "runtime": 9000}, "`SCHED_DEADLINE` requires `deadline`"),
+        ({"policy": "SCHED_DEADLINE", "runtime": 0, "deadline": 9000}, "runtime must be greater than 0"),
+        ({"policy": "SCHED_DEADLINE", "runtime": 9, "deadline": 9000}, "runtime 9 must be between 1024 and"),
+        ({"policy": "SCHED_DEADLINE", "runtime": 1 << 63, "deadline": 1 << 63}, "must be between 1024 and"),
+        ({"policy": "SCHED_DEADLINE", "runtime": 9000, "deadline": 8000}, "runtime 9000 must be <= deadline 8000"),
+        (
+            {"policy": "SCHED_DEADLINE", "runtime": 2000, "deadline": 4000, "period": 3000},
+            "deadline 4000 must be <= period 3000",
+        ),
     ],
 )
 def test_schedulers_that_are_none(oci: Oci, bundle: Bundle, scheduler: dict[str, Any], word: str) -> None:
