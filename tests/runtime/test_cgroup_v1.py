@@ -154,7 +154,11 @@ def test_exec_enters_those_below(oci: Oci, bundle: Bundle, path: str) -> None:
     below = ["--cgroup", "memory:one", "--cgroup", "pids:/two"]
     seen = oci("exec", *below, "executed", "cat", "/proc/self/cgroup").stdout
     assert {"memory:/one", "pids:/two", "cpu:/"} <= {line.partition(":")[2] for line in seen.splitlines()}
-    for wrong, words in (("nosuch:/", "unknown controller"), ("../..", "is not a sub cgroup path"), ("cpu:none", "No such file")):
+    for wrong, words in (
+        ("nosuch:/", "unknown controller"),
+        ("../..", "is not a sub cgroup path"),
+        ("cpu:none", "No such file"),
+    ):
         refused = oci("exec", "--cgroup", wrong, "executed", "true", check=False)
         assert refused.returncode != 0
         assert words.lower() in refused.stderr.lower()
