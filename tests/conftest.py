@@ -175,7 +175,21 @@ class Host:
             # A sysfs shows the interfaces of the network namespace that it was mounted from.
             mount --rbind /sys/fs/cgroup /run/old-cgroup
             mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
-            mount --rbind /run/old-cgroup /sys/fs/cgroup
+            if [ "$(stat -f -c %T /run/old-cgroup)" = tmpfs ]; then
+                # Many hierarchies, below a tmpfs into which Podman writes as if it were one.
+                mount -t tmpfs -o mode=755 cgroup /sys/fs/cgroup
+                for hierarchy in /run/old-cgroup/*; do
+                    place=/sys/fs/cgroup/${hierarchy##*/}
+                    if [ -L "$hierarchy" ]; then
+                        cp -P "$hierarchy" "$place"
+                    elif mountpoint -q "$hierarchy"; then
+                        mkdir "$place"
+                        mount --rbind "$hierarchy" "$place"
+                    fi
+                done
+            else
+                mount --rbind /run/old-cgroup /sys/fs/cgroup
+            fi
             umount --lazy /run/old-cgroup
             rmdir /run/old-cgroup
 

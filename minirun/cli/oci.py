@@ -186,12 +186,22 @@ def _run(globals_: Parsed, verb: str, rest: list[str]) -> int:
     manager = globals_.text("cgroup-manager", "systemd" if globals_.switch("systemd-cgroup") else "cgroupfs")
     if manager not in ("cgroupfs", "systemd", "disabled"):
         raise MinirunError(f"unknown cgroup manager '{manager}'", "Use cgroupfs, systemd or disabled.")
-    root = os.path.abspath(globals_.text("root") or DEFAULT_ROOT)
+    root = os.path.abspath(globals_.text("root") or _default_root())
     return function(Call(root, manager == "systemd", manager != "disabled", parsed)) or 0
 
 
 def _verbs_and_summaries() -> list[tuple[str, str]]:
     return [(verb, function.__doc__ or "") for verb, (function, *_) in VERBS.items()]
+
+
+def _default_root() -> str:
+    """Return the folder for state: who is not root, or root of a user namespace only, has one of their own."""
+    own = os.environ.get("XDG_RUNTIME_DIR")
+    if own and os.geteuid() == 0:
+        from minirun.runtime.namespaces import in_user_namespace
+
+        own = own if in_user_namespace() else ""
+    return f"{own}/minirun/oci" if own else DEFAULT_ROOT
 
 
 # -- the verbs --------------------------------------------------------------------------------------------------------

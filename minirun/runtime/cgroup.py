@@ -95,7 +95,8 @@ def choose(spec: Spec, container_id: str, *, use: bool, systemd: bool, use_v1: b
     """Return the folder of the container's cgroup-to-be, "" where it stays in the caller's, and systemd's name for it.
 
     The third are its folders in the v1 hierarchies, if there are any and it is to `use_v1`. A cgroup that is there
-    already must be empty and not frozen; it is marked, and outlives the container. Raises MinirunError.
+    already must be empty and not frozen; it is marked, and outlives the container. A user without root who may not
+    make the cgroup does without, unless there are limits to set. Raises MinirunError.
     """
     if not use:
         return "", "", {}
@@ -109,6 +110,9 @@ def choose(spec: Spec, container_id: str, *, use: bool, systemd: bool, use_v1: b
         folder, unit = folder_of(hierarchy, spec.cgroups_path, container_id), ""
         if folder.rstrip("/") == hierarchy.mount_point:
             raise MinirunError("config.json: linux.cgroupsPath '/' is the root of all cgroups", "Name one below it.")
+        if not _may_make(folder):
+            _refuse_limits(spec, folder)
+            return "", "", {}
     if os.path.isdir(folder):
         _check_is_free(folder)
         if spec.cgroups_path and not unit:
@@ -158,6 +162,27 @@ def delegate(folder: str, uid: int) -> None:
                 change_owner(path, uid)
             except FileNotFoundError:
                 pass  # not every cgroup has every file
+
+
+def _may_make(folder: str) -> bool:
+    """Say whether this user may make the cgroup: root of the machine may, others where the hierarchy is delegated."""
+    from minirun.runtime.namespaces import in_user_namespace
+
+    if os.geteuid() == 0 and not in_user_namespace():
+        return True
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    return os.access(folder, os.W_OK, effective_ids=True)
+
+
+def _refuse_limits(spec: Spec, folder: str) -> None:
+    """Raise MinirunError that names the first limit of a container that is to have no cgroup."""
+    for setting in files_of(spec.resources):
+        if setting.real:
+            raise MinirunError(
+                f"config.json: {setting.field}: cannot set a limit without a cgroup, and {folder} may not be made",
+                "A user without root needs a part of the hierarchy that is delegated, as to systemd's user@.service.",
+            )
 
 
 def _check_is_free(folder: str) -> None:
@@ -407,7 +432,7 @@ def _enable(folder: str, needed: set[str], wanted: frozenset[str]) -> None:
                 raise MinirunError(
                     f"{cannot}: it is in thread mode", "Choose another linux.cgroupsPath (cgroups(7), Thread mode)."
                 ) from error
-            if error.errno == errno.ENOENT:
+            if error.errno in (errno.ENOENT, errno.EACCES, errno.EPERM):
                 raise MinirunError(
                     f"{cannot}: it has not been passed on to there",
                     "This part of the hierarchy was delegated without it: ask for it where it was delegated.",

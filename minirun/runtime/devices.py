@@ -77,6 +77,7 @@ def _make_device(root: int, device: Device) -> bool:
     parent = make_directories_in_root(root, os.path.dirname(device.path))
     name = os.path.basename(device.path)
     mode = device.file_mode & 0o7777
+    found = False
     try:
         make_device(name, device.type, device.major, device.minor, mode, parent)
     except FileExistsError:
@@ -84,11 +85,17 @@ def _make_device(root: int, device: Device) -> bool:
         if not _is_device(status, device):
             problem = f"{device.path} of the root file system is not the device {_numbers(device)}"
             raise MinirunError(problem, "The image or a mount brings another file of this name.") from None
+        found = True
     except PermissionError:
         os.close(parent)
         return False
-    os.chown(name, device.uid, device.gid, dir_fd=parent, follow_symlinks=False)
-    os.chmod(name, mode, dir_fd=parent)  # mknod's mode has passed through the umask, and chown(2) takes bits away
+    try:
+        os.chown(name, device.uid, device.gid, dir_fd=parent, follow_symlinks=False)
+        os.chmod(name, mode, dir_fd=parent)  # mknod's mode has passed through the umask, and chown(2) takes bits away
+    except PermissionError:
+        # The host's node, shown by a mount: in a user namespace it is nobody's.
+        if not found:
+            raise
     os.close(parent)
     return True
 

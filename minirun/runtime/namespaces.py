@@ -138,6 +138,11 @@ def clone_flags(spec: Spec) -> int:
     return sum(NAMESPACE_FLAGS[kind] for kind in fresh if kind not in ("cgroup", "time"))
 
 
+def in_user_namespace() -> bool:
+    """Say whether this process is in another user namespace than the machine's first (user_namespaces(7))."""
+    return read("/proc/self/uid_map").split() != ["0", "0", "4294967295"]
+
+
 def need_intermediate(spec: Spec) -> bool:
     """Say whether something must be entered before the clone, which the parent could not leave again."""
     joined = {namespace.type for namespace in spec.namespaces if namespace.path}

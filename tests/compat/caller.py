@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import select
@@ -12,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from eventually import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-PATIENCE = 30  # seconds, for one call
+PATIENCE = 90  # seconds, for one call: an emulated machine takes a tenth of that
 
 
 class Caller:
@@ -69,17 +71,26 @@ class Caller:
             os.close(master)
 
 
+@contextlib.contextmanager
+def own_namespaces() -> Iterator[list[str]]:
+    """Make a mount and a network namespace; return the command that runs others in there."""
+    script = "ip link set lo up; exec sleep infinity"
+    holder = subprocess.Popen(["unshare", "--mount", "--net", "--propagation=private", "sh", "-ec", script])
+    eventually(lambda: os.readlink(f"/proc/{holder.pid}/exe").endswith("sleep"), timeout=PATIENCE)
+    yield ["nsenter", "--mount", "--net", f"--target={holder.pid}"]
+    end(holder)
+
+
 def launch(command: Sequence[str | Path], log: Path, ready: Callable[[], bool]) -> subprocess.Popen[bytes]:
-    """Start a daemon in mount and network namespaces of its own, and wait until it is ready."""
-    own = ["unshare", "--mount", "--net", "--propagation=private", "sh", "-ec", 'ip link set lo up; exec "$@"', "sh"]
+    """Start a daemon and wait until it is ready."""
     with log.open("wb") as file:
-        daemon = subprocess.Popen([*own, *command], stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
     end = time.monotonic() + PATIENCE
     while not ready():
         if daemon.poll() is not None or time.monotonic() > end:
             daemon.kill()
             daemon.wait()
-            pytest.fail(f"{command[0]} does not run here:\n{log.read_text()[-3000:]}")
+            pytest.fail(f"{' '.join(map(str, command))} does not run here:\n{log.read_text()[-3000:]}")
         time.sleep(0.05)
     return daemon
 

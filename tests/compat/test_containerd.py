@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import image_archives
 import pytest
-from caller import Caller, end, launch, remove_cgroups
+from caller import Caller, own_namespaces, remove_cgroups
+from docker_daemon import containerd
 from eventually import eventually
 
 if TYPE_CHECKING:
@@ -23,25 +24,14 @@ numbers = itertools.count()
 @pytest.fixture(scope="module")
 def ctr(place: Path, busybox_rootfs: Path) -> Iterator[Caller]:
     """Start containerd with a busybox image; return its client."""
-    socket = place / "containerd.sock"
-    # Nothing here is for Kubernetes, whose plugin would look for CNI networks.
-    configuration = place / "config.toml"
-    configuration.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
-    client = Caller(["ctr", "--address", socket, "--namespace", "minirun-test"])
-    folders: list[str | Path] = ["--root", place / "root", "--state", place / "state", "--address", socket]
-
-    def answers() -> bool:
-        version = [*client.command, "--connect-timeout", "1s", "version"]
-        return subprocess.run(version, check=False, capture_output=True).returncode == 0
-
-    daemon = launch(["containerd", "--config", configuration, *folders], place / "log", answers)
-    archive = place / "busybox.tar"
-    archive.write_bytes(
-        image_archives.files(image_archives.docker_archive([busybox_rootfs.read_bytes()], "busybox:latest"))
-    )
-    client("images", "import", archive)
-    yield client
-    end(daemon)
+    with own_namespaces() as inside, containerd(place, inside) as socket:
+        client = Caller(["ctr", "--address", socket, "--namespace", "minirun-test"])
+        archive = place / "busybox.tar"
+        archive.write_bytes(
+            image_archives.files(image_archives.docker_archive([busybox_rootfs.read_bytes()], "busybox:latest"))
+        )
+        client("images", "import", archive)
+        yield client
     remove_cgroups("minirun-test")
 
 
@@ -146,6 +136,32 @@ def test_every_process_can_be_killed(ctr: Caller, waiting: str) -> None:
     ctr("task", "kill", "--all", "--signal", "KILL", waiting)
     eventually(lambda: status(ctr, waiting) == "STOPPED")
     assert "exit code 137" in ctr("task", "rm", waiting).stderr
+
+
+@pytest.mark.needs_cgroup2
+def test_limits_and_counters(ctr: Caller, tasks: Tasks) -> None:
+    limits = ["--memory-limit", str(64 << 20), "--cpus=0.5", "--cpuset-cpus=0"]
+    name = "limited"
+    ctr(*tasks.arguments("--detach", *limits, command=WAITING, name=name))
+    script = "cd /sys/fs/cgroup; cat memory.max cpu.max cpuset.cpus"
+    seen = ctr("task", "exec", "--exec-id", f"exec-{next(numbers)}", name, "sh", "-c", script).stdout
+    assert seen == f"{64 << 20}\n50000 100000\n0\n"
+    metrics = dict(line.split(None, 1) for line in ctr("task", "metrics", name).stdout.splitlines() if line.strip())
+    assert metrics["memory.usage_limit"].strip() == str(64 << 20)
+    assert int(metrics["pids.current"]) >= 1
+    ctr("task", "pause", name)
+    assert status(ctr, name) == "PAUSED"
+    ctr("task", "resume", name)
+    assert len(ctr("task", "ps", name).stdout.splitlines()) >= 2
+    ctr("task", "kill", name)
+    eventually(lambda: status(ctr, name) == "STOPPED")
+    assert "exit code 3" in ctr("task", "rm", name).stderr
+    ctr("containers", "rm", name)
+
+
+@pytest.mark.needs_cgroup2
+def test_out_of_memory(tasks: Tasks) -> None:
+    tasks.run("--memory-limit", str(20 << 20), command=("tail", "/dev/zero"), code=137)
 
 
 def test_nothing_is_left(ctr: Caller, tasks: Tasks, place: Path) -> None:

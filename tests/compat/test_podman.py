@@ -6,14 +6,24 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from caller import Caller, end, launch, remove_cgroups
+from caller import Caller, own_namespaces, remove_cgroups
+from engines import (
+    EXIT_CODES,
+    OPTIONS,
+    WAITING,
+    check_exec,
+    check_life,
+    check_streams,
+    check_terminals,
+    start_waiting,
+    state,
+)
 from eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-WAITING = ("sh", "-c", 'trap "exit 3" TERM; echo started; while :; do sleep 0.1; done')
 # Limits that every machine can give: Podman's own defaults may be more than this test may have.
 CONFIGURATION = """
 [containers]
@@ -30,68 +40,44 @@ events_logger = "file"
 def podman(place: Path, executables: Path, busybox_rootfs: Path) -> Iterator[Caller]:
     """Return Podman with an image `localhost/busybox`, in namespaces that end with the tests."""
     (place / "containers.conf").write_text(CONFIGURATION)
-    holder = launch(["sleep", "infinity"], place / "log", lambda: True)
-    eventually(lambda: os.readlink(f"/proc/{holder.pid}/exe").endswith("sleep"))
     folders: list[str | Path] = ["--root", place / "root", "--runroot", place / "runroot", "--tmpdir", place / "tmp"]
-    inside = ["nsenter", "--mount", "--net", f"--target={holder.pid}"]
-    caller = Caller(
-        [*inside, "podman", *folders, "--runtime", executables / "minirun-oci"],
-        {"CONTAINERS_CONF": str(place / "containers.conf")},
-    )
-    caller("import", busybox_rootfs, "busybox")
-    yield caller
-    caller("rm", "--all", "--force", "--time=0")
-    end(holder)
+    podman = ["podman", *folders, "--runtime", executables / "minirun-oci"]
+    with own_namespaces() as inside:
+        caller = Caller([*inside, *podman], {"CONTAINERS_CONF": str(place / "containers.conf")})
+        caller("import", busybox_rootfs, "busybox")
+        yield caller
+        caller("rm", "--all", "--force", "--time=0")
 
 
 @pytest.fixture
 def waiting(podman: Caller) -> Iterator[str]:
     """Return a container that waits for SIGTERM, and then ends with 3."""
-    name = podman("run", "--detach", "busybox", *WAITING).stdout.strip()
-    eventually(lambda: "started" in podman("logs", name).stdout)
+    name = start_waiting(podman)
     yield name
     podman("rm", "--force", "--time=0", name)
 
 
-def state(podman: Caller, name: str, what: str = "{{.State.Status}} {{.State.ExitCode}}") -> str:
-    return podman("inspect", "--format", what, name).stdout.strip()
-
-
-@pytest.mark.parametrize(
-    ("command", "code"),
-    [(("sh", "-c", "exit 7"), 7), (("no-such",), 127), (("/no/such",), 127), (("/etc",), 126), (("true",), 0)],
-)
+@pytest.mark.parametrize(("command", "code"), EXIT_CODES)
 def test_exit_codes(podman: Caller, command: tuple[str, ...], code: int) -> None:
     podman("run", "--rm", "busybox", *command, code=code)
 
 
 def test_standard_streams(podman: Caller) -> None:
-    done = podman("run", "--rm", "-i", "busybox", "sh", "-c", "cat; echo error >&2", input="hello\n")
-    assert (done.stdout, done.stderr) == ("hello\n", "error\n")
+    check_streams(podman)
 
 
-def test_a_terminal(podman: Caller) -> None:
-    code, shown = podman.on_terminal("run", "--rm", "-it", "busybox", "sh", typed="tty; exit 5\n")
-    assert code == 5
-    assert "/dev/pts/0" in shown
+def test_terminals(podman: Caller, waiting: str) -> None:
+    check_terminals(podman, waiting)
 
 
 @pytest.mark.parametrize(
     ("options", "script", "output"),
     [
-        (["--user", "1000:1001"], "id -u; id -g", "1000\n1001\n"),
-        (["--read-only"], "touch /new 2> /dev/null || echo refused", "refused\n"),
-        (["--tmpfs", "/t:size=1m"], "stat -f -c %T /t", "tmpfs\n"),
-        (["--volume", "data:/data"], "echo kept > /data/f; cat /data/f", "kept\n"),
-        (["--network", "none"], "ls /sys/class/net", "lo\n"),
-        (["--hostname", "named"], "hostname", "named\n"),
-        (["--env", "A=1"], "echo $A", "1\n"),
-        (["--cap-drop", "ALL", "--cap-add", "CHOWN"], "grep CapEff /proc/self/status", "CapEff:\t0000000000000001\n"),
-        (["--security-opt", "seccomp=unconfined"], "grep Seccomp: /proc/self/status", "Seccomp:\t0\n"),
-        (["--security-opt", "no-new-privileges"], "grep NoNewPrivs /proc/self/status", "NoNewPrivs:\t1\n"),
-        (["--ulimit", "nofile=100:200", "--ulimit", "nproc=1000:1000"], "ulimit -n", "100\n"),
+        *OPTIONS,
         (["--preserve-fds", "1"], "test -e /proc/self/fd/3 && echo passed", "passed\n"),
-        ([], "grep Seccomp: /proc/self/status", "Seccomp:\t2\n"),
+        (["--uidmap=0:500000:1000"], "id -u; awk '{ print $2 }' /proc/self/uid_map", "0\n500000\n"),
+        (["--init", "--init-path=/usr/bin/docker-init"], "cat /proc/1/comm", "podman-init\n"),
+        (["--systemd=always"], "stat -f -c %T /run && touch /run/lock/f && echo made", "tmpfs\nmade\n"),
     ],
 )
 def test_options_of_run(podman: Caller, options: list[str], script: str, output: str) -> None:
@@ -107,33 +93,12 @@ def test_a_namespace_of_the_host(podman: Caller, kind: str) -> None:
 
 
 def test_exec(podman: Caller, waiting: str) -> None:
-    assert podman("exec", "-i", waiting, "cat", input="hello\n").stdout == "hello\n"
-    assert podman("exec", "-u", "1000", "-w", "/tmp", waiting, "sh", "-c", "id -u; pwd").stdout == "1000\n/tmp\n"
-    podman("exec", waiting, "sh", "-c", "exit 9", code=9)
+    check_exec(podman, waiting)
     podman("exec", waiting, "no-such", code=127)
-    podman("exec", waiting, "/etc", code=126)
-    podman("exec", "--detach", waiting, "touch", "/made")
-    eventually(lambda: podman("exec", waiting, "sh", "-c", "ls / | grep -c '^made$' || true").stdout == "1\n")
-
-
-def test_exec_on_a_terminal(podman: Caller, waiting: str) -> None:
-    code, shown = podman.on_terminal("exec", "-it", waiting, "sh", typed="tty; exit 6\n")
-    assert code == 6
-    assert "/dev/pts/" in shown
 
 
 def test_life_of_a_container(podman: Caller, waiting: str) -> None:
-    podman("pause", waiting)
-    assert state(podman, waiting, "{{.State.Status}}") == "paused"
-    podman("unpause", waiting)
-    assert "sleep 0.1" in podman("top", waiting).stdout
-    podman("stop", waiting)
-    assert state(podman, waiting) == "exited 3"
-    podman("start", waiting)
-    eventually(lambda: podman("logs", waiting).stdout.count("started") == 2)
-    podman("restart", waiting)
-    podman("kill", waiting)
-    assert podman("wait", waiting).stdout == "137\n"
+    check_life(podman, waiting)
 
 
 def test_limits(podman: Caller) -> None:

@@ -1,7 +1,4 @@
-"""systemd makes the cgroup: a scope that has the limits, and is gone with the container.
-
-The systemd is one of its own: PID 1 of new namespaces, in a part of the hierarchy that is delegated to it.
-"""
+"""systemd makes the cgroup: a scope that has the limits, and is gone with the container."""
 
 from __future__ import annotations
 
@@ -11,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from eventually import eventually
 from oci_bundles import Oci, mount_point, read
+from systemd_machine import booted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,38 +17,13 @@ if TYPE_CHECKING:
     from oci_bundles import Bundle
 
 MIB = 1 << 20
-BOOT = """
-    echo $$ > {folder}/cgroup.procs
-    exec unshare --pid --fork --kill-child --mount --cgroup --ipc --mount-proc sh -eu -c '
-        mount -t tmpfs -o mode=755 run /run
-        mkdir -p /run/systemd/system
-        printf "[Unit]\\nDefaultDependencies=no\\n" > /run/systemd/system/lab.target
-        umount /sys/fs/cgroup
-        mount -t cgroup2 cgroup2 /sys/fs/cgroup
-        exec env --ignore-environment container=lab PATH="$PATH" /lib/systemd/systemd --system --unit=lab.target
-    '
-"""
 
 
 @pytest.fixture(scope="module")
-def systemd() -> Iterator[tuple[str, ...]]:
+def systemd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
     """Boot a systemd and return the command that runs others beside it."""
-    (mount_point() / "cgroup.subtree_control").write_text("+cpu +cpuset +io +memory +pids")
-    folder = mount_point() / "lab-systemd"
-    folder.mkdir()
-    null = subprocess.DEVNULL
-    with subprocess.Popen(["sh", "-c", BOOT.format(folder=folder)], stdin=null, stdout=null, stderr=null) as unshare:
-        children = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children")
-        eventually(children.read_text, timeout=30)
-        pid = children.read_text().split()[0]
-        eventually(Path(f"/proc/{pid}/root/run/systemd/private").exists, timeout=60)
-        # Beyond its namespace's root systemd may not fetch a process: callers start below.
-        (folder / "callers").mkdir()
-        # The topmost cgroup must be empty to pass controllers on.
-        (folder / "callers/cgroup.procs").write_text(str(unshare.pid))
-        enter = f'echo $$ > {folder}/callers/cgroup.procs; exec nsenter --target {pid} --mount --pid --cgroup "$@"'
-        yield ("sh", "-c", enter, "sh")
-        unshare.kill()
+    with booted(tmp_path_factory.mktemp("seen")) as systemd:
+        yield systemd
 
 
 @pytest.fixture

@@ -1,0 +1,77 @@
+"""A systemd of the test's own: PID 1 of new namespaces, in a part of the cgroup hierarchy that is delegated to it."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eventually import eventually
+from oci_bundles import mount_point
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FOLDER = "lab-systemd"
+BOOT = """
+    echo $$ > {folder}/cgroup.procs
+    exec unshare --pid --fork --kill-child --mount --cgroup --ipc --mount-proc sh -eu -c '
+        exec 9< {keep}
+        mount -t tmpfs -o mode=755 run /run
+        mkdir -p /run/systemd/system {keep}
+        mount --bind /proc/self/fd/9 {keep}
+        exec 9<&-
+        printf "[Unit]\\nDefaultDependencies=no\\n" > /run/systemd/system/lab.target
+        umount /sys/fs/cgroup
+        mount -t cgroup2 cgroup2 /sys/fs/cgroup
+        exec env --ignore-environment container=lab PATH="$PATH" /lib/systemd/systemd --system --unit=lab.target
+    '
+"""
+
+
+@contextlib.contextmanager
+def booted(keep: Path) -> Iterator[tuple[str, ...]]:
+    """Boot a systemd and return the command that runs others beside it; they see the folder `keep`, too."""
+    (mount_point() / "cgroup.subtree_control").write_text("+cpu +cpuset +io +memory +pids")
+    folder = mount_point() / FOLDER
+    folder.mkdir()
+    null = subprocess.DEVNULL
+    script = BOOT.format(folder=folder, keep=keep)
+    with subprocess.Popen(["sh", "-c", script], stdin=null, stdout=null, stderr=null) as unshare:
+        children = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children")
+        eventually(children.read_text, timeout=30)
+        pid = children.read_text().split()[0]
+        eventually(Path(f"/proc/{pid}/root/run/systemd/private").exists, timeout=60)
+        # Beyond its namespace's root systemd may not fetch a process: callers start below.
+        (folder / "callers").mkdir()
+        # The topmost cgroup must be empty to pass controllers on.
+        (folder / "callers/cgroup.procs").write_text(str(unshare.pid))
+        enter = f'echo $$ > {folder}/callers/cgroup.procs; exec nsenter --target {pid} --mount --pid --cgroup "$@"'
+        yield ("sh", "-c", enter, "sh")
+        (folder / "cgroup.kill").write_text("1")
+        unshare.kill()
+    below = sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True)
+    for path in (*below, folder):
+        eventually(lambda path=path: removed(path), timeout=30)  # type: ignore[misc]
+
+
+def removed(cgroup: Path) -> bool:
+    """Remove a cgroup; say whether that was possible, or whether processes are still on their way out."""
+    try:
+        cgroup.rmdir()
+    except OSError:
+        return not cgroup.exists()
+    return True
+
+
+def units(systemd: tuple[str, ...], pattern: str) -> list[str]:
+    """Return the units of this name that systemd knows."""
+    command = [*systemd, "systemctl", "list-units", "--all", "--plain", "--no-legend", pattern]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    return [line.split()[0] for line in lines if line]
+
+
+def cgroups(pattern: str) -> list[str]:
+    """Return the cgroups of this name below that systemd."""
+    return sorted(str(path) for path in (mount_point() / FOLDER).rglob(pattern) if path.is_dir())
