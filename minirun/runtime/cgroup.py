@@ -234,12 +234,12 @@ def create(
         apply(folder, settings)
         cgroup_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            device_rules.restrict(cgroup_fd, resources.get("devices") or [])
-            tasks: tuple[int, ...] = ()
             if v1:
                 from minirun.runtime import cgroup_v1
 
-                tasks = cgroup_v1.make(v1, settings_v1)
+                cgroup_v1.make(v1, settings_v1)
+            device_rules.restrict(cgroup_fd, resources.get("devices") or [], v1.get("devices", ""))
+            tasks = cgroup_v1.open_tasks(v1) if v1 else ()
         except BaseException:
             os.close(cgroup_fd)
             raise
@@ -315,7 +315,7 @@ def update(folder: str, resources: dict[str, Any], unit: str = "", v1: Mapping[s
     if resources.get("devices"):
         cgroup_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            device_rules.change(cgroup_fd, resources["devices"])
+            device_rules.change(cgroup_fd, resources["devices"], v1.get("devices", ""))
         finally:
             os.close(cgroup_fd)
 

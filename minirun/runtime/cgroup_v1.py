@@ -127,12 +127,8 @@ def settings(
     return result
 
 
-def make(folders: Mapping[str, str], limits: list[tuple[str, list[Setting]]]) -> tuple[int, ...]:
-    """Make the cgroups, set their limits, and return descriptors of their `tasks`.
-
-    A process enters by writing "0" there. It then costs 30 us per hierarchy and no wait, unlike writing another's pid
-    into cgroup.procs, which stops all forks and exits of the machine. Raises MinirunError.
-    """
+def make(folders: Mapping[str, str], limits: list[tuple[str, list[Setting]]]) -> None:
+    """Make the cgroups and set their limits. Raises MinirunError."""
     with step(
         f"make the cgroups of {len(folders)} hierarchies of cgroup v1",
         "cgroup",
@@ -147,7 +143,6 @@ def make(folders: Mapping[str, str], limits: list[tuple[str, list[Setting]]]) ->
         cgroup.apply(folder, found)
     for folder in cpusets:
         _inherit_cpuset(folder)
-    return open_tasks(folders)
 
 
 def _make_all(folder: str) -> None:
@@ -175,7 +170,11 @@ def _inherit_cpuset(folder: str) -> None:
 
 
 def open_tasks(folders: Mapping[str, str]) -> tuple[int, ...]:
-    """Return a descriptor of each cgroup's `tasks`, open for writing. Raises OSError."""
+    """Return a descriptor of each cgroup's `tasks`, open for writing. Raises OSError.
+
+    A process enters by writing "0" there. That costs 30 us per hierarchy and no wait, unlike writing another's pid into
+    cgroup.procs, which stops all forks and exits of the machine.
+    """
     opened: list[int] = []
     try:
         for folder in folders.values():

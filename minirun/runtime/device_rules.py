@@ -20,7 +20,7 @@ _ACCESS = {"m": 1, "r": 2, "w": 4}  # BPF_DEVCG_ACC_MKNOD, _READ, _WRITE
 
 # What every container may do whatever its bundle says, as with runc: make any node (that alone gives no access), use
 # null, zero, full, random, urandom, tty, console, ptmx and its own terminals (Documentation/admin-guide/devices.txt).
-_ALWAYS_ALLOWED: tuple[dict[str, Any], ...] = (
+ALWAYS_ALLOWED: tuple[dict[str, Any], ...] = (
     {"allow": True, "type": "c", "access": "m"},
     {"allow": True, "type": "b", "access": "m"},
     *({"allow": True, "type": "c", "major": 1, "minor": minor, "access": "rwm"} for minor in (3, 5, 7, 8, 9)),
@@ -29,25 +29,46 @@ _ALWAYS_ALLOWED: tuple[dict[str, Any], ...] = (
 )
 
 
-def restrict(cgroup_fd: int, rules: list[dict[str, Any]]) -> None:
-    """Attach the program that the rules of a new cgroup stand for; none if they allow all. Raises MinirunError."""
-    if rules and _allows_all(rules[-1]):
+def restrict(cgroup_fd: int, rules: list[dict[str, Any]], folder_v1: str = "") -> None:
+    """Attach the program that the rules of a new cgroup stand for; none if they allow all. Raises MinirunError.
+
+    `folder_v1` is the container's in the devices controller of cgroup v1, on a hybrid host: it is told the same.
+    """
+    if rules and allows_all(rules[-1]):
         return
+    program = compile_rules(rules)
+    holds_in_v1 = False
+    if folder_v1:
+        from minirun.runtime.device_rules_v1 import set_rules
+
+        holds_in_v1 = set_rules(folder_v1, rules)
+    try:
+        _attach(cgroup_fd, program)
+    except MinirunError as error:
+        if not holds_in_v1 or not isinstance(error.__cause__, OSError):
+            raise
+
+
+def _attach(cgroup_fd: int, program: bytes) -> None:
     with step("allow only harmless devices", "devices", "A device node is easily made; using it is refused here."):
-        bpf.attach_device_program(cgroup_fd, compile_rules(rules))
+        bpf.attach_device_program(cgroup_fd, program)
 
 
-def change(cgroup_fd: int, rules: list[dict[str, Any]]) -> None:
+def change(cgroup_fd: int, rules: list[dict[str, Any]], folder_v1: str = "") -> None:
     """Put other rules in place of a cgroup's present ones, in one step. Raises MinirunError."""
+    if folder_v1:
+        from minirun.runtime.device_rules_v1 import add_rules
+
+        add_rules(folder_v1, rules)
     with step("change which devices are allowed", "devices", "The new program replaces the old one in one step."):
         bpf.attach_device_program(cgroup_fd, compile_rules(rules))
 
 
 def compile_rules(rules: list[dict[str, Any]]) -> bytes:
     """Return the program. What no rule names is denied. Raises MinirunError that names the field."""
-    if rules and _allows_all(rules[-1]):
+    if rules and allows_all(rules[-1]):
         return bpf.epilogue(allow=True)
-    rules = [*rules, *_ALWAYS_ALLOWED]
+    rules = [*rules, *ALWAYS_ALLOWED]
     parts = [bpf.prologue()]
     # The last rule that matches decides; the program looks at them from the back and stops once all is decided.
     for number in range(len(rules) - 1, -1, -1):
@@ -55,10 +76,16 @@ def compile_rules(rules: list[dict[str, Any]]) -> bytes:
     return b"".join(parts) + bpf.epilogue(allow=False)
 
 
-def _allows_all(rule: dict[str, Any]) -> bool:
+def allows_all(rule: dict[str, Any]) -> bool:
     """Say whether a rule allows everything, whatever was said before it."""
-    unspecific = (rule.get("type") or "a") == "a" and _number(rule, "major") is None and _number(rule, "minor") is None
-    return rule.get("allow") is True and unspecific and set(rule.get("access") or "rwm") >= set("rwm")
+    return rule.get("allow") is True and is_unspecific(rule)
+
+
+def is_unspecific(rule: dict[str, Any]) -> bool:
+    """Say whether a rule is about every device and every use."""
+    numbers = (device_number(rule, "major"), device_number(rule, "minor"))
+    every = (rule.get("type") or "a") == "a" and numbers == (None, None)
+    return every and set(rule.get("access") or "rwm") >= set("rwm")
 
 
 def _compile(rule: dict[str, Any], field: str) -> bytes:
@@ -70,10 +97,10 @@ def _compile(rule: dict[str, Any], field: str) -> bytes:
     if not isinstance(rule.get("allow"), bool):
         raise MinirunError(f"config.json: {field}.allow is not true or false")
     bits = sum(_ACCESS[letter] for letter in set(access))
-    return bpf.rule(_KINDS[kind], bits, _number(rule, "major"), _number(rule, "minor"), allow=rule["allow"])
+    return bpf.rule(_KINDS[kind], bits, device_number(rule, "major"), device_number(rule, "minor"), allow=rule["allow"])
 
 
-def _number(rule: dict[str, Any], name: str) -> int | None:
+def device_number(rule: dict[str, Any], name: str) -> int | None:
     """Return a device number, None for "any" (absent, or -1 as older writers have it)."""
     value = rule.get(name)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value >= 1 << 31):

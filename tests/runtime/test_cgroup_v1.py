@@ -115,6 +115,16 @@ def test_a_process_that_takes_too_much_memory_is_killed(oci: Oci, bundle: Bundle
     assert oci.run(bundle, name="greedy", check=False).returncode == 137
 
 
+def test_the_list_of_devices(oci: Oci, bundle: Bundle, path: str) -> None:
+    rules = [{"allow": False}, {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "rw"}]
+    bundle.command("exec sleep 100").cgroup(path).limit({"devices": rules})
+    oci.launch(bundle, "listed")
+    assert {"c 10:229 rw", "c 1:3 rwm"} < set(text("devices", path, "devices.list").splitlines())
+    rules[1]["minor"] = 200
+    oci("update", "--resources", "-", "listed", input=json.dumps({"devices": rules}))
+    assert "c 10:200 rw" in text("devices", path, "devices.list").splitlines()
+
+
 def test_every_hierarchy_is_joined_and_left(oci: Oci, bundle: Bundle, path: str) -> None:
     bundle.command("exec sleep 100").cgroup(path)
     oci.launch(bundle, "joined")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minirun.errors import MinirunError
-from minirun.runtime.device_rules import compile_rules
+from minirun.kernel import bpf
+from minirun.runtime.device_rules import compile_rules, restrict
+from minirun.runtime.device_rules_v1 import lines_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LETTERS = {"m": 1, "r": 2, "w": 4}
 KINDS = {"b": 1, "c": 2}
@@ -122,3 +127,47 @@ def test_everything_is_allowed_if_the_last_rule_says_so() -> None:
 def test_a_wrong_rule_is_refused_by_its_field(rule: dict[str, Any], problem: str) -> None:
     with pytest.raises(MinirunError, match=problem):
         compile_rules([rule])
+
+
+ALWAYS, ALWAYS_EXACT = lines_of([])
+
+
+@pytest.mark.parametrize(
+    ("rules", "lines", "exact"),
+    [
+        ([{"allow": False}], [], True),
+        ([{"allow": False}, {"allow": True, "type": "c", "major": 1, "minor": 3}], ["c 1:3 rwm"], True),
+        ([{"allow": True, "type": "b", "major": 8, "access": "r"}, {"allow": False}], [], True),
+        ([{"allow": False}, {"allow": True, "major": 8, "access": "r"}], ["b 8:* r", "c 8:* r"], True),
+        ([{"allow": False, "type": "c", "major": 4}], [], True),
+        (
+            [{"allow": True, "type": "c", "major": 4}, {"allow": False, "type": "c", "major": 4, "minor": 1}],
+            ["c 4:* rwm"],
+            False,
+        ),
+    ],
+)
+def test_lines_for_the_controller_of_v1(rules: list[dict[str, Any]], lines: list[str], exact: bool) -> None:
+    assert lines_of(rules) == ([*lines, *ALWAYS], exact)
+
+
+def test_all_devices_for_the_controller_of_v1() -> None:
+    assert lines_of([{"allow": False}, {"allow": True}]) == (["a"], True)
+    assert lines_of([{"allow": True}, {"allow": False, "type": "c"}]) == (["a"], False)
+    assert lines_of([{"allow": True}, {"allow": False}]) == (ALWAYS, True)
+
+
+def test_the_controller_of_v1_holds_alone_where_no_program_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted", "bpf")
+
+    monkeypatch.setattr(bpf, "attach_device_program", refuse)
+    for name in ("devices.deny", "devices.allow"):
+        (tmp_path / name).touch()
+    restrict(-1, [{"allow": False}], str(tmp_path))
+    assert (tmp_path / "devices.deny").read_text() == "a"
+    too_much = [{"allow": True, "type": "c"}, {"allow": False, "type": "c", "major": 4}]
+    with pytest.raises(MinirunError, match="bpf"):
+        restrict(-1, too_much, str(tmp_path))
+    with pytest.raises(MinirunError, match="bpf"):
+        restrict(-1, [{"allow": False}])

@@ -1,0 +1,58 @@
+"""`linux.resources.devices` in the devices controller of cgroup v1, where a hybrid host has it.
+
+The container's BPF program decides. These lines say the same for those who look them up in devices.list, and hold alone
+where the kernel attaches no program. Source: Documentation/admin-guide/cgroup-v1/devices.rst.
+"""
+
+from __future__ import annotations
+
+from minirun.kernel.files import write
+from minirun.kernel.trace import step
+from minirun.runtime.device_rules import ALWAYS_ALLOWED, device_number, is_unspecific
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def set_rules(folder: str, rules: list[dict[str, Any]]) -> bool:
+    """Write the rules of a new cgroup; say whether they hold exactly, so that no program is needed.
+
+    v1 knows exceptions from "nothing" only in one direction: a refusal behind what was allowed is left out. Raises
+    MinirunError.
+    """
+    lines, exact = lines_of(rules)
+    with step("tell the devices controller of cgroup v1, too", "devices", "Its list is what other programs look at."):
+        write(f"{folder}/devices.deny", "a")
+        for line in lines:
+            try:
+                write(f"{folder}/devices.allow", line)
+            except PermissionError:
+                pass  # the cgroup above has not got it either
+    return exact
+
+
+def add_rules(folder: str, rules: list[dict[str, Any]]) -> None:
+    """Allow what changed rules allow: what they refuse is for the program, which can change in one step."""
+    for line in lines_of(rules)[0]:
+        try:
+            write(f"{folder}/devices.allow", line)
+        except PermissionError:
+            pass
+
+
+def lines_of(rules: list[dict[str, Any]]) -> tuple[list[str], bool]:
+    """Return what is allowed where nothing else is, and whether that is all that the rules say."""
+    lines: list[str] = []
+    exact = True
+    for rule in [*rules, *ALWAYS_ALLOWED]:
+        if is_unspecific(rule):
+            lines, exact = ["a"] if rule["allow"] else [], True
+        elif not rule["allow"]:
+            exact = exact and not lines
+        elif lines != ["a"]:
+            numbers = (device_number(rule, name) for name in ("major", "minor"))
+            place = ":".join("*" if number is None else str(number) for number in numbers)
+            kind = rule.get("type") or "a"
+            lines += [f"{letter} {place} {rule.get('access') or 'rwm'}" for letter in ("bc" if kind == "a" else kind)]
+    return lines, exact
