@@ -403,7 +403,7 @@ def _process(field: _Reader) -> Process:
         oom_score_adj=field.number("oomScoreAdj") if field.values.get("oomScoreAdj") is not None else None,
         apparmor_profile=field.text("apparmorProfile", ""),
         selinux_label=field.text("selinuxLabel", ""),
-        io_priority=(io.text("class"), io.number("priority")) if io.values else None,
+        io_priority=(io.text("class"), io.number("priority", 0)) if io.values else None,
         scheduler=_scheduler(field.section("scheduler")),
         cpu_affinity_initial=affinity.text("initial", ""),
         cpu_affinity_final=affinity.text("final", ""),

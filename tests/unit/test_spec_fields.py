@@ -63,7 +63,7 @@ def test_null_is_like_absent() -> None:
         ({"process__user": {"umask": 0o10000}}, r"process\.user\.umask"),
         ({"process__rlimits": [{"type": "RLIMIT_CPU", "soft": 1}]}, r"process\.rlimits\[0\]\.hard"),
         ({"process__rlimits": [{"type": "RLIMIT_CPU", "soft": 1 << 64, "hard": 1}]}, r"process\.rlimits\[0\]\.soft"),
-        ({"process__ioPriority": {"class": "IOPRIO_CLASS_BE"}}, r"process\.ioPriority\.priority"),
+        ({"process__ioPriority": {"priority": 4}}, r"process\.ioPriority\.class"),
         ({"annotations": {"": "x"}}, "annotations"),
         ({"annotations": {"x": 1}}, "annotations"),
         ({"hooks": {"poststop": [{"path": "bin/true"}]}}, r"hooks\.poststop\[0\]\.path"),
