@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
+    from minirun.kernel.trace import Event
     from minirun.model.spec import Spec
     from minirun.runtime.lifecycle import CreateOptions
     from minirun.runtime.parent import Cloned
@@ -38,7 +39,7 @@ GLOBAL_FLAGS = (
     Flag(("root",), "Folder for the state of containers."),
     Flag(("log",), "File to log to, PATH or file:PATH."),
     Flag(("log-format",), "Format of the log: text or json."),
-    Flag(("debug",), "Log more, and show a traceback when something fails.", "switch"),
+    Flag(("debug",), "Log each operation, and show a traceback when something fails.", "switch"),
     Flag(("systemd-cgroup",), "Have systemd make the cgroups; cgroupsPath is slice:prefix:name.", "switch"),
     Flag(("cgroup-manager",), "cgroupfs, systemd or disabled."),
     Flag(("rootless",), "true, false or auto; minirun finds out by itself."),
@@ -98,6 +99,8 @@ def main() -> NoReturn:
         globals_, verb, rest = _split(words)
         debug = globals_.switch("debug")
         log = _Log(globals_.text("log"), globals_.text("log-format", "text"))
+        if debug:
+            log.tell_operations()
         code = _run(globals_, verb, rest)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -144,18 +147,34 @@ class _Log:
         print(f"minirun-oci: {error.message}{hint}", file=sys.stderr)
         if not self._path:
             return
+        try:
+            with open(self._path, "ab") as file:
+                file.write(self._line("error", error.message))
+        except OSError:
+            pass  # the caller has the exit code and standard error
+
+    def tell_operations(self) -> None:
+        """From here on tell each operation that the kernel is asked for, by this process or by one that it forks."""
+        from minirun.kernel.trace import set_tracer
+
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+        file = os.open(self._path, flags) if self._path else os.dup(2)  # in the container, 2 will be another one
+
+        def tell(event: Event) -> None:
+            steps = "".join(f"{title}: " for title, _, _ in event.steps)
+            arguments = ", ".join(f"{name}={value}" for name, value in event.arguments.items())
+            outcome = f" = {event.error or event.result}" if event.error or event.result else ""
+            os.write(file, self._line("debug", f"{event.process}: {steps}{event.operation}({arguments}){outcome}"))
+
+        set_tracer(tell)
+
+    def _line(self, level: str, message: str) -> bytes:
         import time
 
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         if self._form == "json":
-            line = jsontext.dumps({"level": "error", "msg": error.message, "time": now})
-        else:
-            line = f"time={jsontext.dumps(now)} level=error msg={jsontext.dumps(error.message)}"
-        try:
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write(f"{line}\n")
-        except OSError:
-            pass  # the caller has the exit code and standard error
+            return f"{jsontext.dumps({'level': level, 'msg': message, 'time': now})}\n".encode()
+        return f"time={jsontext.dumps(now)} level={level} msg={jsontext.dumps(message)}\n".encode()
 
 
 def _split(words: list[str]) -> tuple[Parsed, str, list[str]]:

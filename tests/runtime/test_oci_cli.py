@@ -85,6 +85,21 @@ def test_a_log_may_be_called_a_file(call: Callable[..., subprocess.CompletedProc
     assert "container does not exist" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_debug_logs_what_the_kernel_is_asked_for(oci: Oci, bundle: Bundle, tmp_path: Path, form: str) -> None:
+    oci.save(bundle, "echo fine")
+    log = tmp_path / "log"
+    flags = ["--root", oci.root, "--debug", "--log", log, "--log-format", form]
+    command = [str(word) for word in (oci.executable, *flags, "run", "--bundle", bundle.path, "told")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("fine\n", "")
+    lines = log.read_text().splitlines()
+    if form == "json":
+        lines = [f"level={entry['level']} {entry['msg']}" for entry in map(json.loads, lines)]
+    assert all("level=debug " in line for line in lines)
+    assert any("container: leave the host's root behind: pivot_root(" in line for line in lines)
+
+
 @pytest.mark.parametrize(
     "flags",
     [
