@@ -339,6 +339,7 @@ def open_below(folder: str, paths: tuple[str, ...], pid: int, v1: Mapping[str, s
         mount_point = find_hierarchy().mount_point
         own = [line[3:] for line in read(f"/proc/{pid}/cgroup").splitlines() if line.startswith("0::")]
         target = f"{mount_point}{own[0]}" if own and f"{mount_point}{own[0]}/".startswith(f"{folder}/") else target
+    check_exists(target)
     with step(f"open the cgroup {target}", "cgroup"):
         cgroup_fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -346,6 +347,13 @@ def open_below(folder: str, paths: tuple[str, ...], pid: int, v1: Mapping[str, s
         except BaseException:
             os.close(cgroup_fd)
             raise
+
+
+def check_exists(folder: str) -> None:
+    """Raise MinirunError if there is no cgroup with this folder for a process to enter."""
+    if not os.path.isdir(folder):
+        problem = f"there is no such cgroup: adding pid to {folder}/cgroup.procs: no such file or directory"
+        raise MinirunError(problem, "Make it first: a process enters existing cgroups only.")
 
 
 def path_below(folder: str, path: str) -> str:
@@ -400,7 +408,10 @@ def _require(hierarchy: Hierarchy, setting: Setting) -> None:
     controller = setting.controller
     what = {"cpu": "CPU time", "cpuset": "the CPUs", "pids": "the number of processes", "io": "input and output"}
     place = hierarchy.bound_to_v1.get({"io": "blkio"}.get(controller, controller))
-    if place:
+    if place and ".unified." in setting.field:
+        reason = f"invalid configuration: it is for cgroup v2, and {controller} is bound to the v1 hierarchy at {place}"
+        hint = "Ask for the limit in the fields of linux.resources that do not depend on the version."
+    elif place:
         reason = (
             f"the {controller} controller is not available in cgroup v2 (it is bound to the v1 hierarchy at {place})"
         )

@@ -204,7 +204,9 @@ def below(folders: Mapping[str, str], paths: tuple[str, ...]) -> dict[str, str]:
                 chosen[hierarchies[name]] = targets[hierarchies[name]]
         else:
             there = {names: target for names, target in targets.items() if os.path.isdir(target)}
-            chosen |= there or targets  # opening one will tell that it is not there
+            chosen |= there or targets
+    for target in chosen.values():
+        cgroup.check_exists(target)
     return chosen
 
 

@@ -6,6 +6,8 @@ Source: runtime-spec config-linux.md, "Allowed Device List": later rules win ove
 
 from __future__ import annotations
 
+import sys
+
 from minirun.errors import MinirunError
 from minirun.kernel import bpf
 from minirun.kernel.trace import step
@@ -85,18 +87,24 @@ def is_unspecific(rule: dict[str, Any]) -> bool:
     """Say whether a rule is about every device and every use."""
     numbers = (device_number(rule, "major"), device_number(rule, "minor"))
     every = (rule.get("type") or "a") == "a" and numbers == (None, None)
-    return every and set(rule.get("access") or "rwm") >= set("rwm")
+    access = rule.get("access") or "rwm"
+    return every and isinstance(access, str) and set(access) >= set("rwm")
 
 
 def _compile(rule: dict[str, Any], field: str) -> bytes:
     kind, access = rule.get("type") or "a", rule.get("access") or "rwm"
     if kind not in _KINDS:
         raise MinirunError(f"config.json: {field}.type '{kind}' is not a, b or c")
-    if not isinstance(access, str) or not set(access) <= set(_ACCESS):
-        raise MinirunError(f"config.json: {field}.access '{access}' has letters other than r, w and m")
+    if not isinstance(access, str):
+        raise MinirunError(f"config.json: {field}.access is not a string")
+    if not set(access) <= set(_ACCESS):
+        # runc ignores them without a word, and there are bundles that rely on it.
+        print(f"minirun: warning: {field}.access '{access}': only r, w and m have a meaning", file=sys.stderr)
     if not isinstance(rule.get("allow"), bool):
         raise MinirunError(f"config.json: {field}.allow is not true or false")
-    bits = sum(_ACCESS[letter] for letter in set(access))
+    bits = sum(_ACCESS[letter] for letter in _ACCESS.keys() & access)
+    if not bits:
+        return b""  # it is about no access, so it decides nothing
     return bpf.rule(_KINDS[kind], bits, device_number(rule, "major"), device_number(rule, "minor"), allow=rule["allow"])
 
 

@@ -210,6 +210,9 @@ def test_exec_goes_into_a_cgroup_below(oci: Oci, bundle: Bundle) -> None:
     (folder / "below").mkdir()
     seen = oci("exec", "--cgroup=/below", "nested", "cat", "/proc/self/cgroup").stdout
     assert "0::/below" in seen.splitlines()
+    missing = oci("exec", "--cgroup=/missing", "nested", "true", check=False)
+    assert missing.returncode == 255
+    assert f"adding pid to {folder}/missing/cgroup.procs: no such file or directory" in missing.stderr
     refused = oci("exec", "--cgroup=/../..", "nested", "true", check=False)
     assert refused.returncode != 0
     assert "is not a sub cgroup path" in refused.stderr

@@ -91,7 +91,7 @@ def test_the_oom_killer_can_be_disabled(oci: Oci, bundle: Bundle, path: str) -> 
         ({"cpu": {"cpus": "4000"}}, "linux.resources.cpu.cpus"),
         ({"cpu": {"quota": 5}}, "linux.resources.cpu.quota"),
         ({"blockIO": {"weight": 5}}, "linux.resources.blockIO.weight"),
-        ({"unified": {"memory.max": "1000000"}}, "linux.resources.unified.memory.max"),
+        ({"unified": {"memory.max": "1000000"}}, "linux.resources.unified.memory.max: invalid configuration"),
     ],
 )
 def test_refused_limits_name_the_field(

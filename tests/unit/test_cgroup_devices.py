@@ -114,11 +114,18 @@ def test_everything_is_allowed_if_the_last_rule_says_so() -> None:
     assert allowed(compile_rules([DENY_ALL, {"allow": True, "access": "rwm"}]), "b", "rwm", 8, 0)
 
 
+def test_other_letters_mean_nothing_and_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    program = compile_rules([DENY_ALL, {"allow": True, "access": "rax"}, {"allow": False, "access": "x"}])
+    assert allowed(program, "b", "r", 8, 0)
+    assert not allowed(program, "b", "w", 8, 0)
+    assert "access 'rax'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("rule", "problem"),
     [
         ({"allow": True, "type": "x"}, "type 'x'"),
-        ({"allow": True, "access": "rx"}, "access 'rx'"),
+        ({"allow": True, "access": 7}, "access is not a string"),
         ({"allow": True, "type": "c", "major": "8"}, "'8'"),
         ({"allow": True, "type": "c", "minor": 2**40}, "not a device number"),
         ({"type": "c"}, "allow"),
