@@ -17,8 +17,8 @@ from minirun.cli.flags import Flag, Parsed, parse, usage
 from minirun.errors import MinirunError
 from minirun.kernel.trace import reason_of
 from minirun.model import jsontext
+from minirun.model.oci_version import OCI_VERSION
 from minirun.model.record import Record
-from minirun.model.spec import OCI_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -283,11 +283,9 @@ def start(call: Call) -> None:
 
 def state(call: Call) -> None:
     """Print a container's state as JSON."""
-    import json
-
     from minirun.runtime import report
 
-    print(json.dumps(report.of_container(call.root, call.container_id()), indent=2))
+    print(jsontext.dumps_for_people(report.of_container(call.root, call.container_id())))
 
 
 def kill(call: Call) -> None:
@@ -421,11 +419,9 @@ def spec(call: Call) -> None:
 
 def features(call: Call) -> None:  # noqa: ARG001 - every verb takes the call
     """Print what this runtime can do (runtime-spec features.md)."""
-    import json
-
     from minirun.runtime import features as features_
 
-    print(json.dumps(features_.document(), indent=2))
+    print(jsontext.dumps_for_people(features_.document()))
 
 
 def checkpoint(call: Call) -> None:  # noqa: ARG001

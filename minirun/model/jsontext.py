@@ -56,3 +56,14 @@ _encode = _json.make_encoder({}, _refuse, _json.encode_basestring_ascii, None, "
 def dumps(value: object) -> str:
     """Return a value as JSON text in one line, without spaces. Raises TypeError, ValueError."""
     return "".join(_encode(value, 0))
+
+
+def dumps_for_people(value: object, margin: str = "") -> str:
+    """Return a value as JSON text with a line for each member, indented by two spaces. Raises TypeError, ValueError."""
+    deeper = f"{margin}  "
+    if isinstance(value, dict) and value:
+        members = [f"{deeper}{dumps(str(key))}: {dumps_for_people(item, deeper)}" for key, item in value.items()]
+        return "\n".join(["{", ",\n".join(members), f"{margin}}}"])
+    if isinstance(value, list | tuple) and value:
+        return "\n".join(["[", ",\n".join(f"{deeper}{dumps_for_people(item, deeper)}" for item in value), f"{margin}]"])
+    return dumps(value)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import _signal  # the C part of `signal`, which would bring `enum` along, for 5 ms
+
 from minirun.errors import MinirunError
 
 
 def parse_signal(text: str) -> int:
     """Return the number of "TERM", "SIGTERM", "sigterm", "15" or "RTMIN+3". Raises MinirunError."""
-    from signal import SIGRTMAX, SIGRTMIN, Signals
-
     name = text.upper().removeprefix("SIG")
     base, plus, offset = name.partition("+")
     low, minus, below = name.partition("-")
@@ -16,11 +16,11 @@ def parse_signal(text: str) -> int:
     if name.isascii() and name.isdigit():
         number = int(name)
     elif base == "RTMIN" and plus and offset.isdigit():
-        number = SIGRTMIN + int(offset)
+        number = _signal.SIGRTMIN + int(offset)
     elif low == "RTMAX" and minus and below.isdigit():
-        number = SIGRTMAX - int(below)
-    elif f"SIG{name}" in Signals.__members__:
-        number = Signals[f"SIG{name}"]
-    if not 1 <= number <= SIGRTMAX:
+        number = _signal.SIGRTMAX - int(below)
+    elif name.isalnum():  # not SIG_DFL
+        number = getattr(_signal, f"SIG{name}", 0)
+    if not 1 <= number <= _signal.SIGRTMAX:
         raise MinirunError(f"invalid signal: {text}", "See signal(7) for the names, such as TERM or KILL.")
     return number

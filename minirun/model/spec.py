@@ -8,6 +8,7 @@ dislikes.
 from __future__ import annotations
 
 from minirun.errors import MinirunError
+from minirun.model.oci_version import OCI_VERSION
 from minirun.model.record import Record
 
 TYPE_CHECKING = False
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-OCI_VERSION = "1.3.0"  # the newest version of the specification that this runtime carries out
 NAMESPACE_TYPES = ("user", "pid", "mount", "uts", "ipc", "network", "cgroup", "time")
 HOOK_KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 _U32, _U64 = (1 << 32) - 1, (1 << 64) - 1

@@ -28,9 +28,6 @@ from minirun.kernel.files import (
 )
 from minirun.kernel.trace import step
 from minirun.model.record import Record
-from minirun.runtime import device_rules
-from minirun.runtime.cgroup_files import DECIDING, files_of
-from minirun.runtime.namespaces import is_fresh
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,6 +129,8 @@ def owner_of(spec: Spec) -> int:
 
     Only what is the container's own and mounted writable there can be used (config-linux.md, "Cgroup ownership").
     """
+    from minirun.runtime.namespaces import is_fresh
+
     writable = any(
         mount.source == "cgroup"
         and os.path.normpath(mount.destination) == "/sys/fs/cgroup"
@@ -234,6 +233,8 @@ def create(
         apply(folder, settings)
         cgroup_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            from minirun.runtime import device_rules
+
             if v1:
                 from minirun.runtime import cgroup_v1
 
@@ -257,6 +258,8 @@ def _translate(
 
     With `change` it is a cgroup that exists.
     """
+    from minirun.runtime.cgroup_files import DECIDING, files_of
+
     now = {name: text.strip() for name in DECIDING if (text := _text(folder, name))} if change else {}
     if not v1:
         return possible(hierarchy, files_of(resources, now)), []
@@ -313,6 +316,8 @@ def update(folder: str, resources: dict[str, Any], unit: str = "", v1: Mapping[s
             systemd.set_properties(unit, [setting for _, setting in before])
         raise
     if resources.get("devices"):
+        from minirun.runtime import device_rules
+
         cgroup_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             device_rules.change(cgroup_fd, resources["devices"], v1.get("devices", ""))

@@ -7,7 +7,8 @@ from minirun.kernel.mount import CLEARS_FLAG, PROPAGATION, RECURSIVE_ATTRIBUTES,
 from minirun.kernel.process import MEMORY_POLICIES, MEMORY_POLICY_FLAGS
 from minirun.kernel.seccomp import ACTIONS, FLAGS, OPERATORS, architecture_token, library_version, supported_flags
 from minirun.model.capabilities import NAMES
-from minirun.model.spec import HOOK_KINDS, NAMESPACE_TYPES, OCI_VERSION
+from minirun.model.oci_version import OCI_VERSION
+from minirun.model.spec import HOOK_KINDS, NAMESPACE_TYPES
 from minirun.runtime import extensions
 from minirun.runtime.lifecycle import REAPER_ANNOTATION
 from minirun.runtime.mounts import IDMAP_OPTIONS, LINK_OPTIONS

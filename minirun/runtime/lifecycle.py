@@ -14,7 +14,6 @@ from minirun.kernel.process import NAMESPACE_FILES, NAMESPACE_FLAGS, pidfd_open,
 from minirun.kernel.trace import step
 from minirun.model import jsontext
 from minirun.model.record import Record
-from minirun.model.spec import Spec
 from minirun.runtime import cgroup, hooks, state
 from minirun.runtime.state import ContainerState
 
@@ -22,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from minirun.model.spec import Hook, Process
+    from minirun.model.spec import Hook, Process, Spec
     from minirun.runtime.parent import Cloned
     from minirun.runtime.readiness import Readiness
     from minirun.runtime.seccomp import Filter
@@ -76,6 +75,8 @@ class ExecOptions(Record):
 
 def load_spec(bundle: str, name: str = "config.json") -> Spec:
     """Read a bundle's config.json. Raises MinirunError."""
+    from minirun.model.spec import Spec
+
     path = os.path.join(bundle, name)
     try:
         with open(path, encoding="utf-8") as file:
@@ -88,6 +89,8 @@ def load_spec(bundle: str, name: str = "config.json") -> Spec:
 
 def load(root: str, container_id: str) -> tuple[ContainerState, Spec]:
     """Return a container's state and what it was made from. Raises MinirunError."""
+    from minirun.model.spec import Spec
+
     found = state.load(root, container_id)
     with open(f"{state.folder(root, container_id)}/config.json", encoding="utf-8") as file:
         return found, Spec.from_dict(jsontext.loads(file.read()))

@@ -17,8 +17,8 @@ import os
 from minirun.errors import MinirunError
 from minirun.kernel.files import read
 from minirun.model import jsontext
+from minirun.model.oci_version import OCI_VERSION
 from minirun.model.record import Record
-from minirun.model.spec import OCI_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

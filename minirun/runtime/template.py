@@ -6,7 +6,7 @@ import json
 import os
 
 from minirun.errors import MinirunError
-from minirun.model.spec import OCI_VERSION
+from minirun.model.oci_version import OCI_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -60,6 +60,7 @@ JSON = st.recursive(
 @given(JSON)
 def test_json_is_what_json_makes_of_it(value: Any) -> None:
     assert jsontext.dumps(value) == json.dumps(value, separators=(",", ":"))
+    assert jsontext.dumps_for_people(value) == json.dumps(value, indent=2)
     assert jsontext.loads(json.dumps(value, indent=2)) == value
 
 
