@@ -176,6 +176,8 @@ def _may_make(folder: str) -> bool:
 
 def _refuse_limits(spec: Spec, folder: str) -> None:
     """Raise MinirunError that names the first limit of a container that is to have no cgroup."""
+    from minirun.runtime.cgroup_files import files_of
+
     for setting in files_of(spec.resources):
         if setting.real:
             raise MinirunError(
