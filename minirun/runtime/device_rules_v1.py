@@ -54,5 +54,6 @@ def lines_of(rules: list[dict[str, Any]]) -> tuple[list[str], bool]:
             numbers = (device_number(rule, name) for name in ("major", "minor"))
             place = ":".join("*" if number is None else str(number) for number in numbers)
             kind = rule.get("type") or "a"
-            lines += [f"{letter} {place} {rule.get('access') or 'rwm'}" for letter in ("bc" if kind == "a" else kind)]
+            access = "".join(letter for letter in rule.get("access") or "rwm" if letter in "rwm")
+            lines += [f"{letter} {place} {access}" for letter in ("bc" if kind == "a" else kind) if access]
     return lines, exact

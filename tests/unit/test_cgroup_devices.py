@@ -158,6 +158,11 @@ def test_lines_for_the_controller_of_v1(rules: list[dict[str, Any]], lines: list
     assert lines_of(rules) == ([*lines, *ALWAYS], exact)
 
 
+def test_other_letters_are_not_for_the_controller_of_v1() -> None:
+    rules = [{"allow": True, "type": "c", "major": 4, "access": access} for access in ("rwa", "a")]
+    assert lines_of(rules) == (["c 4:* rw", *ALWAYS], True)
+
+
 def test_all_devices_for_the_controller_of_v1() -> None:
     assert lines_of([{"allow": False}, {"allow": True}]) == (["a"], True)
     assert lines_of([{"allow": True}, {"allow": False, "type": "c"}]) == (["a"], False)
