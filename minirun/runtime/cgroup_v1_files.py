@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 LEAST_SHARES, MOST_SHARES = 2, 262144
 
 # The files whose present text decides what an update means, or the order in which it is written.
-DECIDING = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.usage_in_bytes", "cpu.idle")
+DECIDING = (
+    "memory.limit_in_bytes",
+    "memory.memsw.limit_in_bytes",
+    "memory.usage_in_bytes",
+    "cpu.idle",
+    "cpu.cfs_quota_us",
+    "cpu.cfs_period_us",
+)
 
 
 def files_of(resources: Mapping[str, Any], now: Mapping[str, str], controllers: Container[str]) -> list[Setting]:
@@ -98,15 +105,21 @@ def _cpu(resources: Section, now: Mapping[str, str]) -> Iterator[Setting]:
         yield Setting("cpu.idle", "0", f"{field.name}.shares")
     if shares and idle != 1:
         yield Setting("cpu.shares", str(shares), f"{field.name}.shares", real=shares != DEFAULT_SHARES)
-    yield from _bandwidth(field)
+    yield from _bandwidth(field, now)
     for key, file in (("realtimePeriod", "rt_period_us"), ("realtimeRuntime", "rt_runtime_us")):
         if value := field.number(key) or 0:
             yield Setting(f"cpu.{file}", str(value), f"{field.name}.{key}")
 
 
-def _bandwidth(field: Section) -> Iterator[Setting]:
-    """Limit CPU time. A shorter period may be too short for the present quota, and a burst longer than it."""
+def _bandwidth(field: Section, now: Mapping[str, str]) -> Iterator[Setting]:
+    """Limit CPU time. A shorter period may be too short for the present quota, and a burst longer than it.
+
+    Of a change of one both are written: systemd is told of them as a ratio.
+    """
     quota, period, burst = field.number("quota") or 0, field.number("period") or 0, field.number("burst")
+    if quota or period:
+        quota = quota or int(now.get("cpu.cfs_quota_us", "0"))
+        period = period or int(now.get("cpu.cfs_period_us", "0"))
     after = "cpu.cfs_quota_us"
     if burst is not None:
         name = f"{field.name}.burst"

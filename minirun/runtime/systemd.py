@@ -140,6 +140,10 @@ _NUMBERS = {
     "cpu.weight": "CPUWeight",
     "io.weight": "IOWeight",
     "pids.max": "TasksMax",
+    # Of cgroup v1, on a hybrid host.
+    "memory.limit_in_bytes": "MemoryLimit",
+    "cpu.shares": "CPUShares",
+    "blkio.weight": "BlockIOWeight",
 }
 _LISTS = {"cpuset.cpus": "AllowedCPUs", "cpuset.mems": "AllowedMemoryNodes"}
 
@@ -147,14 +151,21 @@ _LISTS = {"cpuset.cpus": "AllowedCPUs", "cpuset.mems": "AllowedMemoryNodes"}
 def properties_of(settings: Iterable[Setting]) -> list[Property]:
     """Translate limits into properties of a unit; systemd has none for the others, which are written directly."""
     properties: list[Property] = []
+    bandwidth = {}
     for setting in settings:
         text = setting.text.strip()
+        text = "max" if text == "-1" else text  # v1's word for no limit
         if setting.file in _NUMBERS and (text == "max" or text.isdigit()):
             properties.append((_NUMBERS[setting.file], ("t", UNLIMITED if text == "max" else int(text))))
+        elif setting.file in ("cpu.cfs_quota_us", "cpu.cfs_period_us"):
+            bandwidth[setting.file] = text
         elif setting.file == "cpu.max":
             properties += _quota(text)
         elif setting.file in _LISTS:
             properties.append((_LISTS[setting.file], ("ay", bits_of(text, setting.field))))
+    if bandwidth:
+        quota, period = bandwidth.get("cpu.cfs_quota_us", "max"), bandwidth.get("cpu.cfs_period_us", "")
+        properties += _quota(f"{quota} {period}")
     return properties
 
 
