@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import os
 import signal
 import subprocess
@@ -178,3 +179,13 @@ def test_a_hook_may_leave_a_process_behind(oci: Oci, bundle: Bundle, notes: Path
         assert oci.output(bundle, "echo done") == "done\n"
     finally:
         os.kill(int((notes / "pid").read_text()), signal.SIGKILL)
+
+
+def test_they_leave_descriptors_to_the_command(oci: Oci, bundle: Bundle) -> None:
+    bundle.config["hooks"] = {kind: [hook("test ! -e /proc/self/fd/3")] for kind in IN_ORDER[:3]}
+    oci.save(bundle, "cat <&3")
+    (bundle.path / "file").write_text("content\n")
+    command = [*oci.command, "run", "--preserve-fds", "1", "--bundle", str(bundle.path), oci.new_id()]
+    line = ["sh", "-c", f'exec "$@" 3< {bundle.path}/file', "sh", *command]
+    done = subprocess.run(line, check=False, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "content\n", done.stderr
