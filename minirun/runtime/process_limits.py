@@ -119,7 +119,7 @@ def apply(pid: int, process: Process) -> None:
     if process.scheduler:
         scheduler = process.scheduler
         title = f"schedule the process by {scheduler.policy} (process.scheduler)"
-        with step(title, "cgroup", "See sched(7).", _DEADLINE_HINT if scheduler.policy == "SCHED_DEADLINE" else ""):
+        with step(title, "cgroup", "See sched(7).", _SCHEDULER_HINTS.get(scheduler.policy, "")):
             set_scheduler(
                 pid,
                 scheduler.policy,
@@ -137,10 +137,13 @@ def apply(pid: int, process: Process) -> None:
             set_resource_limit(pid, limit.type.removeprefix("RLIMIT_"), limit.soft, limit.hard)
 
 
-_DEADLINE_HINT = (
-    "It takes CAP_SYS_NICE, and all CPUs: this process scheduler can't be used together with AllowedCPUs "
-    "(linux.resources.cpu.cpus)."
-)
+_REALTIME_HINT = "It takes CAP_SYS_NICE, and in a cgroup of v1 a share: linux.resources.cpu.realtimeRuntime."
+_SCHEDULER_HINTS = {
+    "SCHED_FIFO": _REALTIME_HINT,
+    "SCHED_RR": _REALTIME_HINT,
+    "SCHED_DEADLINE": "It takes CAP_SYS_NICE, and all CPUs: this process scheduler can't be used together with "
+    "AllowedCPUs (linux.resources.cpu.cpus).",
+}
 
 
 def start_on_initial_cpus(process: Process) -> set[int]:

@@ -135,6 +135,13 @@ def test_scheduler_and_io_priority(oci: Oci, bundle: Bundle) -> None:
     assert shown == "best-effort: prio 6\n"
 
 
+def test_the_idle_class_has_no_levels(oci: Oci, bundle: Bundle) -> None:
+    process(bundle)["ioPriority"] = {"class": "IOPRIO_CLASS_IDLE"}
+    pid = oci.pid(oci.create(bundle, "sleep 60"))
+    shown = subprocess.run(["ionice", "--pid", str(pid)], capture_output=True, text=True, check=True).stdout
+    assert shown == "idle\n"
+
+
 def test_deadline_scheduler(oci: Oci, bundle: Bundle) -> None:
     process(bundle)["scheduler"] = {
         "policy": "SCHED_DEADLINE",
