@@ -89,15 +89,16 @@ def mount_on_host(rootfs: str) -> None:
         "mounts",
         "Without a mount namespace every mount of the container is the host's; below this one they can go together.",
     ):
-        bind(rootfs, rootfs, MS_REC)
-        set_propagation(rootfs, PROPAGATION["rprivate"])
+        path = os.path.realpath(rootfs)  # as umount2(2) without following links will need it
+        bind(path, path, MS_REC)
+        set_propagation(path, PROPAGATION["rprivate"])
 
 
 def unmount_from_host(rootfs: str) -> None:
     """Take away what `mount_on_host` has made, and everything mounted below; it may be gone. Raises MinirunError."""
     with step("unmount the container's root file system from the host", "mounts"):
         try:
-            unmount_lazily(rootfs)
+            unmount_lazily(os.path.realpath(rootfs))
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.ENOENT):
                 raise

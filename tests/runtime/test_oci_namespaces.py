@@ -154,6 +154,13 @@ def test_without_a_mount_namespace_its_mounts_are_the_hosts_until_it_is_deleted(
     assert mounts_below(bundle.path) == []
 
 
+def test_without_a_mount_namespace_and_with_a_link_to_the_root(oci: Oci, bundle: Bundle) -> None:
+    (bundle.path / "link").symlink_to("rootfs")
+    bundle.without_namespace("mount").config["root"]["path"] = "link"
+    assert oci.output(bundle, "echo ran") == "ran\n"
+    assert mounts_below(bundle.path) == []
+
+
 def test_without_a_mount_namespace_a_failure_leaves_no_mount(oci: Oci, bundle: Bundle) -> None:
     bundle.without_namespace("mount").mount("/there", "/no/such/source")
     assert "/no/such/source" in oci.refusal(bundle)
