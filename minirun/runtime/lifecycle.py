@@ -306,14 +306,17 @@ def _listen(folder: str, notify_socket: str) -> Readiness | None:
 
 
 def kill(root: str, container_id: str, number: int) -> None:
-    """Send a signal to the container's first process. Raises MinirunError if it is not running."""
+    """Send a signal to the container's first process. Raises MinirunError if it is not running.
+
+    Only a PID namespace of its own ends with its first process: without one, SIGKILL is for all that the cgroup holds.
+    """
     found = state.load(root, container_id)
-    if state.status(root, found) == "stopped":
-        raise MinirunError("container not running", f"Container '{container_id}' has ended.", 1)
-    if number == SIGKILL and found.cgroup and not load(root, container_id)[1].has_namespace("pid"):
-        # Only a PID namespace of its own ends with its first process.
+    shares_pids = number == SIGKILL and not load(root, container_id)[1].has_namespace("pid")
+    if shares_pids and found.cgroup and cgroup.processes(found.cgroup):
         cgroup.kill_all(found.cgroup)
         return
+    if state.status(root, found) == "stopped":
+        raise MinirunError("container not running", f"Container '{container_id}' has ended.", 1)
     with step(f"send signal {number} to the container", "exec"):
         pidfd = pidfd_open(found.pid)
         try:

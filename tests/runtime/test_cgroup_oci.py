@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -175,6 +176,20 @@ def test_kill_all_sends_any_signal(oci: Oci, bundle: Bundle) -> None:
     # The first process of a PID namespace gets only the signals that it asks for.
     eventually(lambda: len((folder / "cgroup.procs").read_text().split()) == 1)
     assert oci.state("family")["status"] == "running"
+
+
+def test_kill_reaches_what_outlives_the_first_process(oci: Oci, bundle: Bundle) -> None:
+    """Without a PID namespace nothing else ends with it."""
+    bundle.without_namespace("pid").command("sleep 100 & exec sleep 100")
+    oci.launch(bundle, "outlived")
+    folder = oci.cgroup("outlived")
+    eventually(lambda: len((folder / "cgroup.procs").read_text().split()) == 2)
+    os.kill(oci.pid("outlived"), signal.SIGKILL)
+    eventually(lambda: oci.state("outlived")["status"] == "stopped")
+    assert (folder / "cgroup.procs").read_text()
+    oci("kill", "outlived", "KILL")
+    eventually(lambda: not (folder / "cgroup.procs").read_text())
+    assert "container not running" in oci("kill", "outlived", "KILL", check=False).stderr
 
 
 def test_kill_all_reaches_every_process(oci: Oci, bundle: Bundle) -> None:
