@@ -6,6 +6,10 @@ import os
 
 from minirun.kernel.trace import operation
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 @operation(man="proc(5)", shell="echo {text} > {path}")
 def write(path: str, text: str) -> None:
@@ -20,6 +24,27 @@ def write(path: str, text: str) -> None:
         raise OSError(error.errno, error.strerror, f"write '{text}' to {path}") from None
     finally:
         os.close(file)
+
+
+@operation(man="proc(5)", shell="printf '%s\\n' ... > {path}", lines=lambda lines: f"{len(lines)} lines")
+def write_lines(path: str, lines: Sequence[str]) -> list[str]:
+    """Write each line to a file of cgroupfs in a write(2) of its own; return those refused with EPERM.
+
+    Raises OSError for any other reason.
+    """
+    refused = []
+    file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        for line in lines:
+            try:
+                os.write(file, line.encode())
+            except PermissionError:
+                refused.append(line)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, f"write '{line}' to {path}") from None
+    finally:
+        os.close(file)
+    return refused
 
 
 def read(path: str) -> str:

@@ -557,9 +557,10 @@ def remove_tree(folder: str, deadline: float, end_all: Callable[[str], None]) ->
     Raises OSError if it is still busy at `deadline`, of time.monotonic().
     """
     keep = has_attribute(folder, KEEP_ATTRIBUTE)
+    look_below = keep  # the usual one has no cgroups below, and finding that out takes as long as removing it
     while True:
         try:
-            for below, _, _ in os.walk(folder, topdown=False):
+            for below, _, _ in os.walk(folder, topdown=False) if look_below else ((folder, [], []),):
                 if not keep or below != folder:
                     remove_directory(below)
             if not keep:
@@ -575,6 +576,9 @@ def remove_tree(folder: str, deadline: float, end_all: Callable[[str], None]) ->
             if error.errno != errno.EBUSY:
                 raise
             busy = error
+            if not look_below:
+                look_below = True
+                continue
         else:
             busy = OSError(errno.EBUSY, os.strerror(errno.EBUSY), folder)
         if time.monotonic() > deadline:

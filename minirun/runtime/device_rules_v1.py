@@ -6,7 +6,7 @@ where the kernel attaches no program. Source: Documentation/admin-guide/cgroup-v
 
 from __future__ import annotations
 
-from minirun.kernel.files import write
+from minirun.kernel.files import write, write_lines
 from minirun.kernel.trace import step
 from minirun.runtime.device_rules import ALWAYS_ALLOWED, device_number, is_unspecific
 
@@ -24,21 +24,13 @@ def set_rules(folder: str, rules: list[dict[str, Any]]) -> bool:
     lines, exact = lines_of(rules)
     with step("tell the devices controller of cgroup v1, too", "devices", "Its list is what other programs look at."):
         write(f"{folder}/devices.deny", "a")
-        for line in lines:
-            try:
-                write(f"{folder}/devices.allow", line)
-            except PermissionError:
-                pass  # the cgroup above has not got it either
+        write_lines(f"{folder}/devices.allow", lines)  # what the cgroup above has not got is refused
     return exact
 
 
 def add_rules(folder: str, rules: list[dict[str, Any]]) -> None:
     """Allow what changed rules allow: what they refuse is for the program, which can change in one step."""
-    for line in lines_of(rules)[0]:
-        try:
-            write(f"{folder}/devices.allow", line)
-        except PermissionError:
-            pass
+    write_lines(f"{folder}/devices.allow", lines_of(rules)[0])
 
 
 def lines_of(rules: list[dict[str, Any]]) -> tuple[list[str], bool]:

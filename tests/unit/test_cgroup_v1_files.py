@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,6 +11,9 @@ from minirun.runtime.cgroup_files import files_of as v2_files_of
 from minirun.runtime.cgroup_v1 import below, controllers
 from minirun.runtime.cgroup_v1_files import files_of
 from minirun.runtime.systemd import properties_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ALL = "memory cpu cpuset pids blkio hugetlb rdma net_cls net_prio".split()
 
@@ -145,12 +148,18 @@ def test_limits_as_properties_of_a_unit() -> None:
     ]
 
 
-def test_cgroups_below() -> None:
-    folders = {"": "/v2/c", "memory": "/m/c", "cpu,cpuacct": "/cpu/c", "name=systemd": "/s/c"}
+def test_cgroups_below(tmp_path: Path) -> None:
+    folders = {names: f"{tmp_path}/{names or 'v2'}" for names in ("", "memory", "cpu,cpuacct", "name=systemd")}
+    (tmp_path / "v2").mkdir()
+    for names, name in (("memory", "a"), ("cpu,cpuacct", "b"), ("name=systemd", "c")):
+        (tmp_path / names / name).mkdir(parents=True)
     assert below(folders, ("memory:a", "cpuacct:/b", "systemd:c")) == {
-        "": "/v2/c", "memory": "/m/c/a", "cpu,cpuacct": "/cpu/c/b", "name=systemd": "/s/c/c",
-    }  # fmt: skip
+        "": f"{tmp_path}/v2",
+        "memory": f"{tmp_path}/memory/a",
+        "cpu,cpuacct": f"{tmp_path}/cpu,cpuacct/b",
+        "name=systemd": f"{tmp_path}/name=systemd/c",
+    }
     assert below(folders, ()) == folders
-    for wrong in ("nosuch:a", ":a", "memory:..", "../x"):
+    for wrong in ("nosuch:a", ":a", "memory:..", "memory:none", "../x"):
         with pytest.raises(MinirunError):
             below(folders, (wrong,))
