@@ -247,8 +247,8 @@ NOTIFY_MKDIR = {"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}
         (profile(allow("read", args=[{"index": 0, "op": "SCMP_CMP_EQ"}])), r"args\[0\].value: is missing"),
         (profile(allow("read", args=[compare(True, "SCMP_CMP_EQ", 1)])), r"args\[0\].index: is not a number"),
         (profile(NOTIFY_MKDIR), "listenerPath: is missing"),
-        (profile(NOTIFY_MKDIR | {"names": ["write"]}, listenerPath="/x"), "cannot be the action for write"),
-        (profile(defaultAction="SCMP_ACT_NOTIFY"), "SCMP_ACT_NOTIFY cannot be the default"),
+        (profile(NOTIFY_MKDIR | {"names": ["write"]}, listenerPath="/x"), "cannot be used for the write syscall"),
+        (profile(defaultAction="SCMP_ACT_NOTIFY"), "SCMP_ACT_NOTIFY cannot be used as default action"),
     ],
 )  # fmt: skip
 def test_errors_name_the_field(wrong: dict[str, object], field: str) -> None:
