@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
+import sysconfig
 from glob import glob
 
 from setuptools import setup
@@ -18,7 +20,9 @@ CFFI_MODULES = ["minirun/kernel/native_build.py:ffi", "minirun/kernel/seccomp_bu
 PROGRAMS = ["init", "monitor"]
 
 # Static, because they are executed where no host library can be found: inside the container's root file system.
-PROGRAM_FLAGS = ["-std=gnu11", "-O2", "-static", "-Wall", "-Wextra", "-Werror"]
+PROGRAM_FLAGS = ["-std=gnu11", "-O2", "-static", "-s", "-Wall", "-Wextra", "-Werror"]
+# The kernel's headers lie among those of the system's own C library, which musl's must come before.
+KERNEL_HEADERS = [f"/usr/include/{sysconfig.get_config_var('MULTIARCH')}", "/usr/include"]
 
 
 class BuildNative(build_ext):
@@ -38,9 +42,18 @@ class BuildNative(build_ext):
         newest = max(os.path.getmtime(path) for path in [source, *glob("minirun/native/*.h"), __file__])
         if not self.force and os.path.exists(target) and os.path.getmtime(target) > newest:
             return
-        command = [*shlex.split(os.environ.get("CC", "cc")), *PROGRAM_FLAGS, "-o", target, source]
+        command = [*self.compiler_of_programs(), *PROGRAM_FLAGS, "-o", target, source]
         self.announce(shlex.join(command), level=2)
         subprocess.run(command, check=True)
+
+    def compiler_of_programs(self) -> list[str]:
+        """Return how to call the C compiler.
+
+        With musl `init` has 50 KB, with the GNU C library 780; each container that is created copies it into memory.
+        """
+        if "CC" not in os.environ and shutil.which("musl-gcc"):
+            return ["musl-gcc", *(word for folder in KERNEL_HEADERS for word in ("-idirafter", folder))]
+        return shlex.split(os.environ.get("CC", "cc"))
 
 
 setup(cffi_modules=CFFI_MODULES, cmdclass={"build_ext": BuildNative})

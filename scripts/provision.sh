@@ -19,7 +19,7 @@ bin=${MINIRUN_BIN:-/usr/local/bin}
 python=/usr/bin/python3
 
 runtime_packages="ca-certificates iproute2 iptables kmod libseccomp2 python3"
-build_packages="gcc libc6-dev libcap-dev libseccomp-dev python3-dev python3-venv"
+build_packages="gcc libc6-dev libcap-dev libseccomp-dev musl-tools python3-dev python3-venv"
 image_packages="busybox-static mmdebstrap"
 test_packages="attr buildah crun curl e2fsprogs libcap2-bin podman procps qemu-system-x86 shellcheck skopeo uidmap util-linux zstd"
 
