@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from minirun.kernel.seccomp import Comparison, Rule
 
 EPERM = 1
+_INSTRUCTION = struct.Struct("=HBBI")  # struct sock_filter
+_RETURN, _USER_NOTIF = 0x06, 0x7FC00000  # BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF
 _U16, _U64 = 0xFFFF, 0xFFFFFFFFFFFFFFFF
 
 
@@ -40,6 +42,11 @@ class Filter(Record):
     flags: int
     listener_path: str = ""
     listener_metadata: str = ""
+
+    @property
+    def asks(self) -> bool:
+        """Whether some system call is answered by the listener (SECCOMP_RET_USER_NOTIF)."""
+        return (_RETURN, _USER_NOTIF) in ((code, value) for code, _, _, value in _INSTRUCTION.iter_unpack(self.program))
 
 
 def filter_for(cache_dir: str, profile: dict[str, Any]) -> Filter:
@@ -84,6 +91,7 @@ def compile_filter(profile: dict[str, Any]) -> Filter:
             raise invalid(f"{field}.syscalls", "SCMP_ACT_NOTIFY cannot be used for the write syscall")
         if not profile.get("listenerPath"):
             raise invalid(f"{field}.listenerPath", "is missing, but there are rules with SCMP_ACT_NOTIFY")
+    if profile.get("listenerPath"):  # also without such a rule: who listens there may wait to hear of the container
         # One thread loads it, so there is none to synchronize; and the kernel refuses TSYNC together with a listener.
         flags = flags & ~seccomp.TSYNC | seccomp.NEW_LISTENER
     else:

@@ -83,6 +83,22 @@ def test_a_listener_by_annotation(oci: Oci, bundle: Bundle, tmp_path: Path) -> N
     os.close(descriptors[0])
 
 
+def test_an_agent_that_is_never_asked_hears_of_the_container_if_it_is_there(
+    oci: Oci, bundle: Bundle, tmp_path: Path
+) -> None:
+    path = tmp_path / "agent"
+    bundle.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": str(path)}
+    assert oci.output(bundle, "echo ran") == "ran\n"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        listener.settimeout(20)
+        oci.create(bundle, "true")
+        with listener.accept()[0] as connection:
+            _, (descriptor,), _, _ = socket.recv_fds(connection, 65536, 1)
+    os.close(descriptor)
+
+
 def test_what_is_left_out_is_told(oci: Oci, bundle: Bundle) -> None:
     bundle.config["annotations"] = {"run.oci.handler": "krun", "org.example": "x"}
     done = oci.run(bundle, "echo ran")

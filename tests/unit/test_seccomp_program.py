@@ -216,6 +216,13 @@ def test_a_listener() -> None:
     rule = {"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}
     made = compile_filter(profile(rule, flags=[], listenerPath="/run/l.sock", listenerMetadata="box"))
     assert (made.flags, made.listener_path, made.listener_metadata) == (1 << 3, "/run/l.sock", "box")
+    assert made.asks
+
+
+def test_a_listener_that_is_never_asked() -> None:
+    made = compile_filter(profile(allow("getpid"), flags=[], listenerPath="/run/l.sock"))
+    assert made.flags == 1 << 3
+    assert not made.asks
 
 
 # ---- what is wrong with a profile -----------------------------------------------------------------------------------
