@@ -105,8 +105,11 @@ def end(daemon: subprocess.Popen[bytes]) -> None:
         daemon.wait()
 
 
-def remove_cgroups(name: str) -> None:
-    """Remove the empty cgroups of this name: on a hybrid hierarchy, engines leave parents of containers behind."""
-    for folder, names, _ in os.walk("/sys/fs/cgroup"):
-        if name in names:
-            Path(folder, name).rmdir()
+def remove_cgroups(*names: str) -> None:
+    """Remove the empty cgroups of these names, the lower ones first: engines leave parents of containers behind."""
+    for name in names:
+        for folder, below, _ in os.walk("/sys/fs/cgroup"):
+            if name in below:
+                # It may be in use: somebody else's containers have the same parent.
+                with contextlib.suppress(OSError):
+                    Path(folder, name).rmdir()

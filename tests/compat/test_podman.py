@@ -47,6 +47,7 @@ def podman(place: Path, executables: Path, busybox_rootfs: Path) -> Iterator[Cal
         caller("import", busybox_rootfs, "busybox")
         yield caller
         caller("rm", "--all", "--force", "--time=0")
+    remove_cgroups("conmon", "libpod_parent")
 
 
 @pytest.fixture
