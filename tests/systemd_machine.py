@@ -17,11 +17,8 @@ FOLDER = "lab-systemd"
 BOOT = """
     echo $$ > {folder}/cgroup.procs
     exec unshare --pid --fork --kill-child --mount --cgroup --ipc --mount-proc sh -eu -c '
-        exec 9< {keep}
         mount -t tmpfs -o mode=755 run /run
-        mkdir -p /run/systemd/system {keep}
-        mount --bind /proc/self/fd/9 {keep}
-        exec 9<&-
+        mkdir -p /run/systemd/system
         printf "[Unit]\\nDefaultDependencies=no\\n" > /run/systemd/system/lab.target
         umount /sys/fs/cgroup
         mount -t cgroup2 cgroup2 /sys/fs/cgroup
@@ -31,13 +28,13 @@ BOOT = """
 
 
 @contextlib.contextmanager
-def booted(keep: Path) -> Iterator[tuple[str, ...]]:
-    """Boot a systemd and return the command that runs others beside it; they see the folder `keep`, too."""
+def booted() -> Iterator[tuple[str, ...]]:
+    """Boot a systemd and return the command that runs others beside it."""
     (mount_point() / "cgroup.subtree_control").write_text("+cpu +cpuset +io +memory +pids")
     folder = mount_point() / FOLDER
     folder.mkdir()
     null = subprocess.DEVNULL
-    script = BOOT.format(folder=folder, keep=keep)
+    script = BOOT.format(folder=folder)
     with subprocess.Popen(["sh", "-c", script], stdin=null, stdout=null, stderr=null) as unshare:
         children = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children")
         eventually(children.read_text, timeout=30)
@@ -63,15 +60,3 @@ def removed(cgroup: Path) -> bool:
     except OSError:
         return not cgroup.exists()
     return True
-
-
-def units(systemd: tuple[str, ...], pattern: str) -> list[str]:
-    """Return the units of this name that systemd knows."""
-    command = [*systemd, "systemctl", "list-units", "--all", "--plain", "--no-legend", pattern]
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-    return [line.split()[0] for line in lines if line]
-
-
-def cgroups(pattern: str) -> list[str]:
-    """Return the cgroups of this name below that systemd."""
-    return sorted(str(path) for path in (mount_point() / FOLDER).rglob(pattern) if path.is_dir())

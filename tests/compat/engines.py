@@ -32,60 +32,6 @@ OPTIONS: list[tuple[list[str], str, str]] = [
     ([], "grep Seccomp: /proc/self/status", "Seccomp:\t2\n"),
 ]
 
-# Where a test must be short: as many options at once as go together.
-AT_ONCE = [
-    *("--user=1000:1001", "--read-only", "--tmpfs=/t:size=1m", "--hostname=named", "--env=A=1", "--shm-size=2m"),
-    *("--device=/dev/zero:/dev/made", "--sysctl=kernel.msgmax=7000", "--ulimit=nofile=100:200", "--cap-drop=ALL"),
-    *("--security-opt=no-new-privileges", "--oom-score-adj=77", "--tmpfs=/mine"),
-]
-AT_ONCE_SCRIPT = """
-    id -u; touch /new 2> /dev/null || echo refused; touch /mine/f && stat -f -c %T /t; hostname; echo $A
-    head -c 3 /dev/made | wc -c; cat /proc/sys/kernel/msgmax /proc/self/oom_score_adj; ulimit -n
-    grep -E "^(CapBnd|NoNewPrivs|Seccomp):" /proc/self/status
-"""
-AT_ONCE_OUTPUT = [
-    *("1000", "refused", "tmpfs", "named", "1", "3", "7000", "77", "100"),
-    *("CapBnd:", "0000000000000000", "NoNewPrivs:", "1", "Seccomp:", "2"),
-]
-
-# Limits, and the files of cgroup v2 in which they are to be found; `update` changes some.
-LIMITS = [
-    *("--memory=64m", "--memory-swap=128m", "--memory-reservation=32m", "--cpus=0.5", "--cpu-shares=512"),
-    *("--cpuset-cpus=0", "--pids-limit=50"),
-]
-LIMITED = {
-    "memory.max": str(64 << 20),
-    "memory.swap.max": str(64 << 20),
-    "memory.low": str(32 << 20),
-    "cpu.max": "50000 100000",
-    "cpu.weight": "20",
-    "cpuset.cpus": "0",
-    "pids.max": "50",
-}
-CHANGES = [
-    "--memory=100m",
-    "--memory-swap=200m",
-    "--cpus=0.7",
-    "--cpu-shares=300",
-    "--cpuset-cpus=1",
-    "--pids-limit=33",
-]
-CHANGED = LIMITED | {
-    "memory.max": str(100 << 20),
-    "memory.swap.max": str(100 << 20),
-    "cpu.max": "70000 100000",
-    "cpu.weight": "12",
-    "cpuset.cpus": "1",
-    "pids.max": "33",
-}
-READ_LIMITS = f"cd /sys/fs/cgroup; for file in {' '.join(LIMITED)}; do echo $file $(cat $file); done"
-EXHAUST_MEMORY = ("--memory=20m", "--memory-swap=20m", "busybox", "tail", "/dev/zero")
-
-
-def limits_in(output: str) -> dict[str, str]:
-    """Return what READ_LIMITS has written."""
-    return dict(line.split(" ", 1) for line in output.splitlines())
-
 
 def state(engine: Caller, name: str, what: str = "{{.State.Status}} {{.State.ExitCode}}") -> str:
     """Return what `inspect` says of a container."""
@@ -138,37 +84,3 @@ def check_life(engine: Caller, waiting: str) -> None:
     engine("restart", waiting)
     engine("kill", waiting)
     assert engine("wait", waiting).stdout == "137\n"
-
-
-def check_limits(engine: Caller) -> None:
-    """Limits hold, in a container with as many other options as go together."""
-    options = ["--rm", *AT_ONCE, *LIMITS]
-    seen = engine("run", *options, "busybox", "sh", "-c", f"{AT_ONCE_SCRIPT}\n{READ_LIMITS}").stdout
-    lines = seen.splitlines()
-    assert limits_in("\n".join(lines[-len(LIMITED) :])) == LIMITED
-    assert " ".join(lines[: -len(LIMITED)]).split() == AT_ONCE_OUTPUT
-
-
-def check_update(engine: Caller) -> None:
-    """`update` changes limits of a container that runs, `stats` reads them; it can be paused and stopped."""
-    name = start_waiting(engine, *LIMITS)
-    engine("update", *CHANGES, name)
-    assert limits_in(engine("exec", name, "sh", "-c", READ_LIMITS).stdout) == CHANGED
-    memory, pids = engine("stats", "--no-stream", "--format", "{{.MemUsage}} {{.PIDs}}", name).stdout.rsplit(" ", 1)
-    assert "/" in memory
-    assert not memory.startswith("0B")
-    assert int(pids) >= 1
-    engine("pause", name)
-    assert state(engine, name, "{{.State.Status}}") == "paused"
-    engine("unpause", name)
-    engine("stop", name)
-    assert state(engine, name) == "exited 3"
-    engine("rm", name)
-
-
-def check_out_of_memory(engine: Caller) -> None:
-    """A container that exceeds its memory is killed, and the engine is told why."""
-    name = engine("run", "--detach", *EXHAUST_MEMORY).stdout.strip()
-    assert engine("wait", name).stdout == "137\n"
-    eventually(lambda: state(engine, name, "{{.State.OOMKilled}} {{.State.ExitCode}}") == "true 137")
-    engine("rm", name)

@@ -20,9 +20,9 @@ MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def systemd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
+def systemd() -> Iterator[tuple[str, ...]]:
     """Boot a systemd and return the command that runs others beside it."""
-    with booted(tmp_path_factory.mktemp("seen")) as systemd:
+    with booted() as systemd:
         yield systemd
 
 
