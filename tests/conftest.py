@@ -28,6 +28,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import image_archives
 import pytest
+from hypothesis import settings
 from oci_bundles import Bundle, Oci, make_bundle
 
 import minirun as package
@@ -43,6 +44,10 @@ REPORTS_VARIABLE = "MINIRUN_TEST_REPORTS"
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 PR_SET_CHILD_SUBREAPER = 36
+
+# How long one example takes says more about what else runs on the machine than about the code.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 # -- which tests run where -------------------------------------------------------------------------------------------

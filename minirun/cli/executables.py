@@ -31,12 +31,16 @@ import marshal
 import sys
 
 sys.path += {paths!r}
-with open({packed!r}, "rb") as file:
-    contents = memoryview(file.read())
-code, index = marshal.loads(contents)
-loader = {{}}
-exec(code, loader)
-loader["install"](index, contents)
+try:
+    with open({packed!r}, "rb") as file:
+        contents = memoryview(file.read())
+except OSError:
+    pass  # everything is imported as ever
+else:
+    code, index = marshal.loads(contents)
+    loader = {{}}
+    exec(code, loader)
+    loader["install"](index, contents)
 
 from {entry} import main
 

@@ -445,7 +445,7 @@ def test_log_of_both_streams(monitored: Callable[..., Monitored]) -> None:
     assert [e["time"] for e in entries] == sorted(e["time"] for e in entries)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     data=st.one_of(
         st.binary(max_size=200),

@@ -355,7 +355,7 @@ KIND = st.sampled_from([tarfile.REGTYPE, FOLDER, LINK, SYMLINK, FIFO, DEVICE])
 
 
 @given(st.lists(st.tuples(NAME, KIND, NAME), max_size=12))
-@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_archive_reaches_outside(cage: Path, members: list[tuple[str, bytes, str]]) -> None:
     entries = [
         entry(name or "x", b"evil" if kind == tarfile.REGTYPE else b"", kind, linkname=link)

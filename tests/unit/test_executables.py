@@ -51,6 +51,11 @@ def test_every_module_comes_out_of_the_file(copy: Path) -> None:
     assert loaders(copy) == ["PackedModules", "PackedModules", "1"]
 
 
+def test_without_the_file_everything_is_imported_as_ever(copy: Path) -> None:
+    (copy / "lib/minirun-oci.modules").unlink()
+    assert loaders(copy) == ["SourceFileLoader", "SourceFileLoader", "1"]
+
+
 @pytest.mark.parametrize("change", ["size", "time"])
 def test_a_module_that_has_changed_is_imported_from_its_source(copy: Path, change: str) -> None:
     source = copy / "minirun/cli/flags.py"

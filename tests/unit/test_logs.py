@@ -153,7 +153,7 @@ def test_a_log_that_was_never_written_is_empty(tmp_path: Path, capfdbinary: pyte
     assert capfdbinary.readouterr() == (b"", b"")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sizes=st.lists(st.integers(0, 150_000), max_size=8), rest=st.binary(max_size=5))
 def test_entries_backwards_are_the_lines_reversed(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], rest: bytes

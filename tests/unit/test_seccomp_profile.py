@@ -161,7 +161,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.dictionaries(st.sampled_from(["defaultAction", "syscalls", "archMap", "flags"]), VALUES))
 def test_any_json_is_converted_or_refused_with_a_sentence(document: dict[str, object]) -> None:
     problem = ""

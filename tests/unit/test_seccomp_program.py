@@ -104,7 +104,7 @@ def conditions(draw: st.DrawFn) -> list[dict[str, object]]:
     return made
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(conditions(), st.lists(st.lists(INTERESTING, min_size=6, max_size=6), min_size=1, max_size=10), st.data())
 def test_conditions_hold_as_written(
     arguments: list[dict[str, int | str]], calls: list[list[int]], data: st.DataObject
@@ -138,7 +138,7 @@ def test_several_rules_for_one_call_are_alternatives() -> None:
 # ---- names and numbers ----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.sets(st.sampled_from(sorted(NUMBERS)), min_size=1, max_size=120))
 def test_exactly_the_named_calls_are_allowed(names: set[str]) -> None:
     program = compile_filter(profile(allow(*sorted(names)), architectures=["SCMP_ARCH_X86_64"])).program
@@ -273,7 +273,7 @@ FIELDS = ["defaultAction", "defaultErrnoRet", "architectures", "flags", "listene
 RULE = st.dictionaries(st.sampled_from(["names", "action", "errnoRet", "args"]), JSON)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON | st.lists(RULE, max_size=2)))
 def test_any_json_is_compiled_or_refused_with_a_sentence(document: dict[str, object]) -> None:
     problem, program = "", b""
