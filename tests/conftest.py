@@ -97,7 +97,7 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
         arguments += config.getoption("lab_vm")  # to collect all the other files takes a while under emulation
     # Not the checkout's package, which has no compiled parts, but the installed one.
     inside = f'{REPORTS_VARIABLE}=3 PYTHONSAFEPATH=1 exec {sys.executable} -m pytest "$@" 3>&1 1>&2'
-    lab_vm = ["setpriv", "--pdeathsig", "TERM", str(CHECKOUT / "scripts/labvm"), "run", "--timeout", "900"]
+    lab_vm = ["setpriv", "--pdeathsig", "TERM", str(CHECKOUT / "scripts/labvm"), "run", "--timeout", "1800"]
     command = [*lab_vm, "sh", "-c", inside, "pytest", *arguments]
     with tempfile.TemporaryFile("w+") as reports, tempfile.TemporaryFile("w+") as log:
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=reports, stderr=log) as lab:
