@@ -401,7 +401,7 @@ def _mount_by_descriptor(root: int, entry: MountSpec, options: Options, spec: Sp
         for attributes, cleared in options.recursive:
             set_attributes(tree, attributes, cleared, recursive=True)
         set_propagation(tree, options)
-        if options.copy_up:
+        if options.copy_up and mode:  # otherwise it covers no folder
             from minirun.runtime.copy_up import copy_up
 
             copy_up(root, entry.destination, tree, keep_mode=any(word.startswith("mode=") for word in options.data))

@@ -119,8 +119,9 @@ def test_a_tmpfs_has_the_mode_of_the_folder_below(oci: Oci, bundle: Bundle) -> N
     assert oci.output(bundle, "stat -c %a /kept") == "1711\n"
 
 
-def test_a_tmpfs_that_covers_no_folder_is_everybodys(oci: Oci, bundle: Bundle) -> None:
-    bundle.mount("/made", options=[], type="tmpfs")
+@pytest.mark.parametrize("options", [[], ["tmpcopyup"]])
+def test_a_tmpfs_that_covers_no_folder_is_everybodys(oci: Oci, bundle: Bundle, options: list[str]) -> None:
+    bundle.mount("/made", options=options, type="tmpfs")
     bundle.config["process"]["user"] = {"uid": 1000, "gid": 1000}
     assert oci.output(bundle, "stat -c %a /made && touch /made/file && echo written") == "1777\nwritten\n"
 
