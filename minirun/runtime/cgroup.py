@@ -111,7 +111,7 @@ def choose(spec: Spec, container_id: str, *, use: bool, systemd: bool, use_v1: b
             _refuse_limits(spec, folder)
             return "", "", {}
     if os.path.isdir(folder):
-        _check_is_free(folder)
+        check_is_free(folder, frozen=read(f"{folder}/cgroup.freeze").strip() == "1")
         if spec.cgroups_path and not unit:
             set_attribute(folder, KEEP_ATTRIBUTE, "1")
     v1: dict[str, str] = {}
@@ -186,14 +186,17 @@ def _refuse_limits(spec: Spec, folder: str) -> None:
             )
 
 
-def _check_is_free(folder: str) -> None:
-    """Refuse to share a cgroup: the limits, the freezing and the killing of one container would hit the others."""
+def check_is_free(folder: str, *, frozen: bool) -> None:
+    """Refuse to share a cgroup: the limits, the freezing and the killing of one container would hit the others.
+
+    Raises MinirunError, also where it is `frozen`.
+    """
     if found := processes(folder):
         raise MinirunError(
             f"container's cgroup is not empty: {len(found)} process(es) found in {folder}",
             "Each container has a cgroup of its own: choose another linux.cgroupsPath, or end what runs there.",
         )
-    if read(f"{folder}/cgroup.freeze").strip() == "1":
+    if frozen:
         raise MinirunError(
             f"container's cgroup unexpectedly frozen: {folder}",
             "A process that enters it would hang. Thaw or remove it.",

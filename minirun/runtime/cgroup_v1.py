@@ -60,7 +60,9 @@ def choose(spec: Spec, path: str, *, relative: bool, systemd: bool) -> dict[str,
         return {}
     for folder in folders.values():
         if os.path.isdir(folder):
-            _check_is_free(folder)
+            state = f"{folder}/freezer.state"
+            frozen = os.path.exists(state) and read(state).strip() != "THAWED"
+            cgroup.check_is_free(folder, frozen=frozen)
             if spec.cgroups_path and not systemd:
                 set_attribute(folder, cgroup.KEEP_ATTRIBUTE, "1")
     return folders
@@ -85,19 +87,6 @@ def _own_cgroups() -> dict[str, str]:
     """Return this process's cgroups, as /proc/self/cgroup has them (cgroups(7)): "4:memory:/path"."""
     lines = (line.split(":", 2) for line in read("/proc/self/cgroup").splitlines())
     return {names: path for _, names, path in lines if names}
-
-
-def _check_is_free(folder: str) -> None:
-    if found := cgroup.processes(folder):
-        raise MinirunError(
-            f"container's cgroup is not empty: {len(found)} process(es) found in {folder}",
-            "Each container has a cgroup of its own: choose another linux.cgroupsPath, or end what runs there.",
-        )
-    if os.path.exists(f"{folder}/freezer.state") and read(f"{folder}/freezer.state").strip() != "THAWED":
-        raise MinirunError(
-            f"container's cgroup unexpectedly frozen: {folder}",
-            "A process that enters it would hang. Thaw or remove it.",
-        )
 
 
 def controllers(folders: Mapping[str, str]) -> frozenset[str]:
