@@ -164,8 +164,3 @@ def read_file_in_root(root: int, path: str, limit: int = 1 << 20) -> str | None:
         return os.read(file, limit).decode(errors="surrogateescape")
     finally:
         os.close(file)
-
-
-def descriptor_path(fd: int) -> str:
-    """Return a path that names the file behind `fd`, for calls like mount(2) that take only paths."""
-    return f"/proc/self/fd/{fd}"
