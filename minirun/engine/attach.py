@@ -189,8 +189,8 @@ def attach(
     nobody reads our output any more.
     """
     sock.setblocking(False)
-    streams = _Streams(sock, stdin, detach_keys if tty and stdin else b"")
     with ExitStack() as undo:
+        streams = _Streams(sock, stdin, detach_keys if tty and stdin else b"", undo.enter_context(_signal_pipe()))
         if tty:
             undo.enter_context(_handlers({signal.SIGWINCH: lambda _: streams.send_size()}))
             streams.send_size()
@@ -221,9 +221,10 @@ def _size_message(rows: int, columns: int) -> bytes:
 class _Streams:
     """The loop between standard input, standard output, standard error and the monitor's socket."""
 
-    def __init__(self, sock: socket.socket, stdin: bool, detach_keys: bytes) -> None:
+    def __init__(self, sock: socket.socket, stdin: bool, detach_keys: bytes, signals: int) -> None:
         self._sock = sock
         self._reading = stdin
+        self._signals = signals
         self._keys = DetachKeys(detach_keys)
         self._unsent: list[bytes] = []  # messages that the monitor has no room for yet
         self._size_unsent = False
@@ -232,6 +233,8 @@ class _Streams:
         """Copy until the exit record comes or the detach keys are typed."""
         while True:
             ready = self._wait()
+            if ready.get(self._signals):
+                os.read(self._signals, 4096)
             if self._size_unsent:
                 self.send_size()
             self._flush()
@@ -257,6 +260,7 @@ class _Streams:
     def _wait(self) -> dict[int, int]:
         poll = select.poll()
         poll.register(self._sock, select.POLLIN | (select.POLLOUT if self._unsent or self._size_unsent else 0))
+        poll.register(self._signals, select.POLLIN)
         if self._reading and not self._unsent:
             poll.register(STDIN, select.POLLIN)
         return dict(poll.poll())
@@ -363,6 +367,23 @@ def parse_detach_keys(text: str) -> bytes:
 
 
 # -- signals ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _signal_pipe() -> Iterator[int]:
+    """Give a descriptor that a signal makes readable, to be waited for with all others.
+
+    Python runs a handler between two of its own instructions: that of a signal which comes just before poll(2) begins
+    would wait for as long as poll(2) does.
+    """
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        yield reader
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reader)
+        os.close(writer)
 
 
 @contextmanager

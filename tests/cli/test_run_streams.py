@@ -122,6 +122,16 @@ def test_the_size_follows_the_users_terminal(terminal: OpenTerminal, busybox_ima
     executed.expect(r"12 24\r\n")
 
 
+def test_no_change_of_size_is_missed(terminal: OpenTerminal, busybox_image: str) -> None:
+    """Each one comes at once after the output that the last one caused, as minirun is about to wait for the next."""
+    script = "trap 'stty size' WINCH; echo ready; while :; do sleep 0.01; done"
+    shown = terminal("run", "--rm", "-it", "--network=none", busybox_image, "sh", "-c", script)
+    shown.expect("ready")
+    for rows in range(10, 210):
+        shown.resize(rows, 99)
+        shown.expect(rf"{rows} 99\r\n")
+
+
 def test_typing_reaches_the_container_and_control_c_its_foreground(terminal: OpenTerminal, busybox_image: str) -> None:
     shown = terminal("run", "--rm", "-it", "-e", "PS1=$ ", busybox_image)
     shown.expect(r"\$ ")
