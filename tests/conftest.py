@@ -4,7 +4,8 @@
 /sys, interfaces and firewall. A test may change anything in there and look at /proc, `ip` or `iptables` directly.
 
 Tests marked `needs_cgroup2` need a machine whose cgroup v2 has the memory, cpu, cpuset and pids controllers. Where this
-one has not, they are left out here, and `scripts/test` runs them in the lab VM (see `pytest_runtestloop`).
+one has not, they are left out here, and `scripts/test` runs them in the lab VM (see `pytest_runtestloop`). Those marked
+`engine` run in both: engines do other things on cgroup v2.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import IO, TYPE_CHECKING, Any
 import image_archives
 import pytest
 from hypothesis import settings
-from oci_bundles import Bundle, Oci, make_bundle
+from oci_bundles import Bundle, Oci, host_has_cgroup2, make_bundle
 
 import minirun as package
 from minirun.cli.executables import write as write_executables
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-CONTROLLERS = {"cpu", "cpuset", "memory", "pids"}
 REPORTS_VARIABLE = "MINIRUN_TEST_REPORTS"
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
@@ -56,6 +56,8 @@ settings.load_profile("patient")
 def pytest_addoption(parser: pytest.Parser) -> None:
     about = "a file with tests that need cgroup v2: run it in the lab VM, beside the others (may be repeated)"
     parser.addoption("--lab-vm", action="append", default=[], metavar="FILE", help=about)
+    about = "a file with tests marked `engine`: run these in the lab VM, after the others (may be repeated)"
+    parser.addoption("--lab-vm-engine", action="append", default=[], metavar="FILE", help=about)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -71,50 +73,69 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in elsewhere]
 
 
-def host_has_cgroup2() -> bool:
-    """Say whether cgroup v2 is mounted with every controller that limits need."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        fields, _, after = line.partition(" - ")
-        if after.startswith("cgroup2 "):
-            controllers = Path(fields.split()[4], "cgroup.controllers").read_text().split()
-            return set(controllers) >= CONTROLLERS
-    return False
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
-    """With --lab-vm: start the lab VM, run the tests of this machine, then add the VM's reports to them.
+    """With --lab-vm: run the tests of this machine and those of the lab VM at the same time; then the VM's engines.
 
-    The VM is to this session what a worker is to pytest-xdist: its reports are counted, shown and fail the run as if
-    the tests had run here.
+    Engines come last because they have limits of time, and this machine is busy until then.
     """
     config = session.config
-    if not config.getoption("lab_vm") or hasattr(config, "workerinput") or host_has_cgroup2():
+    if hasattr(config, "workerinput") or host_has_cgroup2():
         return (yield)
-    arguments = [str(a) for a in config.invocation_params.args if not str(a).startswith("--lab-vm=")]
-    arguments += ["-n0", "-m", "needs_cgroup2"]
-    if config.args_source is not pytest.Config.ArgsSource.ARGS:
-        arguments += config.getoption("lab_vm")  # to collect all the other files takes a while under emulation
-    # Not the checkout's package, which has no compiled parts, but the installed one.
-    inside = f'{REPORTS_VARIABLE}=3 PYTHONSAFEPATH=1 exec {sys.executable} -m pytest "$@" 3>&1 1>&2'
-    lab_vm = ["setpriv", "--pdeathsig", "TERM", str(CHECKOUT / "scripts/labvm"), "run", "--timeout", "1800"]
-    command = [*lab_vm, "sh", "-c", inside, "pytest", *arguments]
-    with tempfile.TemporaryFile("w+") as reports, tempfile.TemporaryFile("w+") as log:
-        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=reports, stderr=log) as lab:
-            try:
-                result = yield
-                code = lab.wait()
-            finally:
-                lab.terminate()
-        reports.seek(0)
-        log.seek(0)
-        lines = reports.readlines()
-        for line in lines:
-            report = config.hook.pytest_report_from_serializable(config=config, data=json.loads(line))
-            config.hook.pytest_runtest_logreport(report=report)
-        if not lines or code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-            config.hook.pytest_runtest_logreport(report=lab_failure(code, log.read()))
+    with contextlib.ExitStack() as machines:
+        files = config.getoption("lab_vm")
+        beside = machines.enter_context(LabVm(config, files, "needs_cgroup2", "-n0")) if files else None
+        result = yield
+        if beside:
+            beside.finish()
+        if files := config.getoption("lab_vm_engine"):
+            machines.enter_context(LabVm(config, files, "engine", "-n2", "--dist=loadfile")).finish()
     return result
+
+
+class LabVm:
+    """The lab VM, running tests of this session.
+
+    It is to this session what a worker is to pytest-xdist: its reports are counted, shown and fail the run as if the
+    tests had run here.
+    """
+
+    def __init__(self, config: pytest.Config, files: list[str], marker: str, *options: str) -> None:
+        arguments = [str(a) for a in config.invocation_params.args if not str(a).startswith("--lab-vm")]
+        arguments += [*options, "-m", marker]
+        if config.args_source is not pytest.Config.ArgsSource.ARGS:
+            arguments += files  # to collect all the other files takes a while under emulation
+        # Not the checkout's package, which has no compiled parts, but the installed one.
+        inside = f'{REPORTS_VARIABLE}=3 PYTHONSAFEPATH=1 exec {sys.executable} -m pytest "$@" 3>&1 1>&2'
+        lab_vm = ["setpriv", "--pdeathsig", "TERM", str(CHECKOUT / "scripts/labvm"), "run", "--timeout", "1800"]
+        self.config = config
+        self.command = [*lab_vm, "sh", "-c", inside, "pytest", *arguments]
+
+    def __enter__(self) -> LabVm:
+        self.reports, self.log = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
+        streams = {"stdin": subprocess.DEVNULL, "stdout": self.reports, "stderr": self.log}
+        self.machine = subprocess.Popen(self.command, **streams)  # type: ignore[call-overload]
+        return self
+
+    def finish(self) -> None:
+        """Wait until the VM has run its tests, and add its reports to this session's."""
+        code = self.machine.wait()
+        self.reports.seek(0)
+        self.log.seek(0)
+        lines = self.reports.readlines()
+        hook = self.config.hook
+        for line in lines:
+            report = hook.pytest_report_from_serializable(config=self.config, data=json.loads(line))
+            report.nodeid += " (lab VM)"
+            hook.pytest_runtest_logreport(report=report)
+        if not lines or code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            hook.pytest_runtest_logreport(report=lab_failure(code, self.log.read()))
+
+    def __exit__(self, *_: object) -> None:
+        self.machine.terminate()
+        self.machine.wait()
+        self.reports.close()
+        self.log.close()
 
 
 def lab_failure(code: int, log: str) -> pytest.TestReport:
@@ -132,7 +153,8 @@ def lab_failure(code: int, log: str) -> pytest.TestReport:
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """In the lab VM: hand each report to the machine outside, one JSON object a line."""
-    if descriptor := os.environ.get(REPORTS_VARIABLE):
+    descriptor = os.environ.get(REPORTS_VARIABLE)
+    if descriptor and not hasattr(lab_config, "workerinput"):
         data = lab_config.hook.pytest_report_to_serializable(config=lab_config, report=report)
         os.write(int(descriptor), json.dumps(data).encode() + b"\n")
 
@@ -176,6 +198,7 @@ class Host:
             done
             mkdir -p /var/lib/minirun
             mount -t tmpfs -o mode=711 minirun /var/lib/minirun
+            mount -t tmpfs -o mode=755 engines /mnt
 
             # A sysfs shows the interfaces of the network namespace that it was mounted from.
             mount --rbind /sys/fs/cgroup /run/old-cgroup

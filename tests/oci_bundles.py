@@ -249,6 +249,16 @@ def mount_point() -> Path:
     raise AssertionError("cgroup v2 is not mounted")
 
 
+def host_has_cgroup2() -> bool:
+    """Say whether cgroup v2 is mounted with every controller that limits need."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields, _, after = line.partition(" - ")
+        if after.startswith("cgroup2 "):
+            controllers = Path(fields.split()[4], "cgroup.controllers").read_text().split()
+            return set(controllers) >= {"cpu", "cpuset", "memory", "pids"}
+    return False
+
+
 def v1_hierarchies() -> dict[str, Path]:
     """Return where each controller of cgroup v1 is mounted: none unless this is a hybrid host."""
     found: dict[str, Path] = {}

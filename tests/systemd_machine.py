@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from oci_bundles import mount_point
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FOLDER = "lab-systemd"
+FOLDER = f"lab-systemd-{os.getpid()}"
 BOOT = """
     echo $$ > {folder}/cgroup.procs
     exec unshare --pid --fork --kill-child --mount --cgroup --ipc --mount-proc sh -eu -c '

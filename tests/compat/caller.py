@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from eventually import eventually
+from oci_bundles import host_has_cgroup2
+from systemd_machine import booted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -79,6 +81,20 @@ def own_namespaces() -> Iterator[list[str]]:
     eventually(lambda: os.readlink(f"/proc/{holder.pid}/exe").endswith("sleep"), timeout=PATIENCE)
     yield ["nsenter", "--mount", "--net", f"--target={holder.pid}"]
     end(holder)
+
+
+@contextlib.contextmanager
+def machine() -> Iterator[tuple[Sequence[str], str]]:
+    """Give a place for an engine: the command that runs others there, and who makes its cgroups.
+
+    On cgroup v2 alone that is systemd, as on most machines; here it is the engine, in namespaces of its own.
+    """
+    if host_has_cgroup2():
+        with booted() as beside_systemd:
+            yield beside_systemd, "systemd"
+    else:
+        with own_namespaces() as inside:
+            yield inside, "cgroupfs"
 
 
 def launch(command: Sequence[str | Path], log: Path, ready: Callable[[], bool]) -> subprocess.Popen[bytes]:

@@ -9,7 +9,7 @@ from eventually import eventually
 if TYPE_CHECKING:
     from caller import Caller
 
-WAITING = ("sh", "-c", 'trap "exit 3" TERM; echo started; while :; do sleep 0.1; done')
+WAITING = ("sh", "-c", 'trap "exit 3" TERM; echo started; sleep 1000 & wait')
 
 EXIT_CODES = [(("sh", "-c", "exit 7"), 7), (("no-such",), 127), (("/no/such",), 127), (("/etc",), 126), (("true",), 0)]
 
@@ -68,7 +68,9 @@ def check_exec(engine: Caller, waiting: str) -> None:
     engine("exec", waiting, "sh", "-c", "exit 9", code=9)
     engine("exec", waiting, "/etc", code=126)
     engine("exec", "--detach", waiting, "touch", "/made")
-    eventually(lambda: engine("exec", waiting, "sh", "-c", "ls / | grep -c '^made$' || true").stdout == "1\n")
+    eventually(
+        lambda: engine("exec", waiting, "sh", "-c", "ls / | grep -c '^made$' || true").stdout == "1\n", timeout=60
+    )
 
 
 def check_life(engine: Caller, waiting: str) -> None:
@@ -76,11 +78,11 @@ def check_life(engine: Caller, waiting: str) -> None:
     engine("pause", waiting)
     assert state(engine, waiting, "{{.State.Status}}") == "paused"
     engine("unpause", waiting)
-    eventually(lambda: "sleep 0.1" in engine("top", waiting).stdout)  # not so between two of them
+    assert "sleep 1000" in engine("top", waiting).stdout
     engine("stop", waiting)
     assert state(engine, waiting) == "exited 3"
     engine("start", waiting)
-    eventually(lambda: engine("logs", waiting).stdout.count("started") == 2)
+    eventually(lambda: engine("logs", waiting).stdout.count("started") == 2, timeout=60)
     engine("restart", waiting)
     engine("kill", waiting)
     assert engine("wait", waiting).stdout == "137\n"

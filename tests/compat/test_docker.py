@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from caller import own_namespaces
+from caller import machine
 from docker_daemon import docker_daemon
 from engines import (
     EXIT_CODES,
@@ -33,11 +33,10 @@ GREEDY = ("sh", "-c", "x=0123456789; while :; do x=$x$x; done")
 @pytest.fixture(scope="module")
 def docker(place: Path, executables: Path, busybox_rootfs: Path) -> Iterator[Caller]:
     """Start dockerd with an image `busybox`; return the client."""
-    with (
-        own_namespaces() as inside,
-        docker_daemon(place, executables / "minirun-oci", busybox_rootfs, inside) as client,
-    ):
-        yield client
+    with machine() as (inside, manager):
+        driver = [f"--exec-opt=native.cgroupdriver={manager}"]
+        with docker_daemon(place, executables / "minirun-oci", busybox_rootfs, inside, driver) as client:
+            yield client
 
 
 @pytest.fixture
@@ -61,6 +60,7 @@ def test_standard_streams(docker: Caller) -> None:
     check_streams(docker)
 
 
+@pytest.mark.engine
 def test_terminals(docker: Caller, waiting: str) -> None:
     check_terminals(docker, waiting)
 
@@ -87,6 +87,7 @@ def test_a_namespace_of_the_host(docker: Caller, kind: str) -> None:
     assert (inside == os.readlink(f"/proc/self/ns/{kind}")) is (kind != "net")
 
 
+@pytest.mark.engine
 def test_exec(docker: Caller, waiting: str) -> None:
     check_exec(docker, waiting)
     assert "executable file not found" in docker("exec", waiting, "no-such", code=126 if is_old(docker) else 127).stdout
@@ -97,10 +98,12 @@ def is_old(docker: Caller) -> bool:
     return int(docker("version", "--format", "{{.Server.Version}}").stdout.partition(".")[0]) < 23
 
 
+@pytest.mark.engine
 def test_life_of_a_container(docker: Caller, waiting: str) -> None:
     check_life(docker, waiting)
 
 
+@pytest.mark.engine
 def test_limits(docker: Caller) -> None:
     limits = ["--memory", "64m", "--memory-swap", "64m", "--cpus", "0.5", "--pids-limit", "20", "--cpuset-cpus", "0"]
     name = docker("run", "--detach", *limits, "busybox", "sleep", "100").stdout.strip()
@@ -115,18 +118,21 @@ def test_limits(docker: Caller) -> None:
     docker("rm", "--force", name)
 
 
+@pytest.mark.engine
 def test_a_limit_on_processes(docker: Caller) -> None:
     forks = "sleep 1 & sleep 1 & sleep 1 & sleep 1 & wait"
     done = docker("run", "--rm", "--pids-limit", "3", "busybox", "sh", "-c", forks, code=2)
     assert "can't fork" in done.stderr
 
 
+@pytest.mark.engine
 def test_too_much_memory(docker: Caller) -> None:
     docker("run", "--name", "greedy", "--memory", "20m", "--memory-swap", "20m", "busybox", *GREEDY, code=137)
     assert state(docker, "greedy", "{{.State.OOMKilled}}") == "true"
     docker("rm", "greedy")
 
 
+@pytest.mark.engine
 def test_a_paused_container_can_be_removed(docker: Caller) -> None:
     name = docker("run", "--detach", "busybox", "sleep", "100").stdout.strip()
     docker("pause", name)
@@ -140,19 +146,22 @@ def test_a_container_in_anothers_namespaces(docker: Caller, waiting: str) -> Non
     assert docker("run", "--rm", *shared, "busybox", "sh", "-c", script).stdout == f"{address}\nsh\n"
 
 
+@pytest.mark.engine
 def test_a_restart_policy(docker: Caller) -> None:
     name = docker("run", "--detach", "--restart", "on-failure:1", "busybox", "false").stdout.strip()
-    eventually(lambda: state(docker, name, "{{.RestartCount}} {{.State.Status}}") == "1 exited")
+    eventually(lambda: state(docker, name, "{{.RestartCount}} {{.State.Status}}") == "1 exited", timeout=60)
     docker("rm", name)
 
 
+@pytest.mark.engine
 def test_a_health_check(docker: Caller) -> None:
     check = ["--health-cmd", "true", "--health-interval", "200ms"]
     name = docker("run", "--detach", *check, "busybox", "sleep", "100").stdout.strip()
-    eventually(lambda: state(docker, name, "{{.State.Health.Status}}") == "healthy")
+    eventually(lambda: state(docker, name, "{{.State.Health.Status}}") == "healthy", timeout=60)
     docker("rm", "--force", name)
 
 
+@pytest.mark.engine
 def test_build(docker: Caller, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text(
         "FROM busybox\nRUN echo built > /built\nUSER 1000\nRUN id -u > /tmp/user\nCMD cat /built /tmp/user\n"
@@ -170,5 +179,5 @@ def test_nothing_is_left(docker: Caller, place: Path) -> None:
     docker("rm", "--force", name)
     for _ in range(5):
         docker("run", "--rm", "busybox", "true")
-    eventually(lambda: states() == 0)
+    eventually(lambda: states() == 0, timeout=60)
     assert docker("ps", "--all", "--quiet").stdout == ""

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from caller import Caller, own_namespaces, remove_cgroups
+from caller import Caller, machine, remove_cgroups
 from engines import (
     EXIT_CODES,
     OPTIONS,
@@ -31,7 +31,6 @@ default_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]
 log_driver = "k8s-file"
 netns = "none"
 [engine]
-cgroup_manager = "cgroupfs"
 events_logger = "file"
 """
 
@@ -41,8 +40,8 @@ def podman(place: Path, executables: Path, busybox_rootfs: Path) -> Iterator[Cal
     """Return Podman with an image `localhost/busybox`, in namespaces that end with the tests."""
     (place / "containers.conf").write_text(CONFIGURATION)
     folders: list[str | Path] = ["--root", place / "root", "--runroot", place / "runroot", "--tmpdir", place / "tmp"]
-    podman = ["podman", *folders, "--runtime", executables / "minirun-oci"]
-    with own_namespaces() as inside:
+    with machine() as (inside, manager):
+        podman = ["podman", *folders, "--runtime", executables / "minirun-oci", f"--cgroup-manager={manager}"]
         caller = Caller([*inside, *podman], {"CONTAINERS_CONF": str(place / "containers.conf")})
         caller("import", busybox_rootfs, "busybox")
         yield caller
@@ -67,6 +66,7 @@ def test_standard_streams(podman: Caller) -> None:
     check_streams(podman)
 
 
+@pytest.mark.engine
 def test_terminals(podman: Caller, waiting: str) -> None:
     check_terminals(podman, waiting)
 
@@ -78,7 +78,12 @@ def test_terminals(podman: Caller, waiting: str) -> None:
         (["--preserve-fds", "1"], "test -e /proc/self/fd/3 && echo passed", "passed\n"),
         (["--uidmap=0:500000:1000"], "id -u; awk '{ print $2 }' /proc/self/uid_map", "0\n500000\n"),
         (["--init", "--init-path=/usr/bin/docker-init"], "cat /proc/1/comm", "podman-init\n"),
-        (["--systemd=always"], "stat -f -c %T /run && touch /run/lock/f && echo made", "tmpfs\nmade\n"),
+        pytest.param(
+            ["--systemd=always"],
+            "stat -f -c %T /run && touch /run/lock/f && echo made",
+            "tmpfs\nmade\n",
+            marks=pytest.mark.engine,
+        ),
     ],
 )
 def test_options_of_run(podman: Caller, options: list[str], script: str, output: str) -> None:
@@ -93,15 +98,18 @@ def test_a_namespace_of_the_host(podman: Caller, kind: str) -> None:
     assert inside.strip() == os.readlink(f"/proc/self/ns/{kind}")
 
 
+@pytest.mark.engine
 def test_exec(podman: Caller, waiting: str) -> None:
     check_exec(podman, waiting)
     podman("exec", waiting, "no-such", code=127)
 
 
+@pytest.mark.engine
 def test_life_of_a_container(podman: Caller, waiting: str) -> None:
     check_life(podman, waiting)
 
 
+@pytest.mark.engine
 def test_limits(podman: Caller) -> None:
     limits = ["--memory", "64m", "--cpus", "0.5", "--pids-limit", "20", "--cpuset-cpus", "0"]
     name = podman("run", "--detach", *limits, "busybox", "sleep", "100").stdout.strip()
@@ -115,11 +123,13 @@ def test_limits(podman: Caller) -> None:
     podman("rm", "--force", "--time=0", name)
 
 
+@pytest.mark.engine
 def test_too_much_memory(podman: Caller) -> None:
     greedy = "x=0123456789; while :; do x=$x$x; done"
     podman("run", "--rm", "--memory", "20m", "--memory-swap", "20m", "busybox", "sh", "-c", greedy, code=137)
 
 
+@pytest.mark.engine
 def test_a_created_container(podman: Caller) -> None:
     """`init` is the runtime's create; what was only created can be started, or removed."""
     started, removed = (podman("create", "--rm", "busybox", "echo", "begun").stdout.strip() for _ in range(2))
@@ -135,6 +145,7 @@ def test_a_container_in_anothers_namespaces(podman: Caller, waiting: str) -> Non
     assert podman("run", "--rm", *shared, "busybox", "sh", "-c", script).stdout == "sh\n"
 
 
+@pytest.mark.engine
 def test_a_pod(podman: Caller) -> None:
     infra = ["--infra-image", "localhost/busybox", "--infra-command", "sleep 100"]
     pod = podman("pod", "create", "--name", "pod", *infra).stdout.strip()
@@ -145,6 +156,7 @@ def test_a_pod(podman: Caller) -> None:
     remove_cgroups(pod)
 
 
+@pytest.mark.engine
 def test_a_health_check(podman: Caller) -> None:
     name = podman("create", "--health-cmd", "true", "--health-interval", "disable", "busybox", *WAITING).stdout.strip()
     podman("start", name)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from oci_bundles import Oci, mount_point, read
-from systemd_machine import booted
+from systemd_machine import FOLDER, booted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +71,7 @@ def test_a_scope_with_the_limits_that_update_changes(systemd: tuple[str, ...], o
         "ControlGroup": "/lab.slice/lab-made.slice/minirun-one.scope",
     }
     assert show(systemd, "minirun-one.scope", *expected) == expected
-    folder = mount_point() / "lab-systemd/lab.slice/lab-made.slice/minirun-one.scope"
+    folder = mount_point() / FOLDER / "lab.slice/lab-made.slice/minirun-one.scope"
     # The placeholder has made room for the container.
     assert len(read(folder, "cgroup.procs")["cgroup.procs"].split()) == 1
     kernel = {
@@ -108,7 +108,7 @@ def test_what_fails_leaves_no_scope(systemd: tuple[str, ...], oci: Oci, bundle: 
     assert done.returncode != 0
     assert "linux.resources.unified.memory.nonsense" in done.stderr
     assert show(systemd, "minirun-two.scope", "ActiveState") == {"ActiveState": "inactive"}
-    assert not (mount_point() / "lab-systemd/system.slice/minirun-two.scope").exists()
+    assert not (mount_point() / FOLDER / "system.slice/minirun-two.scope").exists()
 
 
 def test_a_container_that_ends_by_itself_is_removed(systemd: tuple[str, ...], oci: Oci, bundle: Bundle) -> None:
