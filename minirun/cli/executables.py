@@ -17,8 +17,11 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from types import CodeType
+    from typing import TypeVar
+
+    Documented = TypeVar("Documented", ast.Module, ast.ClassDef, ast.FunctionDef)
 
 ENTRIES = {"minirun": "minirun.cli.entry", "minirun-oci": "minirun.cli.oci"}
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -27,9 +30,11 @@ PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # a module in.
 LAUNCHER = """\
 #!{python} -IS
+import gc
 import marshal
 import sys
 
+gc.disable()  # until `main` decides: all that is made here stays
 sys.path += {paths!r}
 try:
     with open({packed!r}, "rb") as file:
@@ -37,15 +42,17 @@ try:
 except OSError:
     pass  # everything is imported as ever
 else:
-    code, index = marshal.loads(contents)
+    length = int.from_bytes(contents[:{header}])
+    code, index = marshal.loads(contents[{header}:length])
     loader = {{}}
     exec(code, loader)
-    loader["install"](index, contents)
+    loader["install"](index, contents[length:])
 
 from {entry} import main
 
 sys.exit(main())
 """
+HEADER = 4  # bytes that say where the index ends
 
 
 def write(bin_folder: str, lib_folder: str, python: str, paths: Sequence[str]) -> None:
@@ -58,20 +65,23 @@ def write(bin_folder: str, lib_folder: str, python: str, paths: Sequence[str]) -
     for name, entry in ENTRIES.items():
         packed = os.path.join(lib_folder, f"{name}.modules")
         _replace(packed, pack(entry), 0o644)
-        text = LAUNCHER.format(python=python, paths=list(paths), packed=packed, entry=entry)
+        text = LAUNCHER.format(python=python, paths=list(paths), packed=packed, header=HEADER, entry=entry)
         _replace(os.path.join(bin_folder, name), text.encode(), 0o755)
 
 
 def pack(entry: str) -> bytes:
     """Return the code of `entry` and of all that it imports, however late, behind their loader and an index of them."""
+    names = imported_from(entry)
     index, contents = {}, b""
-    for name in sorted(imported_from(entry)):
+    for name in sorted(names):
         file = _file_of(name)
         status = os.stat(file)
-        end = len(contents)
-        contents = marshal.dumps(_compile(file)) + contents
-        index[name] = (file, int(status.st_mtime), status.st_size, len(contents), end)
-    return marshal.dumps((_compile(f"{PACKAGE}/cli/packed.py"), index)) + contents
+        begin = len(contents)
+        contents += marshal.dumps(_compile(file))
+        needed = tuple(other for other in _imports(_parse(file).body) if other in names)
+        index[name] = (file, int(status.st_mtime), status.st_size, begin, len(contents), needed)
+    head = marshal.dumps((_compile(f"{PACKAGE}/cli/packed.py"), index))
+    return (HEADER + len(head)).to_bytes(HEADER) + head + contents
 
 
 def imported_from(entry: str) -> set[str]:
@@ -83,19 +93,25 @@ def imported_from(entry: str) -> set[str]:
         if name in found or not _file_of(name):
             continue
         found.add(name)
-        waiting.append(name.rpartition(".")[0])  # importing a.b imports a
-        with open(_file_of(name), encoding="utf-8") as file:
-            waiting += _imports(ast.parse(file.read()))
+        waiting += _with_parents(name)
+        waiting += _imports(ast.walk(_parse(_file_of(name))))
     return found
 
 
-def _imports(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
+def _imports(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """Return what these nodes import, packages before what is in them."""
+    for node in nodes:
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            for alias in node.names:
+                yield from _with_parents(alias.name)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+            yield from _with_parents(node.module)
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _with_parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
 
 
 def _file_of(name: str) -> str:
@@ -109,11 +125,53 @@ def _file_of(name: str) -> str:
 
 def _compile(file: str) -> CodeType:
     """Return a module's code. Its `from __future__ import annotations` is carried out here: that is an import, too."""
+    code: CodeType = compile(_parse(file), file, "exec", flags=annotations.compiler_flag, dont_inherit=True)
+    return code
+
+
+def _parse(file: str) -> ast.Module:
+    """Return a module's tree without what only its readers and type checkers need."""
     with open(file, encoding="utf-8") as source:
         tree = ast.parse(source.read(), file)
-    tree.body = [node for node in tree.body if not (isinstance(node, ast.ImportFrom) and node.module == "__future__")]
-    code: CodeType = compile(tree, file, "exec", flags=annotations.compiler_flag, dont_inherit=True)
-    return code
+    # click and `minirun-oci --help` print what commands say of themselves.
+    keeps_docstrings = os.path.dirname(file) == f"{PACKAGE}/cli"
+    _Executed(keeps_docstrings).visit(tree)
+    return ast.fix_missing_locations(tree)
+
+
+class _Executed(ast.NodeTransformer):
+    """Leaves out docstrings, annotations of functions, and imports that are for type checkers or for the compiler."""
+
+    def __init__(self, keeps_docstrings: bool) -> None:
+        self._keeps_docstrings = keeps_docstrings
+
+    def visit_Module(self, node: ast.Module) -> ast.Module:
+        return self._without_docstring(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
+        return self._without_docstring(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        node.returns = None
+        return self._without_docstring(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        node.annotation = None
+        return node
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        self.generic_visit(node)
+        for_types = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        return node.orelse if for_types else node
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom | None:
+        return None if node.module == "__future__" else node
+
+    def _without_docstring(self, node: Documented) -> Documented:
+        self.generic_visit(node)
+        if ast.get_docstring(node, clean=False) is not None and not self._keeps_docstrings:
+            node.body[0] = ast.Pass()
+        return node
 
 
 def _replace(path: str, contents: bytes, mode: int) -> None:

@@ -15,45 +15,79 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 
+    # Source file, its time of change in seconds, its size in bytes; where in the file of modules the code begins and
+    # ends, in bytes after the index; the modules that are imported where this one is, at its top level.
+    Entry = tuple[str, int, int, int, int, tuple[str, ...]]
+
 
 class PackedModules:
     """Finds and loads modules by name (importlib.abc, MetaPathFinder and Loader).
 
-    `contents` holds their marshalled code. `index` has by name the module's source file, that file's time of change in
-    seconds and its size in bytes, and where in `contents` the code begins and ends, counted from the end.
+    `contents` holds their marshalled code, `index` says by name what is where.
     """
 
-    def __init__(self, index: dict[str, tuple[str, int, int, int, int]], contents: memoryview) -> None:
+    def __init__(self, index: dict[str, Entry], contents: memoryview) -> None:
         self._index = index
         self._contents = contents
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:  # noqa: ARG002
-        """Return how to load a module; None if it is not in the file, or not as its source is now."""
-        if name not in self._index:
+        """Return how to load a module; None if it is not in the file, or not as its source is now.
+
+        What it imports is loaded at once: Python's own way to a module takes as long as most of them take to execute.
+        """
+        if name not in self._index or not self._is_as_its_source(name):
             return None
-        file, changed, size, _, _ = self._index[name]
-        try:
-            status = posix.stat(file)
-        except OSError:
-            return None
-        if int(status.st_mtime) != changed or status.st_size != size:
-            return None
-        spec = ModuleSpec(name, self, origin=file)  # type: ignore[arg-type] # importing importlib.abc takes 10 ms
-        if file.endswith("/__init__.py"):
-            spec.submodule_search_locations = [file.rpartition("/")[0]]
-        return spec
+        for needed in self._index[name][5]:
+            if needed not in sys.modules:
+                self._load(needed)
+        return self._spec(name)
 
     def create_module(self, spec: ModuleSpec) -> None:
         """Let Python make the empty module."""
 
     def exec_module(self, module: ModuleType) -> None:
         """Execute a module's code in it."""
-        file, _, _, begin, end = self._index[module.__name__]
+        file, _, _, begin, end, _ = self._index[module.__name__]
         module.__file__ = file
-        size = len(self._contents)
-        exec(marshal.loads(self._contents[size - begin : size - end]), module.__dict__)
+        exec(marshal.loads(self._contents[begin:end]), module.__dict__)
+
+    def _load(self, name: str) -> None:
+        """Do what an import of the module would do, unless it has to be imported from its source."""
+        parent, _, own = name.rpartition(".")
+        spec = self.find_spec(name) if not parent or parent in sys.modules else None
+        if spec is None:
+            return
+        module = type(sys)(name)
+        module.__spec__ = spec
+        module.__loader__ = self  # type: ignore[assignment]
+        module.__package__ = spec.parent
+        if spec.submodule_search_locations is not None:
+            module.__path__ = spec.submodule_search_locations
+        sys.modules[name] = module
+        try:
+            self.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        if parent:
+            setattr(sys.modules[parent], own, module)
+
+    def _is_as_its_source(self, name: str) -> bool:
+        file, changed, size, _, _, _ = self._index[name]
+        try:
+            status = posix.stat(file)
+        except OSError:
+            return False
+        return int(status.st_mtime) == changed and status.st_size == size
+
+    def _spec(self, name: str) -> ModuleSpec:
+        file = self._index[name][0]
+        spec = ModuleSpec(name, self, origin=file)  # type: ignore[arg-type] # importing importlib.abc takes 10 ms
+        if file.endswith("/__init__.py"):
+            spec.submodule_search_locations = [file.rpartition("/")[0]]
+        return spec
 
 
-def install(index: dict[str, tuple[str, int, int, int, int]], contents: memoryview) -> None:
+def install(index: dict[str, Entry], contents: memoryview) -> None:
     """Have modules imported from `contents`."""
     sys.meta_path.insert(0, PackedModules(index, contents))

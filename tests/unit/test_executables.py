@@ -66,6 +66,28 @@ def test_a_module_that_has_changed_is_imported_from_its_source(copy: Path, chang
     assert loaders(copy) == ["SourceFileLoader", "PackedModules", "2"]
 
 
+def test_a_package_that_has_changed(copy: Path) -> None:
+    """What is in it still comes out of the file."""
+    with (copy / "minirun/cli/__init__.py").open("a") as package:
+        package.write("# changed\n")
+    assert loaders(copy) == ["PackedModules", "PackedModules", "2"]
+
+
+def test_what_readers_need_is_left_out_but_for_help(copy: Path) -> None:
+    probe = copy / "bin" / "probe"
+    lines = (copy / "bin" / "minirun-oci").read_text().splitlines()
+    check = """
+from minirun.model.record import Record
+from minirun.runtime import lifecycle
+print(lifecycle.__doc__, lifecycle.create.__doc__, lifecycle.create.__annotations__, main.__doc__)
+print(lifecycle.CreateOptions(no_pivot=True).no_pivot)
+"""
+    probe.write_text("\n".join([*lines[:-1], check]))
+    probe.chmod(0o755)
+    assert output_of(probe) == "None None {} Run one call and exit with its code.\nTrue\n"
+    assert "Make a container from a bundle" in output_of(copy / "bin" / "minirun-oci", "create", "--help")
+
+
 def test_what_is_imported_in_functions_is_in_the_file() -> None:
     names = executables.imported_from("minirun.cli.oci")
     assert {"minirun", "minirun.cli", "minirun.cli.oci", "minirun.runtime.child", "minirun.runtime.systemd"} <= names
