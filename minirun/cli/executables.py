@@ -11,8 +11,11 @@ in the file, is imported as ever.
 from __future__ import annotations
 
 import ast
+import importlib.machinery
+import importlib.util
 import marshal
 import os
+import struct
 import sys
 
 TYPE_CHECKING = False
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     Documented = TypeVar("Documented", ast.Module, ast.ClassDef, ast.FunctionDef)
 
 ENTRIES = {"minirun": "minirun.cli.entry", "minirun-oci": "minirun.cli.oci"}
+EXTENSIONS = ("_cffi_backend", "_json", "minirun.kernel._native")  # in C, and needed for nearly everything
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # -I and -S pass by `site`: starting takes half the time, and neither PYTHON* variables nor the current folder can slip
@@ -43,10 +47,10 @@ except OSError:
     pass  # everything is imported as ever
 else:
     length = int.from_bytes(contents[:{header}])
-    code, index = marshal.loads(contents[{header}:length])
+    code, index, extensions = marshal.loads(contents[{header}:length])
     loader = {{}}
     exec(code, loader)
-    loader["install"](index, contents[length:])
+    loader["install"](index, extensions, contents[length:])
 
 from {entry} import main
 
@@ -80,7 +84,8 @@ def pack(entry: str) -> bytes:
         contents += marshal.dumps(_compile(file))
         needed = tuple(other for other in _imports(_parse(file).body) if other in names)
         index[name] = (file, int(status.st_mtime), status.st_size, begin, len(contents), needed)
-    head = marshal.dumps((_compile(f"{PACKAGE}/cli/packed.py"), index))
+    extensions = {name: path for name in EXTENSIONS if (path := _path_of_extension(name))}
+    head = marshal.dumps((_compile(f"{PACKAGE}/cli/packed.py"), index, extensions))
     return (HEADER + len(head)).to_bytes(HEADER) + head + contents
 
 
@@ -114,8 +119,16 @@ def _with_parents(name: str) -> list[str]:
     return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
 
 
+def _path_of_extension(name: str) -> str:
+    """Return the file of a module in C, "" if it is built into Python or not there."""
+    spec = importlib.util.find_spec(name)
+    return spec.origin or "" if spec and isinstance(spec.loader, importlib.machinery.ExtensionFileLoader) else ""
+
+
 def _file_of(name: str) -> str:
-    """Return the source file of one of minirun's modules, "" for what is none."""
+    """Return the source file of a module to pack, "" for what is none."""
+    if name == "struct":  # of Python's own the one that is everywhere
+        return struct.__file__
     top, *parts = name.split(".")
     if top != "minirun":
         return ""

@@ -10,6 +10,7 @@ import marshal
 import posix
 import sys
 from _frozen_importlib import ModuleSpec
+from _frozen_importlib_external import ExtensionFileLoader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
 class PackedModules:
     """Finds and loads modules by name (importlib.abc, MetaPathFinder and Loader).
 
-    `contents` holds their marshalled code, `index` says by name what is where.
+    `contents` holds their marshalled code, `index` says by name what is where; `extensions` are the paths of modules
+    in C.
     """
 
-    def __init__(self, index: dict[str, Entry], contents: memoryview) -> None:
+    def __init__(self, index: dict[str, Entry], extensions: dict[str, str], contents: memoryview) -> None:
         self._index = index
+        self._extensions = extensions
         self._contents = contents
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:  # noqa: ARG002
@@ -35,6 +38,8 @@ class PackedModules:
 
         What it imports is loaded at once: Python's own way to a module takes as long as most of them take to execute.
         """
+        if name in self._extensions:
+            return self._extension(self._extensions[name], name)
         if name not in self._index or not self._is_as_its_source(name):
             return None
         for needed in self._index[name][5]:
@@ -72,6 +77,13 @@ class PackedModules:
         if parent:
             setattr(sys.modules[parent], own, module)
 
+    def _extension(self, path: str, name: str) -> ModuleSpec | None:
+        try:
+            posix.stat(path)
+        except OSError:
+            return None  # it may be elsewhere now
+        return ModuleSpec(name, ExtensionFileLoader(name, path), origin=path)
+
     def _is_as_its_source(self, name: str) -> bool:
         file, changed, size, _, _, _ = self._index[name]
         try:
@@ -88,6 +100,6 @@ class PackedModules:
         return spec
 
 
-def install(index: dict[str, Entry], contents: memoryview) -> None:
-    """Have modules imported from `contents`."""
-    sys.meta_path.insert(0, PackedModules(index, contents))
+def install(index: dict[str, Entry], extensions: dict[str, str], contents: memoryview) -> None:
+    """Have modules imported from `contents`, and those in C without a search."""
+    sys.meta_path.insert(0, PackedModules(index, extensions, contents))
