@@ -149,13 +149,19 @@ def _make_all(folder: str) -> None:
             _make_all(os.path.dirname(folder))
 
 
-def _inherit_cpuset(folder: str) -> None:
-    """Give a cgroup its parent's CPUs and memory nodes where it has none: without them no process can enter."""
-    for name in _CPUSET_FILES:
-        if not read(f"{folder}/{name}").strip():
-            parent = os.path.dirname(folder)
-            _inherit_cpuset(parent)
-            write(f"{folder}/{name}", read(f"{parent}/{name}").strip())
+def _inherit_cpuset(folder: str) -> list[str]:
+    """Give a cgroup its parent's CPUs and memory nodes where it has none: without them no process can enter.
+
+    Return those that it has then.
+    """
+    values = [read(f"{folder}/{name}").strip() for name in _CPUSET_FILES]
+    if all(values):
+        return values
+    inherited = _inherit_cpuset(os.path.dirname(folder))
+    for name, own, parents in zip(_CPUSET_FILES, values, inherited, strict=True):
+        if not own:
+            write(f"{folder}/{name}", parents)
+    return [own or parents for own, parents in zip(values, inherited, strict=True)]
 
 
 def open_tasks(folders: Mapping[str, str]) -> tuple[int, ...]:
