@@ -211,8 +211,8 @@ class Oci:
         for container in self.containers():
             pid = self.pid(container)
             self("delete", "--force", container)
-            if self.prefix:
-                continue  # it was a number of another PID namespace
+            if self.prefix or not pid:
+                continue  # it was a number of another PID namespace, or its creation failed before it had one
             try:
                 os.waitpid(pid, 0)
             except ChildProcessError:

@@ -215,11 +215,9 @@ def _verbs_and_summaries() -> list[tuple[str, str]]:
 
 def _default_root() -> str:
     """Return the folder for state: who is not root, or root of a user namespace only, has one of their own."""
-    own = os.environ.get("XDG_RUNTIME_DIR")
-    if own and os.geteuid() == 0:
-        from minirun.runtime.namespaces import in_user_namespace
+    from minirun.runtime.state import user_folder
 
-        own = own if in_user_namespace() else ""
+    own = user_folder()
     return f"{own}/minirun/oci" if own else DEFAULT_ROOT
 
 

@@ -165,9 +165,9 @@ def delegate(folder: str, uid: int) -> None:
 
 def _may_make(folder: str) -> bool:
     """Say whether this user may make the cgroup: root of the machine may, others where the hierarchy is delegated."""
-    from minirun.runtime.namespaces import in_user_namespace
+    from minirun.runtime.namespaces import is_root_of_machine
 
-    if os.geteuid() == 0 and not in_user_namespace():
+    if is_root_of_machine():
         return True
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)

@@ -6,11 +6,13 @@ Source: runtime-spec config-linux.md, "Allowed Device List": later rules win ove
 
 from __future__ import annotations
 
+import errno
 import sys
 
 from minirun.errors import MinirunError
 from minirun.kernel import bpf
 from minirun.kernel.trace import step
+from minirun.runtime.namespaces import is_root_of_machine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +36,9 @@ ALWAYS_ALLOWED: tuple[dict[str, Any], ...] = (
 def restrict(cgroup_fd: int, rules: list[dict[str, Any]], folder_v1: str = "") -> None:
     """Attach the program that the rules of a new cgroup stand for; none if they allow all. Raises MinirunError.
 
-    `folder_v1` is the container's in the devices controller of cgroup v1, on a hybrid host: it is told the same.
+    `folder_v1` is the container's in the devices controller of cgroup v1, on a hybrid host: it is told the same. Who is
+    not root of the machine may load no program, and does without: they cannot make a node of a device, and what nodes
+    there are ask for rights of a user who is nobody in the container.
     """
     if rules and allows_all(rules[-1]):
         return
@@ -47,7 +51,9 @@ def restrict(cgroup_fd: int, rules: list[dict[str, Any]], folder_v1: str = "") -
     try:
         _attach(cgroup_fd, program)
     except MinirunError as error:
-        if not holds_in_v1 or not isinstance(error.__cause__, OSError):
+        reason = error.__cause__
+        refused = isinstance(reason, OSError) and reason.errno == errno.EPERM and not is_root_of_machine()
+        if not refused and not (holds_in_v1 and isinstance(reason, OSError)):
             raise
 
 

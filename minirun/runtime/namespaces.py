@@ -143,6 +143,11 @@ def in_user_namespace() -> bool:
     return read("/proc/self/uid_map").split() != ["0", "0", "4294967295"]
 
 
+def is_root_of_machine() -> bool:
+    """Say whether this user is root, and not of a user namespace only."""
+    return os.geteuid() == 0 and not in_user_namespace()
+
+
 def need_intermediate(spec: Spec) -> bool:
     """Say whether something must be entered before the clone, which the parent could not leave again."""
     joined = {namespace.type for namespace in spec.namespaces if namespace.path}

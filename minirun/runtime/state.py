@@ -25,6 +25,19 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+def user_folder() -> str:
+    """Return the folder for state and sockets of a user without root (XDG_RUNTIME_DIR), "" for root.
+
+    Root of a user namespace only is such a user: outside it may what they may.
+    """
+    folder = os.environ.get("XDG_RUNTIME_DIR")
+    if not folder:
+        return ""
+    from minirun.runtime.namespaces import is_root_of_machine
+
+    return "" if is_root_of_machine() else folder
+
+
 class ContainerState(Record):
     """runtime-spec runtime.md, "State", and what later calls need to find.
 

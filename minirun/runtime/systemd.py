@@ -8,6 +8,9 @@ A scope begins with a process that is there already and ends with its last one. 
 there yet: clone3 is to make it inside its cgroup. So a *placeholder*, which only sleeps, holds the scope open until the
 container is in.
 
+A user without root asks the systemd of their own session (user@.service(5)), which has a part of the hierarchy: its
+slices are below that, and its limits are those that were delegated to it.
+
 The socket is systemd's own, the one that systemctl uses for root: it needs no message bus to run.
 """
 
@@ -17,9 +20,11 @@ import errno
 import os
 
 from minirun.errors import MinirunError
+from minirun.kernel.files import read
 from minirun.kernel.privilege import set_parent_death_signal
 from minirun.kernel.process import clone3, close_range
 from minirun.kernel.trace import step
+from minirun.runtime.state import user_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
     Property = tuple[str, tuple[str, Any]]  # name, (D-Bus signature, value)
 
 SOCKET = "/run/systemd/private"
+INTERFACE = "org.freedesktop.systemd1.Manager"
 TIMEOUT = 30.0  # seconds for one answer
 UNLIMITED = 2**64 - 1
 PROPERTY_ANNOTATION = "org.systemd.property."
@@ -41,7 +47,8 @@ PROPERTY_ANNOTATION = "org.systemd.property."
 
 def place(cgroups_path: str, container_id: str) -> tuple[str, str]:
     """Return the path below the hierarchy's root and the scope's name for "slice:prefix:name". Raises MinirunError."""
-    slice_, prefix, name = "system.slice", "minirun", container_id
+    own = user_folder()
+    slice_, prefix, name = "user.slice" if own else "system.slice", "minirun", container_id
     if cgroups_path:
         parts = cgroups_path.split(":")
         if len(parts) != 3:
@@ -54,7 +61,11 @@ def place(cgroups_path: str, container_id: str) -> tuple[str, str]:
     if "/" in prefix + name or name.endswith(".slice"):
         raise MinirunError(f"config.json: linux.cgroupsPath: '{prefix}:{name}' is no name of a scope")
     unit = f"{prefix}-{name}.scope" if prefix else f"{name}.scope"
-    return f"{_path_of(slice_)}{unit}", unit
+    path = f"{_path_of(slice_)}{unit}"
+    if own:
+        with step("ask the user's systemd for its part of the hierarchy", "cgroup"), _Manager() as manager:
+            path = f"{manager.control_group().strip('/')}/{path}"
+    return path, unit
 
 
 def _path_of(slice_: str) -> str:
@@ -123,7 +134,7 @@ def set_properties(unit: str, settings: Iterable[Setting]) -> None:
 
 def stop_scope(unit: str) -> None:
     """Have systemd forget a scope; not an error if it has already. Raises MinirunError."""
-    if not _runs_this_machine():
+    if not _runs_here():
         return
     with step(f"have systemd stop {unit}", "cgroup"), _Manager() as manager:
         manager.stop_unit(unit)
@@ -233,22 +244,39 @@ class _RefusalError(Exception):
         self.name = name.rpartition(".")[2]
 
 
-def _runs_this_machine() -> bool:
-    """Say whether systemd is PID 1 (sd_booted(3))."""
-    return os.path.isdir("/run/systemd/system")
+def _socket_path() -> str:
+    """Return where systemd listens, the machine's or the user's; it may not be there."""
+    own = user_folder()
+    return f"{own}/systemd/private" if own else SOCKET
+
+
+def _runs_here() -> bool:
+    """Say whether there is a systemd to ask: PID 1 (sd_booted(3)), or the user's."""
+    return os.path.exists(_socket_path()) if user_folder() else os.path.isdir("/run/systemd/system")
 
 
 def _connect() -> socket.socket:
     import socket
 
+    path = _socket_path()
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(TIMEOUT)
     try:
-        connection.connect(SOCKET)
+        connection.connect(path)
     except OSError as error:
         connection.close()
-        raise OSError(error.errno, error.strerror or str(error), f"connect to {SOCKET}") from error
+        raise OSError(error.errno, error.strerror or str(error), f"connect to {path}") from error
     return connection
+
+
+def _uid_outside() -> int:
+    """Return this user's number outside of this user namespace: the one that systemd sees (user_namespaces(7))."""
+    own = os.geteuid()
+    for line in read("/proc/self/uid_map").splitlines():
+        inside, outside, count = map(int, line.split())
+        if inside <= own < inside + count:
+            return outside + own - inside
+    return own
 
 
 class _Manager:
@@ -260,9 +288,10 @@ class _Manager:
     def __enter__(self) -> _Manager:
         from jeepney import Parser
 
-        if not _runs_this_machine():
+        if not _runs_here():
+            who = "a systemd of this user's does not run" if user_folder() else "systemd does not run this machine"
             raise MinirunError(
-                "systemd does not run this machine, so it can make no cgroup",
+                f"{who}, so it can make no cgroup",
                 "Leave out --systemd-cgroup (crun: --cgroup-manager=cgroupfs).",
             )
         self._parser = Parser()
@@ -286,16 +315,21 @@ class _Manager:
         at once as long as the greeting is not over: of a short message that came close behind BEGIN it would learn
         only when more comes.
         """
-        from jeepney.auth import BEGIN, make_auth_external
-
-        self._socket.sendall(b"\0" + make_auth_external() + BEGIN)
+        self._socket.sendall(b"\0AUTH EXTERNAL %s\r\nBEGIN\r\n" % str(_uid_outside()).encode().hex().encode())
         answer = b""
         while b"\r\n" not in answer:
             answer += self._read(4096)
         line, _, rest = answer.partition(b"\r\n")
         if not line.startswith(b"OK "):
-            raise PermissionError(errno.EACCES, f"systemd does not let us in: {line.decode(errors='replace')}", SOCKET)
+            reason = f"systemd does not let us in: {line.decode(errors='replace')}"
+            raise PermissionError(errno.EACCES, reason, _socket_path())
         self._parser.add_data(rest)
+
+    def control_group(self) -> str:
+        """Return the path of the cgroup that is this systemd's own. Raises MinirunError."""
+        arguments = (INTERFACE, "ControlGroup")
+        ((_, path),) = self.call("Get", "ss", arguments, "org.freedesktop.DBus.Properties")
+        return str(path)
 
     def start_transient_unit(self, unit: str, properties: list[Property]) -> None:
         """Start a transient unit and wait until it runs. Raises MinirunError."""
@@ -319,10 +353,12 @@ class _Manager:
             raise MinirunError(f"systemd refuses to stop {unit}: {refusal}") from None
         self._ask("ResetFailedUnit", "s", (unit,))
 
-    def call(self, method: str, signature: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    def call(
+        self, method: str, signature: str, arguments: tuple[Any, ...], interface: str = INTERFACE
+    ) -> tuple[Any, ...]:
         """Call a method. Raises MinirunError with systemd's reason."""
         try:
-            return self._call(method, signature, arguments)
+            return self._call(method, signature, arguments, interface)
         except _RefusalError as refusal:
             raise MinirunError(f"systemd refuses {method}: {refusal}") from None
 
@@ -344,12 +380,12 @@ class _Manager:
                 f"journalctl --unit {unit} may tell why.",
             )
 
-    def _call(self, method: str, signature: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _call(
+        self, method: str, signature: str, arguments: tuple[Any, ...], interface: str = INTERFACE
+    ) -> tuple[Any, ...]:
         from jeepney import DBusAddress, HeaderFields, MessageType, new_method_call
 
-        address = DBusAddress(
-            "/org/freedesktop/systemd1", "org.freedesktop.systemd1", "org.freedesktop.systemd1.Manager"
-        )
+        address = DBusAddress("/org/freedesktop/systemd1", "org.freedesktop.systemd1", interface)
         self._serial += 1
         self._socket.sendall(new_method_call(address, method, signature, arguments).serialise(self._serial))
         while True:
@@ -377,7 +413,7 @@ class _Manager:
         try:
             data = self._socket.recv(size)
         except TimeoutError as error:
-            raise TimeoutError(errno.ETIMEDOUT, f"no answer within {TIMEOUT:.0f} seconds", SOCKET) from error
+            raise TimeoutError(errno.ETIMEDOUT, f"no answer within {TIMEOUT:.0f} seconds", _socket_path()) from error
         if not data:
-            raise ConnectionResetError(errno.ECONNRESET, "systemd has closed the connection", SOCKET)
+            raise ConnectionResetError(errno.ECONNRESET, "systemd has closed the connection", _socket_path())
         return data

@@ -236,7 +236,7 @@ def test_features_tell_the_truth(call: Callable[..., subprocess.CompletedProcess
     for name in ("apparmor", "selinux", "netDevices"):
         assert linux[name] == {"enabled": True}, "whatever this machine has of it"
     assert linux["intelRdt"] == {"enabled": True, "schemata": True, "monitoring": True}
-    assert linux["cgroup"] == {"v1": True, "v2": True, "systemd": True, "systemdUser": False, "rdma": True}
+    assert linux["cgroup"] == {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True}
     assert "MPOL_WEIGHTED_INTERLEAVE" in linux["memoryPolicy"]["modes"]
     assert linux["memoryPolicy"]["flags"] == ["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"]
     flags = ["LOG", "SPEC_ALLOW", "TSYNC", "WAIT_KILLABLE_RECV"]

@@ -231,14 +231,17 @@ def test_a_container_in_creation_is_creating_and_its_deletion_waits(oci: Oci, bu
 def test_a_creator_that_is_killed_leaves_what_delete_removes(oci: Oci, bundle: Bundle) -> None:
     gate = bundle.path / "gate"
     os.mkfifo(gate)
-    bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", f"exec sleep 1 < {gate}"]}]}
+    bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", f"read x < {gate}"]}]}
     oci.save(bundle, "sleep 60")
     command = [str(oci.executable), "--root", str(oci.root), "create", "--bundle", str(bundle.path), "killed"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as creator:
+        writer = os.open(gate, os.O_RDWR)
         eventually((oci.root / "killed" / "exec.fifo").exists)
         creator.kill()
-    os.close(os.open(gate, os.O_RDWR | os.O_NONBLOCK))
-    assert status(oci, "killed") == "stopped"
+    # The child dies with it, but a moment later.
+    eventually(lambda: status(oci, "killed") == "stopped")
+    os.write(writer, b"\n")  # the hook ends
+    os.close(writer)
     oci("delete", "killed")
     assert oci.containers() == []
 

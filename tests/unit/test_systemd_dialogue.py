@@ -24,7 +24,7 @@ def listen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     """Return a function that has `serve` answer the next caller, and returns what waits for its end."""
     path = tmp_path / "private"
     monkeypatch.setattr(systemd, "SOCKET", str(path))
-    monkeypatch.setattr(systemd, "_runs_this_machine", lambda: True)
+    monkeypatch.setattr(systemd, "_runs_here", lambda: True)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen()
@@ -104,6 +104,25 @@ def test_a_job_that_has_ended_before_it_is_answered_with(listen: Callable[..., C
     finish = listen(serve)
     systemd.stop_scope("x.scope")
     finish()
+
+
+def test_a_users_scopes_are_below_what_their_systemd_has(
+    listen: Callable[..., Callable[[], None]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def serve(connection: socket.socket) -> None:
+        greet(connection)
+        call = next_call(connection, Parser())
+        assert call.header.fields[HeaderFields.interface] == "org.freedesktop.DBus.Properties"
+        assert call.body == (f"{MANAGER}.Manager", "ControlGroup")
+        connection.sendall(new_method_return(call, "v", (("s", "/user.slice/user@7.service"),)).serialise(1))
+
+    finish = listen(serve)
+    (tmp_path / "systemd").mkdir()
+    (tmp_path / "private").rename(tmp_path / "systemd/private")
+    monkeypatch.setattr(systemd, "user_folder", lambda: str(tmp_path))
+    path, unit = systemd.place(":libpod:abc", "ID")
+    finish()
+    assert (path, unit) == ("user.slice/user@7.service/user.slice/libpod-abc.scope", "libpod-abc.scope")
 
 
 def test_who_is_not_let_in(listen: Callable[..., Callable[[], None]]) -> None:
