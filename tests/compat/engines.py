@@ -9,6 +9,16 @@ from eventually import eventually
 if TYPE_CHECKING:
     from caller import Caller
 
+# Limits that every machine can give: Podman's own defaults may be more than this test may have.
+PODMAN_CONFIGURATION = """
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]
+log_driver = "k8s-file"
+netns = "none"
+[engine]
+events_logger = "file"
+"""
+
 WAITING = ("sh", "-c", 'trap "exit 3" TERM; echo started; sleep 1000 & wait')
 
 EXIT_CODES = [(("sh", "-c", "exit 7"), 7), (("no-such",), 127), (("/no/such",), 127), (("/etc",), 126), (("true",), 0)]

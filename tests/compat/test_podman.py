@@ -10,6 +10,7 @@ from caller import Caller, machine, remove_cgroups
 from engines import (
     EXIT_CODES,
     OPTIONS,
+    PODMAN_CONFIGURATION,
     WAITING,
     check_exec,
     check_life,
@@ -24,21 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# Limits that every machine can give: Podman's own defaults may be more than this test may have.
-CONFIGURATION = """
-[containers]
-default_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]
-log_driver = "k8s-file"
-netns = "none"
-[engine]
-events_logger = "file"
-"""
-
 
 @pytest.fixture(scope="module")
 def podman(place: Path, executables: Path, busybox_rootfs: Path) -> Iterator[Caller]:
     """Return Podman with an image `localhost/busybox`, in namespaces that end with the tests."""
-    (place / "containers.conf").write_text(CONFIGURATION)
+    (place / "containers.conf").write_text(PODMAN_CONFIGURATION)
     folders: list[str | Path] = ["--root", place / "root", "--runroot", place / "runroot", "--tmpdir", place / "tmp"]
     with machine() as (inside, manager):
         podman = ["podman", *folders, "--runtime", executables / "minirun-oci", f"--cgroup-manager={manager}"]

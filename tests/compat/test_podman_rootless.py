@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from caller import Caller, own_namespaces
-from engines import WAITING
+from engines import PODMAN_CONFIGURATION, WAITING
 from eventually import eventually
 from rootless import RANGES, RUNTIME_FOLDER, UID, as_user, copy_of_runtime, make_user
 
@@ -15,14 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-CONFIGURATION = """
-[containers]
-default_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]
-log_driver = "k8s-file"
-netns = "none"
-[engine]
+# In its last section, [engine].
+CONFIGURATION = f"""{PODMAN_CONFIGURATION}
 cgroup_manager = "cgroupfs"
-events_logger = "file"
 runtime_supports_nocgroup = ["minirun-oci"]
 """
 
