@@ -1,7 +1,8 @@
-"""Which devices a container may open: `linux.resources.devices` as a program for its cgroup.
+"""Which devices a container may open: `linux.resources.devices`.
 
-Without this, root in a container could make a node for the host's disk with mknod (it has CAP_MKNOD) and read it.
-Source: runtime-spec config-linux.md, "Allowed Device List": later rules win over earlier ones.
+Without this, root in a container could make a node for the host's disk with mknod (it has CAP_MKNOD) and read it. A
+program at the container's cgroup decides (device_program.py), or on a hybrid host the devices controller of cgroup v1
+(device_rules_v1.py). Source: runtime-spec config-linux.md, "Allowed Device List": later rules win over earlier ones.
 """
 
 from __future__ import annotations
@@ -10,16 +11,12 @@ import errno
 import sys
 
 from minirun.errors import MinirunError
-from minirun.kernel import bpf
 from minirun.kernel.trace import step
 from minirun.runtime.namespaces import is_root_of_machine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-_KINDS = {"a": None, "b": 1, "c": 2}  # BPF_DEVCG_DEV_BLOCK, BPF_DEVCG_DEV_CHAR
-_ACCESS = {"m": 1, "r": 2, "w": 4}  # BPF_DEVCG_ACC_MKNOD, _READ, _WRITE
 
 
 # What every container may do whatever its bundle says, as with runc: make any node (that alone gives no access), use
@@ -34,54 +31,60 @@ ALWAYS_ALLOWED: tuple[dict[str, Any], ...] = (
 
 
 def restrict(cgroup_fd: int, rules: list[dict[str, Any]], folder_v1: str = "") -> None:
-    """Attach the program that the rules of a new cgroup stand for; none if they allow all. Raises MinirunError.
+    """Have the rules of a new cgroup hold; there is nothing to do if they allow all. Raises MinirunError.
 
-    `folder_v1` is the container's in the devices controller of cgroup v1, on a hybrid host: it is told the same. Who is
-    not root of the machine may load no program, and does without: they cannot make a node of a device, and what nodes
-    there are ask for rights of a user who is nobody in the container.
+    `folder_v1` is the container's in the devices controller of cgroup v1, on a hybrid host: where that can say what the
+    rules say, it decides alone. Who is not root of the machine may load no program, and does without: they cannot make
+    a node of a device, and the nodes that are there ask for rights that such a user has not got.
     """
+    check(rules)
     if rules and allows_all(rules[-1]):
         return
-    program = compile_rules(rules)
-    holds_in_v1 = False
     if folder_v1:
         from minirun.runtime.device_rules_v1 import set_rules
 
-        holds_in_v1 = set_rules(folder_v1, rules)
+        if set_rules(folder_v1, rules):
+            return
+    from minirun.runtime import device_program
+
     try:
-        _attach(cgroup_fd, program)
+        with step("allow only harmless devices", "devices", "A device node is easily made; using it is refused here."):
+            device_program.attach(cgroup_fd, rules)
     except MinirunError as error:
         reason = error.__cause__
-        refused = isinstance(reason, OSError) and reason.errno == errno.EPERM and not is_root_of_machine()
-        if not refused and not (holds_in_v1 and isinstance(reason, OSError)):
+        if not isinstance(reason, OSError) or reason.errno != errno.EPERM or is_root_of_machine():
             raise
-
-
-def _attach(cgroup_fd: int, program: bytes) -> None:
-    with step("allow only harmless devices", "devices", "A device node is easily made; using it is refused here."):
-        bpf.attach_device_program(cgroup_fd, program)
 
 
 def change(cgroup_fd: int, rules: list[dict[str, Any]], folder_v1: str = "") -> None:
     """Put other rules in place of a cgroup's present ones, in one step. Raises MinirunError."""
+    from minirun.runtime import device_program
+
+    check(rules)
     if folder_v1:
         from minirun.runtime.device_rules_v1 import add_rules
 
         add_rules(folder_v1, rules)
     with step("change which devices are allowed", "devices", "The new program replaces the old one in one step."):
-        bpf.attach_device_program(cgroup_fd, compile_rules(rules))
+        device_program.attach(cgroup_fd, rules)
 
 
-def compile_rules(rules: list[dict[str, Any]]) -> bytes:
-    """Return the program. What no rule names is denied. Raises MinirunError that names the field."""
-    if rules and allows_all(rules[-1]):
-        return bpf.epilogue(allow=True)
-    rules = [*rules, *ALWAYS_ALLOWED]
-    parts = [bpf.prologue()]
-    # The last rule that matches decides; the program looks at them from the back and stops once all is decided.
-    for number in range(len(rules) - 1, -1, -1):
-        parts.append(_compile(rules[number], f"linux.resources.devices[{number}]"))
-    return b"".join(parts) + bpf.epilogue(allow=False)
+def check(rules: list[dict[str, Any]]) -> None:
+    """Raise MinirunError that names the field of a rule without a meaning."""
+    for number, rule in enumerate(rules):
+        field = f"linux.resources.devices[{number}]"
+        kind, access = rule.get("type") or "a", rule.get("access") or "rwm"
+        if kind not in ("a", "b", "c"):
+            raise MinirunError(f"config.json: {field}.type '{kind}' is not a, b or c")
+        if not isinstance(access, str):
+            raise MinirunError(f"config.json: {field}.access is not a string")
+        if not set(access) <= set("rwm"):
+            # runc ignores them without a word, and there are bundles that rely on it.
+            print(f"minirun: warning: {field}.access '{access}': only r, w and m have a meaning", file=sys.stderr)
+        if not isinstance(rule.get("allow"), bool):
+            raise MinirunError(f"config.json: {field}.allow is not true or false")
+        for name in ("major", "minor"):
+            device_number(rule, name)
 
 
 def allows_all(rule: dict[str, Any]) -> bool:
@@ -95,23 +98,6 @@ def is_unspecific(rule: dict[str, Any]) -> bool:
     every = (rule.get("type") or "a") == "a" and numbers == (None, None)
     access = rule.get("access") or "rwm"
     return every and isinstance(access, str) and set(access) >= set("rwm")
-
-
-def _compile(rule: dict[str, Any], field: str) -> bytes:
-    kind, access = rule.get("type") or "a", rule.get("access") or "rwm"
-    if kind not in _KINDS:
-        raise MinirunError(f"config.json: {field}.type '{kind}' is not a, b or c")
-    if not isinstance(access, str):
-        raise MinirunError(f"config.json: {field}.access is not a string")
-    if not set(access) <= set(_ACCESS):
-        # runc ignores them without a word, and there are bundles that rely on it.
-        print(f"minirun: warning: {field}.access '{access}': only r, w and m have a meaning", file=sys.stderr)
-    if not isinstance(rule.get("allow"), bool):
-        raise MinirunError(f"config.json: {field}.allow is not true or false")
-    bits = sum(_ACCESS[letter] for letter in _ACCESS.keys() & access)
-    if not bits:
-        return b""  # it is about no access, so it decides nothing
-    return bpf.rule(_KINDS[kind], bits, device_number(rule, "major"), device_number(rule, "minor"), allow=rule["allow"])
 
 
 def device_number(rule: dict[str, Any], name: str) -> int | None:

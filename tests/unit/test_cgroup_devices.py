@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from minirun.errors import MinirunError
 from minirun.kernel import bpf
-from minirun.runtime.device_rules import compile_rules, restrict
+from minirun.runtime.device_program import compile_rules
+from minirun.runtime.device_rules import check, restrict
 from minirun.runtime.device_rules_v1 import lines_of
 
 if TYPE_CHECKING:
@@ -93,6 +94,25 @@ def test_the_last_rule_that_matches_wins(
     assert allowed(compile_rules(rules), kind, access, major, minor) == expected
 
 
+@given(rule_lists, st.sampled_from("bc"), st.sampled_from("mrw"), st.integers(200, 203), st.integers(0, 3))
+def test_where_the_controller_of_v1_decides_alone_it_decides_as_the_specification_does(
+    rules: list[dict[str, Any]], kind: str, letter: str, major: int, minor: int
+) -> None:
+    rules = [rule | ({"major": rule["major"] + 200} if rule.get("major", -1) >= 0 else {}) for rule in rules]
+    lines, exact = lines_of(rules)
+    if exact:
+        allowed_by = [line for line in lines if line == "a" or line_allows(line, kind, letter, major, minor)]
+        always = [{"allow": True, "type": kind, "access": "m"} for kind in "bc"]
+        assert bool(allowed_by) is reference(rules + always, kind, letter, major, minor)
+
+
+def line_allows(line: str, kind: str, letter: str, major: int, minor: int) -> bool:
+    """Say what a line of devices.allow means for a device and one letter (cgroup-v1/devices.rst)."""
+    own_kind, numbers, letters = line.split()
+    matches = all(own in ("*", str(number)) for own, number in zip(numbers.split(":"), (major, minor), strict=True))
+    return own_kind == kind and matches and letter in letters
+
+
 def test_two_rules_that_allow_a_letter_each_allow_both_at_once() -> None:
     rules = [DENY_ALL, *({"allow": True, "type": "c", "major": 200, "minor": 1, "access": letter} for letter in "rw")]
     assert allowed(compile_rules(rules), "c", "rw", 200, 1)
@@ -115,7 +135,9 @@ def test_everything_is_allowed_if_the_last_rule_says_so() -> None:
 
 
 def test_other_letters_mean_nothing_and_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    program = compile_rules([DENY_ALL, {"allow": True, "access": "rax"}, {"allow": False, "access": "x"}])
+    rules = [DENY_ALL, {"allow": True, "access": "rax"}, {"allow": False, "access": "x"}]
+    check(rules)
+    program = compile_rules(rules)
     assert allowed(program, "b", "r", 8, 0)
     assert not allowed(program, "b", "w", 8, 0)
     assert "access 'rax'" in capsys.readouterr().err
@@ -133,7 +155,7 @@ def test_other_letters_mean_nothing_and_are_told(capsys: pytest.CaptureFixture[s
 )
 def test_a_wrong_rule_is_refused_by_its_field(rule: dict[str, Any], problem: str) -> None:
     with pytest.raises(MinirunError, match=problem):
-        compile_rules([rule])
+        check([rule])
 
 
 ALWAYS, ALWAYS_EXACT = lines_of([])
@@ -169,7 +191,7 @@ def test_all_devices_for_the_controller_of_v1() -> None:
     assert lines_of([{"allow": True}, {"allow": False}]) == (ALWAYS, True)
 
 
-def test_the_controller_of_v1_holds_alone_where_no_program_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_controller_of_v1_decides_alone_where_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted", "bpf")
 
