@@ -415,7 +415,7 @@ class Minirun:
         objects: list[dict[str, Any]] = json.loads(self("inspect", name).stdout)
         return objects[0]
 
-    def wait_until(self, name: str, path: str, value: object, timeout: float = 10) -> None:
+    def wait_until(self, name: str, path: str, value: object, timeout: float = 30) -> None:
         """Wait until a field of `inspect`, such as "State.Status", has a value."""
         found: Any = None
         deadline = time.monotonic() + timeout
@@ -527,7 +527,7 @@ class Terminal:
         """Type `text`."""
         os.write(self._controller, text.encode())
 
-    def expect(self, pattern: str, timeout: float = 10) -> re.Match[str]:
+    def expect(self, pattern: str, timeout: float = 30) -> re.Match[str]:
         """Wait until the output after the last match matches the regular expression; forget it up to there."""
         deadline = time.monotonic() + timeout
         while not (match := re.search(pattern, self.output)):
@@ -537,7 +537,7 @@ class Terminal:
         self.output = self.output[match.end() :]
         return match
 
-    def wait(self, timeout: float = 10) -> int:
+    def wait(self, timeout: float = 30) -> int:
         """Wait for the program's end and return its exit status; `output` has the rest of what it showed."""
         deadline = time.monotonic() + timeout
         while self.process.poll() is None:

@@ -40,15 +40,45 @@ if TYPE_CHECKING:
 CONTROLLERS = frozenset(("cpu", "cpuset", "hugetlb", "io", "memory", "misc", "perf_event", "pids", "rdma"))
 COUNTING = frozenset(("cpu", "io", "memory", "pids"))  # without them there would be no statistics
 THREADED = frozenset(("cpu", "cpuset", "perf_event", "pids"))  # those that can tell threads apart
+# Words of a v1 hierarchy's options that are neither controllers nor its name (cgroups(7), "Mounting v1 controllers").
+_OPTIONS_V1 = frozenset("rw ro clone_children cpuset_v2_mode favordynmods nofavordynmods noprefix xattr".split())
 KEEP_ATTRIBUTE = "trusted.org.minirun.keep"  # on a cgroup that was there before its container
 
 
+class HierarchyV1(Record):
+    """A mounted hierarchy of cgroup v1: where, which cgroup is its top there, and its controllers or name."""
+
+    mount_point: str
+    top: str
+    names: str
+
+
 class Hierarchy(Record):
-    """Where cgroup v2 is mounted, which controllers it has, and which ones v1 has taken: controller to mount point."""
+    """Where cgroup v2 is mounted and which controllers it has; beside it those of v1."""
 
     mount_point: str
     controllers: frozenset[str]
-    bound_to_v1: dict[str, str]
+    v1: tuple[HierarchyV1, ...] = ()
+
+    @property
+    def bound_to_v1(self) -> dict[str, str]:
+        """The mount points of the controllers that v1 has taken."""
+        return {name: each.mount_point for each in self.v1 for name in each.names.split(",") if "=" not in name}
+
+
+class Place(Record):
+    """Where a container's cgroup is to be: its folder, "" where it stays in the caller's, and systemd's name for it.
+
+    `v1` are its folders in the hierarchies of v1, if it is to have any (see cgroup_v1.py).
+    """
+
+    hierarchy: Hierarchy
+    folder: str = ""
+    unit: str = ""
+    v1: dict[str, str] = {}
+
+
+CALLERS = Place(Hierarchy("", frozenset()))  # no cgroup of its own
 
 
 class Entrance(Record):
@@ -65,21 +95,27 @@ class Entrance(Record):
 def find_hierarchy() -> Hierarchy:
     """Find the unified hierarchy in /proc/self/mountinfo. Raises MinirunError where there is none."""
     mount_point = ""
-    bound: dict[str, str] = {}
+    others: list[HierarchyV1] = []
     for line in read("/proc/self/mountinfo").splitlines():
         # 36 35 98:0 /root /mount/point options ... - fstype source super-options (proc_pid_mountinfo(5))
         left, _, right = line.partition(" - ")
         fstype, _, options = right.split(" ", 2)
-        point = left.split(" ")[4].replace("\\040", " ")
-        if fstype == "cgroup2" and not mount_point:
+        if fstype not in ("cgroup", "cgroup2"):
+            continue
+        top, point = left.split(" ")[3:5]
+        point = point.replace("\\040", " ")
+        if fstype == "cgroup":
+            words = [word for word in options.split(",") if word not in _OPTIONS_V1]
+            names = [word for word in words if "=" not in word] or [word for word in words if word.startswith("name=")]
+            if names:
+                others.append(HierarchyV1(point, top, ",".join(names)))
+        elif not mount_point:
             mount_point = point
-        elif fstype == "cgroup":
-            bound.update(dict.fromkeys(options.split(","), point))
     if not mount_point:
         raise MinirunError(
             "cgroup v2 is not mounted", "Mount it: mount -t cgroup2 none /sys/fs/cgroup/unified, or boot with systemd."
         )
-    return Hierarchy(mount_point, frozenset(read(f"{mount_point}/cgroup.controllers").split()), bound)
+    return Hierarchy(mount_point, frozenset(read(f"{mount_point}/cgroup.controllers").split()), tuple(others))
 
 
 def folder_of(hierarchy: Hierarchy, cgroups_path: str, container_id: str) -> str:
@@ -88,15 +124,12 @@ def folder_of(hierarchy: Hierarchy, cgroups_path: str, container_id: str) -> str
     return f"{hierarchy.mount_point}{path}"
 
 
-def choose(spec: Spec, container_id: str, *, use: bool, systemd: bool, use_v1: bool) -> tuple[str, str, dict[str, str]]:
-    """Return the folder of the container's cgroup-to-be, "" where it stays in the caller's, and systemd's name for it.
+def choose(spec: Spec, container_id: str, *, systemd: bool, use_v1: bool) -> Place:
+    """Return where the container's cgroup is to be, and with `use_v1` those in the hierarchies of v1.
 
-    The third are its folders in the v1 hierarchies, if there are any and it is to `use_v1`. A cgroup that is there
-    already must be empty and not frozen; it is marked, and outlives the container. A user without root who may not
-    make the cgroup does without, unless there are limits to set. Raises MinirunError.
+    A cgroup that is there already must be empty and not frozen; it is marked, and outlives the container. A user
+    without root who may not make the cgroup does without, unless there are limits to set. Raises MinirunError.
     """
-    if not use:
-        return "", "", {}
     hierarchy = find_hierarchy()
     if systemd:
         from minirun.runtime import systemd as systemd_
@@ -109,7 +142,7 @@ def choose(spec: Spec, container_id: str, *, use: bool, systemd: bool, use_v1: b
             raise MinirunError("config.json: linux.cgroupsPath '/' is the root of all cgroups", "Name one below it.")
         if not _may_make(folder):
             _refuse_limits(spec, folder)
-            return "", "", {}
+            return Place(hierarchy)
     if os.path.isdir(folder):
         check_is_free(folder, frozen=read(f"{folder}/cgroup.freeze").strip() == "1")
         if spec.cgroups_path and not unit:
@@ -120,8 +153,8 @@ def choose(spec: Spec, container_id: str, *, use: bool, systemd: bool, use_v1: b
 
         path = folder.removeprefix(hierarchy.mount_point).strip("/")
         relative = not unit and not spec.cgroups_path.startswith("/")
-        v1 = cgroup_v1.choose(spec, path, relative=relative, systemd=systemd)
-    return folder, unit, v1
+        v1 = cgroup_v1.choose(hierarchy.v1, spec, path, relative=relative, systemd=systemd)
+    return Place(hierarchy, folder, unit, v1)
 
 
 def owner_of(spec: Spec) -> int:
@@ -203,18 +236,12 @@ def check_is_free(folder: str, *, frozen: bool) -> None:
         )
 
 
-def create(
-    folder: str,
-    resources: dict[str, Any],
-    unit: str = "",
-    annotations: Mapping[str, str] = {},
-    v1: Mapping[str, str] = {},
-) -> Entrance:
-    """Make the cgroup, or have systemd make it as the scope `unit`, and set its limits. Raises MinirunError.
+def create(place: Place, resources: dict[str, Any], annotations: Mapping[str, str] = {}) -> Entrance:
+    """Make the cgroup, or have systemd make it as a scope, and set its limits. Raises MinirunError.
 
     The caller clones the container into the returned entrance and closes it then.
     """
-    hierarchy = find_hierarchy()
+    hierarchy, folder, unit, v1 = place.hierarchy, place.folder, place.unit, place.v1
     settings, settings_v1 = _translate(hierarchy, folder, v1, resources, change=False)
     needed = {setting.controller for setting in settings} - {""}
     path = folder.removeprefix(hierarchy.mount_point).strip("/")

@@ -23,19 +23,20 @@ from minirun.runtime import cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from minirun.model.spec import Spec
+    from minirun.runtime.cgroup import HierarchyV1
     from minirun.runtime.cgroup_files import Setting
 
 _CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
-# Words of a hierarchy's options that are neither controllers nor its name (cgroups(7), "Mounting v1 controllers").
-_OPTIONS = frozenset("rw ro clone_children cpuset_v2_mode favordynmods nofavordynmods noprefix xattr".split())
 
 
-def choose(spec: Spec, path: str, *, relative: bool, systemd: bool) -> dict[str, str]:
-    """Return the folders of the container's cgroups-to-be; none where v1 has no controller.
+def choose(
+    hierarchies: Iterable[HierarchyV1], spec: Spec, path: str, *, relative: bool, systemd: bool
+) -> dict[str, str]:
+    """Return the folders of the container's cgroups-to-be.
 
     A `relative` path starts at the cgroups that this process is in. A hierarchy with a name and no controller only
     sorts processes: it is used where systemd is asked for, or the container gets to see the hierarchies. Raises
@@ -44,20 +45,15 @@ def choose(spec: Spec, path: str, *, relative: bool, systemd: bool) -> dict[str,
     own = _own_cgroups() if relative else {}
     visible = any(entry.type == "cgroup" for entry in spec.mounts)
     folders: dict[str, str] = {}
-    counting = False
-    for mount_point, top, names in _hierarchies():
-        named = names.startswith("name=")
-        if names in folders or (named and not (systemd or visible)):
+    for hierarchy in hierarchies:
+        start, names = hierarchy.mount_point, hierarchy.names
+        if names in folders or (names.startswith("name=") and not (systemd or visible)):
             continue
-        counting = counting or not named
-        start = mount_point
         if names in own:
             # What the mount shows as its top need not be the hierarchy's, in a container for example.
-            below_top = os.path.relpath(own[names], top)
-            start = os.path.normpath(f"{mount_point}/{below_top}") if not below_top.startswith("..") else mount_point
+            below_top = os.path.relpath(own[names], hierarchy.top)
+            start = start if below_top.startswith("..") else os.path.normpath(f"{start}/{below_top}")
         folders[names] = f"{start}/{path}"
-    if not counting:
-        return {}
     for folder in folders.values():
         if os.path.isdir(folder):
             state = f"{folder}/freezer.state"
@@ -66,21 +62,6 @@ def choose(spec: Spec, path: str, *, relative: bool, systemd: bool) -> dict[str,
             if spec.cgroups_path and not systemd:
                 set_attribute(folder, cgroup.KEEP_ATTRIBUTE, "1")
     return folders
-
-
-def _hierarchies() -> list[tuple[str, str, str]]:
-    """Return mount point, the cgroup that is shown there, and controllers or name of every mounted hierarchy."""
-    found = []
-    for line in read("/proc/self/mountinfo").splitlines():
-        left, _, right = line.partition(" - ")
-        fstype, _, options = right.split(" ", 2)
-        if fstype == "cgroup":
-            top, point = left.split(" ")[3:5]
-            words = [word for word in options.split(",") if word not in _OPTIONS]
-            names = [word for word in words if "=" not in word] or [word for word in words if word.startswith("name=")]
-            if names:
-                found.append((point.replace("\\040", " "), top, ",".join(names)))
-    return found
 
 
 def _own_cgroups() -> dict[str, str]:

@@ -133,23 +133,20 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
     lock = state.make(root, container_id)
     try:
         # Before it is ours: what is made so far is unmade without touching a cgroup that others are in.
-        group, unit, v1 = cgroup.choose(
-            spec,
-            container_id,
-            use=options.use_cgroups,
-            systemd=options.systemd_cgroup,
-            use_v1=options.use_cgroup_v1,
-        )
-        created = created.replace(cgroup=group, unit=unit, cgroup_v1=v1)
+        place = cgroup.CALLERS
+        if options.use_cgroups:
+            systemd, use_v1 = options.systemd_cgroup, options.use_cgroup_v1
+            place = cgroup.choose(spec, container_id, systemd=systemd, use_v1=use_v1)
+        created = created.replace(cgroup=place.folder, unit=place.unit, cgroup_v1=place.v1)
         # Before anything is in the kernel: a `delete` after our death must know what there may be.
         state.save(root, created)
         state.keep_config(root, container_id, os.path.join(bundle, options.config))
         if options.notify_socket:
             readiness.make_folder(state.folder(root, container_id))
-        if group:
-            entrance = cgroup.create(group, spec.resources, unit, spec.annotations, v1)
-            if not v1 and (owner := cgroup.owner_of(spec)):  # delegation of v1 is not safe
-                cgroup.delegate(group, owner)
+        if place.folder:
+            entrance = cgroup.create(place, spec.resources, spec.annotations)
+            if not place.v1 and (owner := cgroup.owner_of(spec)):  # delegation of v1 is not safe
+                cgroup.delegate(place.folder, owner)
         if spec.intel_rdt:
             from minirun.runtime import rdt
 
@@ -177,8 +174,8 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
             preserve_fds=options.preserve_fds,
             state=state.document(created, "creating"),
             hooks=spec.hooks.get("startContainer", ()),
-            cgroup=group,
-            cgroup_v1=v1,
+            cgroup=place.folder,
+            cgroup_v1=place.v1,
             cgroup_tasks=entrance.tasks if entrance else (),
             personality=spec.personality,
             keep_groups=_keeps_groups(spec),

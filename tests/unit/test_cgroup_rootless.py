@@ -11,14 +11,15 @@ from minirun.model.spec import Spec
 from minirun.runtime import cgroup
 
 
-def choose(monkeypatch: pytest.MonkeyPatch, resources: dict[str, Any]) -> tuple[str, str, dict[str, str]]:
+def choose(monkeypatch: pytest.MonkeyPatch, resources: dict[str, Any]) -> cgroup.Place:
     monkeypatch.setattr(cgroup, "_may_make", lambda folder: False)  # noqa: ARG005
     spec = Spec.from_dict({"ociVersion": "1.2.0", "root": {"path": "rootfs"}, "linux": {"resources": resources}})
-    return cgroup.choose(spec, "any", use=True, systemd=False, use_v1=True)
+    return cgroup.choose(spec, "any", systemd=False, use_v1=True)
 
 
 def test_without_limits_there_is_no_cgroup(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose(monkeypatch, {"devices": [{"allow": False, "access": "rwm"}], "pids": {"limit": 0}}) == ("", "", {})
+    place = choose(monkeypatch, {"devices": [{"allow": False, "access": "rwm"}], "pids": {"limit": 0}})
+    assert (place.folder, place.unit, place.v1) == ("", "", {})
 
 
 def test_a_limit_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
