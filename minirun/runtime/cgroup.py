@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from minirun.runtime.cgroup_files import Setting
 
 CONTROLLERS = frozenset(("cpu", "cpuset", "hugetlb", "io", "memory", "misc", "perf_event", "pids", "rdma"))
-COUNTING = frozenset(("cpu", "io", "memory", "pids"))  # without them there would be no statistics
 THREADED = frozenset(("cpu", "cpuset", "perf_event", "pids"))  # those that can tell threads apart
 # Words of a v1 hierarchy's options that are neither controllers nor its name (cgroups(7), "Mounting v1 controllers").
 _OPTIONS_V1 = frozenset("rw ro clone_children cpuset_v2_mode favordynmods nofavordynmods noprefix xattr".split())
@@ -402,10 +401,14 @@ def path_below(folder: str, path: str) -> str:
 
 
 def _make_all(hierarchy: Hierarchy, parts: list[str], needed: set[str]) -> None:
-    """Make every cgroup on the way that is not there, and pass the controllers on that the last one needs."""
+    """Make every cgroup on the way that is not there, and pass on the controllers that the last one needs.
+
+    Where possible all others too: statistics come from them, later updates need them, and what runs in the container
+    may be another runtime, which has only those that its own cgroup was given.
+    """
     folder = hierarchy.mount_point
     for part in parts:
-        _enable(folder, needed, COUNTING & hierarchy.controllers)
+        _enable(folder, needed, hierarchy.controllers)
         folder = f"{folder}/{part}"
         if not os.path.isdir(folder):
             try:
@@ -493,7 +496,7 @@ def _enable(folder: str, needed: set[str], wanted: frozenset[str]) -> None:
             try:
                 write(f"{folder}/cgroup.subtree_control", f"+{controller}")
             except OSError:
-                pass  # it counts less then
+                pass  # the container does without
 
 
 def apply(folder: str, settings: list[Setting]) -> None:
