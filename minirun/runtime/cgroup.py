@@ -242,13 +242,15 @@ def create(place: Place, resources: dict[str, Any], annotations: Mapping[str, st
     """
     hierarchy, folder, unit, v1 = place.hierarchy, place.folder, place.unit, place.v1
     settings, settings_v1 = _translate(hierarchy, folder, v1, resources, change=False)
+    if unit:
+        from minirun.runtime import systemd
+
+        settings = systemd.rounded(settings)
     needed = {setting.controller for setting in settings} - {""}
     path = folder.removeprefix(hierarchy.mount_point).strip("/")
     placeholder = 0
     try:
         if unit:
-            from minirun.runtime import systemd
-
             everything = [*settings, *(setting for _, part in settings_v1 for setting in part)]
             placeholder = systemd.start_scope(unit, os.path.dirname(path), everything, annotations)
         with step(f"make the cgroup {path}", "cgroup", "Limits and counters hold for all processes in it."):
@@ -320,6 +322,10 @@ def update(folder: str, resources: dict[str, Any], unit: str = "", v1: Mapping[s
     """
     hierarchy = find_hierarchy()
     settings, settings_v1 = _translate(hierarchy, folder, v1, resources, change=True)
+    if unit:
+        from minirun.runtime import systemd
+
+        settings = systemd.rounded(settings)
     needed = {setting.controller for setting in settings} - {""}
     path = folder.removeprefix(hierarchy.mount_point).strip("/")
     _make_all(hierarchy, path.split("/"), needed)
@@ -331,8 +337,6 @@ def update(folder: str, resources: dict[str, Any], unit: str = "", v1: Mapping[s
         for line in lines(place, setting.file)
     ]
     if unit:
-        from minirun.runtime import systemd
-
         systemd.set_properties(unit, [setting for _, part in parts for setting in part])
     try:
         for place, part in parts:

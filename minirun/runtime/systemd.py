@@ -171,23 +171,47 @@ def properties_of(settings: Iterable[Setting]) -> list[Property]:
         elif setting.file in ("cpu.cfs_quota_us", "cpu.cfs_period_us"):
             bandwidth[setting.file] = text
         elif setting.file == "cpu.max":
-            properties += _quota(text)
+            properties += _quota(text, setting.field)
         elif setting.file in _LISTS:
             properties.append((_LISTS[setting.file], ("ay", bits_of(text, setting.field))))
     if bandwidth:
         quota, period = bandwidth.get("cpu.cfs_quota_us", "max"), bandwidth.get("cpu.cfs_period_us", "")
-        properties += _quota(f"{quota} {period}")
+        properties += _quota(f"{quota} {period}", "linux.resources.cpu")
     return properties
 
 
-def _quota(text: str) -> list[Property]:
-    quota, _, period = text.partition(" ")
-    length = int(period or 100_000)
-    per_second = UNLIMITED
-    if quota != "max":
-        # systemd counts in hundredths of a CPU: rounded up, so that it never allows less than was asked for.
-        per_second = -(-int(quota) * 1_000_000 // length // 10_000) * 10_000
-    return [("CPUQuotaPerSecUSec", ("t", per_second)), ("CPUQuotaPeriodUSec", ("t", length))]
+def _quota(text: str, field: str) -> list[Property]:
+    quota, period = _bandwidth(text, field)
+    per_second = UNLIMITED if quota == "max" else _per_second(int(quota), period)
+    return [("CPUQuotaPerSecUSec", ("t", per_second)), ("CPUQuotaPeriodUSec", ("t", period))]
+
+
+def _bandwidth(text: str, field: str) -> tuple[str, int]:
+    """Return the quota, a number or "max", and the period. Raises MinirunError that names the field."""
+    quota, _, period = text.strip().partition(" ")
+    if (quota != "max" and not quota.isdigit()) or (period and (not period.isdigit() or not int(period))):
+        raise MinirunError(f"config.json: {field} '{text}' is not a quota and a period", "Such as 50000 100000.")
+    return quota, int(period or 100_000)
+
+
+def _per_second(quota: int, period: int) -> int:
+    """Return a quota in microseconds of each second, in hundredths of a CPU as systemd counts.
+
+    It is rounded up, so that it never allows less than was asked for.
+    """
+    return -(-quota * 1_000_000 // period // 10_000) * 10_000
+
+
+def rounded(settings: Iterable[Setting]) -> list[Setting]:
+    """Return limits with a quota as systemd will have it: another one would change with the scope's next change."""
+    return [_rounded(setting) if setting.file == "cpu.max" else setting for setting in settings]
+
+
+def _rounded(setting: Setting) -> Setting:
+    quota, period = _bandwidth(setting.text, setting.field)
+    if quota == "max":
+        return setting
+    return setting.replace(text=f"{_per_second(int(quota), period) * period // 1_000_000} {period}")
 
 
 def bits_of(text: str, field: str) -> bytes:

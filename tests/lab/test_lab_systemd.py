@@ -77,7 +77,7 @@ def test_a_scope_with_the_limits_that_update_changes(systemd: tuple[str, ...], o
     kernel = {
         "memory.max": str(32 * MIB),
         "memory.swap.max": str(16 * MIB),
-        "cpu.max": "500000 900000",
+        "cpu.max": "504000 900000",
         "pids.max": "20",
     }
     assert read(folder, *kernel) == kernel
