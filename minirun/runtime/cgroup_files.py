@@ -11,6 +11,8 @@ written for cgroup v1. Where v2 counts differently, numbers are converted as run
 
 from __future__ import annotations
 
+import sys
+
 from minirun.errors import MinirunError
 from minirun.model.record import Record
 
@@ -62,7 +64,7 @@ def files_of(
     for controller, translate in _TRANSLATORS.items():
         if controller not in elsewhere:
             settings += translate(field, now or {})
-    return [*settings, *_unified(field.section("unified"))]
+    return _without_weight_if_idle([*settings, *_unified(field.section("unified"))])
 
 
 class Section:
@@ -114,11 +116,8 @@ def _limit(value: int) -> str:
 def _memory(resources: Section, now: Mapping[str, str]) -> Iterator[Setting]:
     field = resources.section("memory")
     limit, total, low = field.number("limit") or 0, field.number("swap") or 0, field.number("reservation") or 0
-    if field.get("checkBeforeUpdate") and 0 < limit < int(now.get("memory.current", "0")):
-        raise MinirunError(
-            f"{field.name}.limit {limit} is lower than the {now['memory.current']} bytes in use",
-            "It was asked not to kill for it (checkBeforeUpdate). Free memory first, or choose a higher limit.",
-        )
+    if field.get("checkBeforeUpdate"):
+        _check_use(field, {"swap": total, "limit": limit}, int(now.get("memory.current", "0")))
     swap = _swap(field, limit, total, now)
     # Swap first: a cgroup whose memory shrinks must not push into swap what it may not have there.
     if swap:
@@ -127,6 +126,17 @@ def _memory(resources: Section, now: Mapping[str, str]) -> Iterator[Setting]:
         yield Setting("memory.max", _limit(limit), f"{field.name}.limit", real=limit > 0)
     if low:
         yield Setting("memory.low", _limit(low), f"{field.name}.reservation", real=low > 0)
+
+
+def _check_use(field: Section, limits: Mapping[str, int], used: int) -> None:
+    """Raise MinirunError for a limit, by its key, that would kill at once, as more memory is `used` than it allows."""
+    for key, limit in limits.items():
+        if 0 < limit <= used:
+            what = "memory+swap" if key == "swap" else "memory"
+            raise MinirunError(
+                f"{field.name}.{key}: rejecting {what} limit {limit}: {used} bytes are in use",
+                "It was asked not to kill for it (checkBeforeUpdate). Free memory first, or choose a higher limit.",
+            )
 
 
 def _swap(field: Section, limit: int, total: int, now: Mapping[str, str]) -> str:
@@ -143,9 +153,11 @@ def _swap(field: Section, limit: int, total: int, now: Mapping[str, str]) -> str
         total = int(present) + int(present_swap)  # the sum stays as it was asked for before
     if total < 0:
         return "max"
+    if limit < 0:
+        return str(total)  # there is nothing to subtract
     if not limit and present.isdigit():
         limit = int(present)
-    if limit <= 0:
+    if not limit:
         raise MinirunError(
             f"{field.name}.swap: a limit on memory and swap needs a limit on memory",
             "It counts both together, as cgroup v1 did.",
@@ -169,7 +181,7 @@ def _cpu(resources: Section, now: Mapping[str, str]) -> Iterator[Setting]:
     elif shares and now.get("cpu.idle") == "1":
         # An idle cgroup has no weight: one that gets a weight is not idle any more.
         yield Setting("cpu.idle", "0", f"{field.name}.shares")
-    if shares and idle != 1:
+    if shares:
         yield Setting("cpu.weight", str(weight_of(shares)), f"{field.name}.shares", real=shares != DEFAULT_SHARES)
     quota, period, burst = field.number("quota") or 0, field.number("period") or 0, field.number("burst")
     if burst is not None:
@@ -182,6 +194,17 @@ def _cpu(resources: Section, now: Mapping[str, str]) -> Iterator[Setting]:
         yield Setting("cpu.max", text, f"{field.name}.{'quota' if quota else 'period'}", real=quota > 0)
 
 
+def _without_weight_if_idle(settings: list[Setting]) -> list[Setting]:
+    """Leave out the weight of a cgroup that is to be idle, which has none: the kernel would refuse it."""
+    if not any(setting.file == "cpu.idle" and setting.text.strip() == "1" for setting in settings):
+        return settings
+    for setting in settings:
+        if setting.file == "cpu.weight":
+            problem = f"unable to apply both cpu.weight and cpu.idle: ignoring {setting.field}"
+            print(f"minirun: warning: {problem}", file=sys.stderr)
+    return [setting for setting in settings if setting.file != "cpu.weight"]
+
+
 def cpuset(resources: Section, _now: Mapping[str, str]) -> Iterator[Setting]:
     """Translate the CPUs and memory nodes, whose files have the same names in cgroup v1."""
     field = resources.section("cpu")
@@ -191,8 +214,19 @@ def cpuset(resources: Section, _now: Mapping[str, str]) -> Iterator[Setting]:
 
 
 def weight_of(shares: int) -> int:
-    """Convert CPU shares of cgroup v1, 2 to 262144, to a weight of v2, 1 to 10000, as config.json's users know it."""
-    return 1 + (min(max(shares, 2), 262144) - 2) * 9999 // 262142
+    """Convert CPU shares of cgroup v1, 2 to 262144, to a weight of v2, 1 to 10000, as config.json's users know it.
+
+    A quadratic function of the logarithms, in which both ends and the default, 1024 shares and a weight of 100, meet.
+    runc has it since 1.3.2. Before, it was linear, and made 39 of the default: less than a cgroup without shares has.
+    """
+    import math
+
+    if shares <= 2:
+        return 1
+    if shares >= 262144:
+        return 10000
+    doublings = math.log2(shares)
+    return math.ceil(10 ** ((doublings * doublings + 125 * doublings) / 612 - 7 / 34))
 
 
 def pids(resources: Section, _now: Mapping[str, str]) -> Iterator[Setting]:

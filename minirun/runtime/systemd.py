@@ -42,6 +42,7 @@ SOCKET = "/run/systemd/private"
 INTERFACE = "org.freedesktop.systemd1.Manager"
 TIMEOUT = 30.0  # seconds for one answer
 UNLIMITED = 2**64 - 1
+IDLE = 0  # as a weight of CPU time, since version 252; a weight ends it
 PROPERTY_ANNOTATION = "org.systemd.property."
 
 
@@ -168,6 +169,8 @@ def properties_of(settings: Iterable[Setting]) -> list[Property]:
         text = "max" if text == "-1" else text  # v1's word for no limit
         if setting.file in _NUMBERS and (text == "max" or text.isdigit()):
             properties.append((_NUMBERS[setting.file], ("t", UNLIMITED if text == "max" else int(text))))
+        elif setting.file == "cpu.idle" and text == "1":
+            properties.append(("CPUWeight", ("t", IDLE)))
         elif setting.file in ("cpu.cfs_quota_us", "cpu.cfs_period_us"):
             bandwidth[setting.file] = text
         elif setting.file == "cpu.max":

@@ -38,7 +38,7 @@ def test_every_limit_reaches_the_kernel_and_update_changes_it(oci: Oci, bundle: 
         "memory.low": str(32 * MIB),
         "memory.high": str(60 * MIB),
         "memory.oom.group": "1",
-        "cpu.weight": "4",
+        "cpu.weight": "17",
         "cpu.max": "50000 100000",
         "cpu.max.burst": "10000",
         "cpuset.cpus": "1",
@@ -57,7 +57,7 @@ def test_every_limit_reaches_the_kernel_and_update_changes_it(oci: Oci, bundle: 
         (["--cpu-quota=20000", "--cpu-share=262144"], {"cpu.max": "20000 50000", "cpu.weight": "10000"}),
         (["--cpu-quota=-1", "--pids-limit=-1"], {"cpu.max": "max 50000", "pids.max": "max"}),
         (["--cpuset-cpus=0-1", "--cpu-idle=1"], {"cpuset.cpus": "0-1", "cpu.idle": "1"}),
-        (["--cpu-share=1024", "--memory=-1"], {"cpu.idle": "0", "cpu.weight": "39", "memory.max": "max"}),
+        (["--cpu-share=1024", "--memory=-1"], {"cpu.idle": "0", "cpu.weight": "100", "memory.max": "max"}),
     ):
         oci("update", *flags, "limited")
         assert read(folder, *changed) == changed, flags
@@ -89,6 +89,26 @@ def test_counters_are_there_without_limits(oci: Oci, bundle: Bundle) -> None:
     assert int(read(folder, "memory.current")["memory.current"]) > 0
     assert read(folder, "pids.current") == {"pids.current": "1"}
     assert (folder / "io.stat").exists()
+
+
+def test_a_container_has_every_controller(oci: Oci, bundle: Bundle) -> None:
+    # Another runtime in it has no others to give.
+    available = read(mount_point(), "cgroup.controllers")
+    bundle.command("exec sleep 1000").cgroup("/lab-parent/lab-child")
+    oci.launch(bundle, "all")
+    assert read(oci.cgroup("all"), "cgroup.controllers") == available
+    oci("delete", "--force", "all")
+    (mount_point() / "lab-parent").rmdir()
+
+
+def test_no_limit_that_would_kill_at_once_if_asked_so(oci: Oci, bundle: Bundle) -> None:
+    bundle.command("exec sleep 1000")
+    oci.launch(bundle, "careful")
+    for memory in ({"limit": 1024}, {"limit": 1024, "swap": 2048}):
+        text = json.dumps({"memory": memory | {"checkBeforeUpdate": True}})
+        assert "rejecting memory" in oci("update", "--resources=-", "careful", input=text, check=False).stderr
+        assert read(oci.cgroup("careful"), "memory.max") == {"memory.max": "max"}
+    assert oci.state("careful")["status"] == "running"
 
 
 def test_an_oom_kill_is_an_event(oci: Oci, bundle: Bundle) -> None:

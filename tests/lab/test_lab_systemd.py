@@ -61,7 +61,7 @@ def test_a_scope_with_the_limits_that_update_changes(systemd: tuple[str, ...], o
         "MemorySwapMax": str(16 * MIB),
         "MemoryLow": str(16 * MIB),
         "MemoryHigh": str(30 * MIB),
-        "CPUWeight": "4",
+        "CPUWeight": "17",
         "CPUQuotaPerSecUSec": "560ms",
         "CPUQuotaPeriodUSec": "900ms",
         "AllowedCPUs": "0",
@@ -84,11 +84,11 @@ def test_a_scope_with_the_limits_that_update_changes(systemd: tuple[str, ...], o
     assert oci.state("one")["systemd-scope"] == "minirun-one.scope"
 
     oci("update", "--memory=40M", "--cpu-quota=-1", "--pids-limit=-1", "--cpu-share=4321", "one")
-    changed = {"MemoryMax": str(40 * MIB), "CPUQuotaPerSecUSec": "infinity", "TasksMax": "infinity", "CPUWeight": "165"}
+    changed = {"MemoryMax": str(40 * MIB), "CPUQuotaPerSecUSec": "infinity", "TasksMax": "infinity", "CPUWeight": "316"}
     wrong = oci("update", "--memory=64M", "--memory-swap=10M", "one", check=False)
     assert wrong.returncode != 0
     assert show(systemd, "minirun-one.scope", *changed) == changed
-    kernel = {"memory.max": str(40 * MIB), "pids.max": "max", "cpu.weight": "165"}
+    kernel = {"memory.max": str(40 * MIB), "pids.max": "max", "cpu.weight": "316"}
     assert read(folder, *kernel) == kernel
 
     oci("pause", "one")

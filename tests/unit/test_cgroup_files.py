@@ -22,7 +22,7 @@ def texts(resources: dict[str, Any], now: dict[str, str] | None = None) -> dict[
 @given(limit=limits, swap=limits, reservation=limits)
 def test_memory(limit: int | None, swap: int | None, reservation: int | None) -> None:
     fields = {"limit": limit, "swap": swap, "reservation": reservation}
-    impossible = swap and swap > 0 and (not limit or limit < 0 or swap < limit)
+    impossible = swap and swap > 0 and (not limit or swap < limit)
     if impossible:
         with pytest.raises(MinirunError, match=r"memory\.swap"):
             files_of({"memory": fields})
@@ -31,7 +31,7 @@ def test_memory(limit: int | None, swap: int | None, reservation: int | None) ->
     if limit:
         expected["memory.max"] = "max" if limit == -1 else str(limit)
     if swap:
-        expected["memory.swap.max"] = "max" if swap == -1 else str(swap - (limit or 0))
+        expected["memory.swap.max"] = "max" if swap == -1 else str(swap - max(limit or 0, 0))
     elif limit == -1:
         expected["memory.swap.max"] = "max"
     if reservation:
@@ -54,7 +54,7 @@ def test_shares_become_a_weight_of_the_kernels_range(shares: int) -> None:
     assert weight_of(shares) <= weight_of(shares + 1)
 
 
-@pytest.mark.parametrize(("shares", "weight"), [(2, 1), (100, 4), (1024, 39), (4321, 165), (262144, 10000)])
+@pytest.mark.parametrize(("shares", "weight"), [(2, 1), (100, 17), (1024, 100), (4321, 316), (262144, 10000)])
 def test_shares_that_others_know(shares: int, weight: int) -> None:
     assert texts({"cpu": {"shares": shares}}) == {"cpu.weight": str(weight)}
 
@@ -182,7 +182,15 @@ def test_the_sum_of_memory_and_swap_is_what_was_asked_for(limit: int, swap: int,
 
 def test_a_limit_below_what_is_used_is_refused_if_asked_to() -> None:
     now = {"memory.current": "1000"}
-    with pytest.raises(MinirunError, match="1000 bytes in use"):
-        files_of({"memory": {"limit": 999, "checkBeforeUpdate": True}}, now)
-    assert texts({"memory": {"limit": 1000, "checkBeforeUpdate": True}}, now) == {"memory.max": "1000"}
+    for limits, what in ({"limit": 1000}, "memory limit 1000"), ({"limit": 10, "swap": 20}, r"memory\+swap limit 20"):
+        with pytest.raises(MinirunError, match=f"rejecting {what}: 1000 bytes are in use"):
+            files_of({"memory": limits | {"checkBeforeUpdate": True}}, now)
+    assert texts({"memory": {"limit": 1001, "checkBeforeUpdate": True}}, now) == {"memory.max": "1001"}
     assert texts({"memory": {"limit": 999}}, now) == {"memory.max": "999"}
+
+
+def test_an_idle_cgroup_has_no_weight(capsys: pytest.CaptureFixture[str]) -> None:
+    assert texts({"cpu": {"idle": 1, "shares": 200}}) == {"cpu.idle": "1"}
+    assert "cpu.weight and cpu.idle: ignoring linux.resources.cpu.shares" in capsys.readouterr().err
+    assert texts({"unified": {"cpu.weight": "8", "cpu.idle": "1"}}) == {"cpu.idle": "1"}
+    assert texts({"cpu": {"idle": 0, "shares": 1024}}) == {"cpu.idle": "0", "cpu.weight": "100"}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from minirun.errors import MinirunError
 from minirun.runtime.cgroup_files import files_of
-from minirun.runtime.systemd import bits_of, place, properties_of
+from minirun.runtime.systemd import bits_of, place, properties_of, rounded
 
 UNLIMITED = 2**64 - 1
 
@@ -47,7 +47,7 @@ def test_limits_as_properties() -> None:
         ("MemorySwapMax", ("t", 2000)),
         ("MemoryMax", ("t", 1000)),
         ("MemoryLow", ("t", 500)),
-        ("CPUWeight", ("t", 4)),
+        ("CPUWeight", ("t", 17)),
         ("CPUQuotaPerSecUSec", ("t", 560000)),
         ("CPUQuotaPeriodUSec", ("t", 900000)),
         ("AllowedCPUs", ("ay", b"\x07\x02")),
@@ -55,6 +55,29 @@ def test_limits_as_properties() -> None:
         ("TasksMax", ("t", UNLIMITED)),
         ("MemoryHigh", ("t", 700)),
     ]
+
+
+def test_the_kernel_gets_the_quota_that_systemd_has() -> None:
+    for asked, text in (
+        ({"quota": 500000, "period": 900000}, "504000 900000"),
+        ({"quota": 50000, "period": 100000}, "50000 100000"),
+        ({"quota": 1}, "1000 100000"),
+        ({"quota": -1}, "max 100000"),
+    ):
+        (setting,) = rounded(files_of({"cpu": asked}))
+        assert setting.text == text
+        assert properties_of([setting]) == properties_of(files_of({"cpu": asked}))
+
+
+@pytest.mark.parametrize("text", ["", "a", "1 b", "1 0", "1 2 3", "-1"])
+def test_a_quota_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(MinirunError, match=r"unified\.cpu\.max"):
+        rounded(files_of({"unified": {"cpu.max": text}}))
+
+
+def test_an_idle_scope_weighs_nothing() -> None:
+    assert properties_of(files_of({"cpu": {"idle": 1}})) == [("CPUWeight", ("t", 0))]
+    assert properties_of(files_of({"cpu": {"idle": 0, "shares": 1024}})) == [("CPUWeight", ("t", 100))]
 
 
 def test_no_quota_is_infinity() -> None:
