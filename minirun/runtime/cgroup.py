@@ -366,7 +366,8 @@ def open_below(folder: str, paths: tuple[str, ...], pid: int, v1: Mapping[str, s
     Each of `paths` is that of a cgroup below, or "CONTROLLER,...:PATH", which tells apart the hierarchies of v1.
 
     A container that runs an init system has moved its first process, `pid`, into a cgroup below, and passed controllers
-    on: then no process may be in the upper one any more, and a further process goes where the first one is.
+    on: then no process may be in the upper one any more, and a further process goes where the first one is, unless
+    `paths` say that it is to be in the upper one: then it cannot be made (see `cannot_enter`).
     """
     if v1:
         from minirun.runtime import cgroup_v1
@@ -375,7 +376,7 @@ def open_below(folder: str, paths: tuple[str, ...], pid: int, v1: Mapping[str, s
         target = v1.pop("")
     else:
         target = path_below(folder, paths[-1].partition(":")[2] if ":" in paths[-1] else paths[-1]) if paths else folder
-    if target == folder and _text(folder, "cgroup.subtree_control").split():
+    if target == folder and (v1 or not paths) and _text(folder, "cgroup.subtree_control").split():
         mount_point = find_hierarchy().mount_point
         own = [line[3:] for line in read(f"/proc/{pid}/cgroup").splitlines() if line.startswith("0::")]
         target = f"{mount_point}{own[0]}" if own and f"{mount_point}{own[0]}/".startswith(f"{folder}/") else target
@@ -389,6 +390,14 @@ def open_below(folder: str, paths: tuple[str, ...], pid: int, v1: Mapping[str, s
             raise
 
 
+def cannot_enter() -> MinirunError:
+    """Return what to raise where clone3 ended with EBUSY, as the cgroup passes controllers on to those below it."""
+    return MinirunError(
+        "adding pid of a new process to cgroups: device or resource busy",
+        "The cgroup passes controllers on, so processes may run in those below it only: name one of them.",
+    )
+
+
 def check_exists(folder: str) -> None:
     """Raise MinirunError if there is no cgroup with this folder for a process to enter."""
     if not os.path.isdir(folder):
@@ -400,7 +409,7 @@ def path_below(folder: str, path: str) -> str:
     """Return the folder of a cgroup below another. Raises MinirunError if it is not below."""
     target = os.path.normpath(f"{folder}/{path}")
     if not f"{target}/".startswith(f"{folder}/"):
-        raise MinirunError(f"{path} is not a sub cgroup path: it leads out of the container's own cgroup")
+        raise MinirunError(f"bad sub cgroup path: {path} leads out of the container's own cgroup")
     return target
 
 

@@ -5,6 +5,7 @@ The words are those of runtime-spec runtime.md, "Operations". `root` is the runt
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -455,6 +456,10 @@ def execute(root: str, container_id: str, process: Process, spec: Spec, options:
         )
         cgroup_fd = entrance.fd if entrance else -1
         return parent.clone_into_container(pidfd, _other_namespaces(found.pid), plan, cgroup_fd)
+    except OSError as error:
+        if error.errno == errno.EBUSY and options.cgroups:
+            raise cgroup.cannot_enter() from error
+        raise
     finally:
         if entrance:
             cgroup.close(entrance)

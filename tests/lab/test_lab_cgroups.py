@@ -209,6 +209,9 @@ def test_exec_follows_an_init_system_into_its_cgroup(oci: Oci, bundle: Bundle) -
     (folder / "init.scope/cgroup.procs").write_text(str(oci.state("system")["pid"]))
     (folder / "cgroup.subtree_control").write_text("+memory +pids")
     assert "0::/init.scope" in oci("exec", "system", "cat", "/proc/self/cgroup").stdout.splitlines()
+    refused = oci("exec", "--cgroup=/", "system", "true", check=False)
+    assert refused.returncode == 255
+    assert "to cgroups: device or resource busy" in refused.stderr
     oci("delete", "--force", "system")
     assert not folder.exists()
 

@@ -230,4 +230,4 @@ def test_exec_goes_into_a_cgroup_below(oci: Oci, bundle: Bundle) -> None:
     assert f"adding pid to {folder}/missing/cgroup.procs: no such file or directory" in missing.stderr
     refused = oci("exec", "--cgroup=/../..", "nested", "true", check=False)
     assert refused.returncode != 0
-    assert "is not a sub cgroup path" in refused.stderr
+    assert "bad sub cgroup path" in refused.stderr

@@ -166,7 +166,7 @@ def test_exec_enters_those_below(oci: Oci, bundle: Bundle, path: str) -> None:
     assert {"memory:/one", "pids:/two", "cpu:/"} <= {line.partition(":")[2] for line in seen.splitlines()}
     for wrong, words in (
         ("nosuch:/", "unknown controller"),
-        ("../..", "is not a sub cgroup path"),
+        ("../..", "bad sub cgroup path"),
         ("cpu:none", "No such file"),
     ):
         refused = oci("exec", "--cgroup", wrong, "executed", "true", check=False)
