@@ -376,7 +376,9 @@ def open_below(folder: str, paths: tuple[str, ...], pid: int, v1: Mapping[str, s
         target = v1.pop("")
     else:
         target = path_below(folder, paths[-1].partition(":")[2] if ":" in paths[-1] else paths[-1]) if paths else folder
-    if target == folder and (v1 or not paths) and _text(folder, "cgroup.subtree_control").split():
+    names = [path.rpartition(":")[2] for path in paths if not (v1 and ":" in path)]
+    chosen = target != folder or any(path_below(folder, name) == folder for name in names)
+    if not chosen and _text(folder, "cgroup.subtree_control").split():
         mount_point = find_hierarchy().mount_point
         own = [line[3:] for line in read(f"/proc/{pid}/cgroup").splitlines() if line.startswith("0::")]
         target = f"{mount_point}{own[0]}" if own and f"{mount_point}{own[0]}/".startswith(f"{folder}/") else target

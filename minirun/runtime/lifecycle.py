@@ -456,8 +456,8 @@ def execute(root: str, container_id: str, process: Process, spec: Spec, options:
         )
         cgroup_fd = entrance.fd if entrance else -1
         return parent.clone_into_container(pidfd, _other_namespaces(found.pid), plan, cgroup_fd)
-    except OSError as error:
-        if error.errno == errno.EBUSY and options.cgroups:
+    except MinirunError as error:
+        if options.cgroups and isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EBUSY:
             raise cgroup.cannot_enter() from error
         raise
     finally:
