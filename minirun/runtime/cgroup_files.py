@@ -68,17 +68,23 @@ def files_of(
 
 
 class Section:
-    """An object of config.json whose fields are checked as they are read; names match in any case, as in Go."""
+    """An object of config.json whose fields are checked as they are read.
+
+    Names match in any case, as in Go: of two that differ in that alone the last counts, objects count as one.
+    """
 
     def __init__(self, values: object, name: str) -> None:
         if not isinstance(values, dict):
             raise MinirunError(f"config.json: {name} is not an object")
         self.name = name
         self.values = values
-        self._lower = {str(key).lower(): value for key, value in values.items()}
+        self._lower: dict[str, Any] = {}
+        for key, value in values.items():
+            before = self._lower.get(lower := str(key).lower())
+            self._lower[lower] = before | value if isinstance(before, dict) and isinstance(value, dict) else value
 
     def get(self, key: str) -> Any:
-        return self.values[key] if key in self.values else self._lower.get(key.lower())
+        return self._lower.get(key.lower())
 
     def number(self, key: str) -> int | None:
         value = self.get(key)

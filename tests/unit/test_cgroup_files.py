@@ -96,6 +96,8 @@ def test_every_other_field() -> None:
 
 def test_names_match_in_any_case() -> None:
     assert texts({"CPU": {"Cpus": "1"}}) == {"cpuset.cpus": "1"}
+    both = {"cpu": {"shares": 1024, "quota": 1000}, "CPU": {"Cpus": "0", "Quota": 2000}}
+    assert texts(both) == {"cpu.weight": "100", "cpu.max": "2000 100000", "cpuset.cpus": "0"}
 
 
 @pytest.mark.parametrize(
