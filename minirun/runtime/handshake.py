@@ -44,6 +44,7 @@ import os
 import struct
 
 from minirun.errors import MinirunError
+from minirun.kernel.files import read
 from minirun.model import jsontext
 
 TYPE_CHECKING = False
@@ -80,9 +81,12 @@ class Channel:
         self._end.close()
 
     def send(self, kind: str, fields: dict[str, Any] | None = None, *fds: int) -> None:
-        """Send one message and copies of the descriptors. Raises OSError."""
+        """Send one message and copies of the descriptors. Raises OSError; BrokenPipeError if nobody will read it."""
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"={len(fds)}i", *fds))] if fds else []
-        self._end.sendmsg([jsontext.dumps([kind, fields or {}]).encode()], rights)
+        try:
+            self._end.sendmsg([jsontext.dumps([kind, fields or {}]).encode()], rights)
+        except ConnectionResetError as error:  # the other side died with a message unread
+            raise BrokenPipeError(*error.args) from error
 
     def receive(self) -> tuple[str, dict[str, Any], int]:
         """Return the next message as (kind, fields, fd or -1); ("", {}, -1) at end of file. Raises OSError."""
@@ -91,7 +95,11 @@ class Channel:
 
     def receive_all(self) -> tuple[str, dict[str, Any], list[int]]:
         """Return the next message with all its descriptors; ("", {}, []) at end of file. Raises OSError."""
-        data, rights, _, _ = self._end.recvmsg(_LARGEST, socket.CMSG_SPACE(4 * _MOST_FDS), socket.MSG_CMSG_CLOEXEC)
+        space = socket.CMSG_SPACE(4 * _MOST_FDS)
+        try:
+            data, rights, _, _ = self._end.recvmsg(_LARGEST, space, socket.MSG_CMSG_CLOEXEC)
+        except ConnectionResetError:
+            data = b""  # the other side died with a message unread, and will say no more
         if not data:
             return "", {}, []
         fds = [fd for _, _, content in rights for (fd,) in struct.iter_unpack("=i", content[: len(content) & ~3])]
@@ -127,8 +135,22 @@ def raise_failure(fields: dict[str, Any]) -> None:
     raise MinirunError(fields["message"], fields["hint"], fields["exit_code"])
 
 
-def child_died(pid: int) -> MinirunError:
-    """Describe a child that ended without a word, as the OOM killer makes it."""
+def child_died(pid: int, own_cgroup: int = -1) -> MinirunError:
+    """Describe a child that ended without a word, as the OOM killer makes it.
+
+    `own_cgroup` is a descriptor of the child's cgroup, if what is counted there is about nobody else.
+    """
     _, status = os.waitpid(pid, 0)
+    if os.WIFSIGNALED(status) and own_cgroup >= 0 and _has_killed(own_cgroup):
+        return MinirunError("container init was OOM-killed (memory limit too low?)", "Raise its memory limit.")
     how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.WEXITSTATUS(status)}"
     return MinirunError(f"the container's process ended during creation with {how}", "Is its memory limit too small?")
+
+
+def _has_killed(cgroup_fd: int) -> bool:
+    """Say whether the kernel has killed a process of this cgroup for its memory limit, as far as v2 counts that."""
+    try:
+        events = read(f"/proc/self/fd/{cgroup_fd}/memory.events").split()
+    except FileNotFoundError:
+        return False
+    return "oom_kill" in events and events[events.index("oom_kill") + 1] != "0"

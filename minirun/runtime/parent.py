@@ -50,12 +50,14 @@ class _Way(Record):
 
     `flags` are those of its own clone3. With `enter`, an intermediate process runs that before (see handshake.py),
     which returns the flags that are left. A new user namespace gets the `mappings` of users and groups.
+    `own_cgroup` is a descriptor of the cgroup in which there is no other process yet, or -1.
     """
 
     flags: int = 0
     enter: Callable[[], int] | None = None
     mappings: tuple[tuple[IdMapping, ...], tuple[IdMapping, ...]] = ((), ())
     in_user_namespace: bool = False
+    own_cgroup: int = -1
 
 
 def clone_container(spec: Spec, bundle: str, plan: ChildPlan, cgroup_fd: int) -> Cloned:
@@ -65,6 +67,7 @@ def clone_container(spec: Spec, bundle: str, plan: ChildPlan, cgroup_fd: int) ->
         (lambda: namespaces.enter_before_clone(spec)) if namespaces.need_intermediate(spec) else None,
         (spec.uid_mappings, spec.gid_mappings) if namespaces.is_fresh(spec, "user") else ((), ()),
         spec.has_namespace("user"),
+        cgroup_fd,
     )
 
     def serve(kind: str, fields: dict[str, Any], channel: Channel, pid: int, pidfd: int) -> None:
@@ -143,7 +146,7 @@ def _clone(
             set_affinity(os.getpid(), cpus)
         if way.enter:
             intermediate = pid
-            pid, pidfd = _take_over(ours, intermediate, pidfd)
+            pid, pidfd = _take_over(ours, intermediate, pidfd, way)
         if any(way.mappings):
             namespaces.map_ids(pid, *way.mappings)
         console = _shake_hands(ours, pid, pidfd, way, plan, serve)
@@ -171,23 +174,16 @@ def _be_intermediate(enter: Callable[[], int], channel: Channel) -> None:
     os._exit(0)
 
 
-def _take_over(channel: Channel, intermediate: int, intermediate_pidfd: int) -> tuple[int, int]:
+def _take_over(channel: Channel, intermediate: int, intermediate_pidfd: int, way: _Way) -> tuple[int, int]:
     """Wait until the intermediate process has done its work; return the pid and a pidfd of what it has cloned."""
     kind, fields, pidfd = channel.receive()
     if kind == handshake.FAILED:
         handshake.raise_failure(fields)
     if kind != handshake.CLONED:
-        raise handshake.child_died(intermediate)
+        raise handshake.child_died(intermediate, way.own_cgroup)
     os.waitpid(intermediate, 0)
     os.close(intermediate_pidfd)
     return fields["pid"], pidfd
-
-
-def _proceed(channel: Channel, pid: int, fields: dict[str, Any] | None = None) -> None:
-    try:
-        channel.send(handshake.PROCEED, fields)
-    except BrokenPipeError:
-        raise handshake.child_died(pid) from None
 
 
 def _shake_hands(
@@ -204,7 +200,10 @@ def _shake_hands(
         from minirun.runtime import rdt
 
         rdt.add(plan.rdt_folders, pid)
-    _proceed(channel, pid, namespaces.what_ids_allow(pid) if way.in_user_namespace else None)
+    try:
+        channel.send(handshake.PROCEED, namespaces.what_ids_allow(pid) if way.in_user_namespace else None)
+    except BrokenPipeError:
+        raise handshake.child_died(pid, way.own_cgroup) from None
     while True:
         kind, fields, fd = channel.receive()
         if kind == handshake.CONSOLE:
@@ -223,7 +222,7 @@ def _shake_hands(
         elif kind == handshake.READY:
             return console
         elif not kind:
-            raise handshake.child_died(pid)
+            raise handshake.child_died(pid, way.own_cgroup)
 
 
 def _kill(pid: int) -> None:

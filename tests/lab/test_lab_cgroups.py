@@ -127,6 +127,18 @@ def test_an_oom_kill_is_an_event(oci: Oci, bundle: Bundle) -> None:
         assert events.wait(30) == 0
 
 
+@pytest.mark.parametrize("namespaces", [(), ("time",), ("user",)])
+def test_too_little_memory_to_begin_with(oci: Oci, bundle: Bundle, namespaces: tuple[str, ...]) -> None:
+    for kind in namespaces:
+        bundle.map_users() if kind == "user" else bundle.namespace(kind)
+    bundle.command("true").limit({"memory": {"limit": 4096}}).cgroup("/starved")
+    done = oci.run(bundle, name="starved", check=False)
+    assert done.returncode == 1
+    assert "container init was OOM-killed (memory limit too low?)" in done.stderr
+    assert oci.containers() == []
+    assert not (mount_point() / "starved").exists()
+
+
 def test_no_more_processes_than_allowed(oci: Oci, bundle: Bundle) -> None:
     bundle.command("for i in 1 2 3 4 5 6; do sleep 5 & done").limit({"pids": {"limit": 4}})
     done = oci.run(bundle, name="forks", check=False)
