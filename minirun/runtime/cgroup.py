@@ -118,8 +118,8 @@ def find_hierarchy() -> Hierarchy:
 
 
 def folder_of(hierarchy: Hierarchy, cgroups_path: str, container_id: str) -> str:
-    """Return the cgroup's folder for `linux.cgroupsPath`; an empty one means minirun-ID."""
-    path = os.path.normpath(f"/{cgroups_path.lstrip('/') or f'minirun-{container_id}'}")
+    """Return the cgroup's folder for `linux.cgroupsPath`; an empty one means that it has the container's id as name."""
+    path = os.path.normpath(f"/{cgroups_path.lstrip('/') or container_id}")
     return f"{hierarchy.mount_point}{path}"
 
 
