@@ -493,7 +493,8 @@ def _notify_socket() -> str:
 
 def _check_console(terminal: bool, socket_path: str, *, detached: bool) -> None:
     if terminal and detached and not socket_path:
-        raise MinirunError("cannot allocate tty if runc will detach without setting console socket")
+        problem = "cannot allocate tty if runc will detach without setting console socket"
+        raise MinirunError(problem, "Who does not stay must use --console-socket to be given the terminal.")
     if socket_path and not terminal:
         raise MinirunError("cannot use console socket if runc will not detach or allocate tty")
 

@@ -269,6 +269,11 @@ class _Reader:
             raise MinirunError(f"config.json: {self.name}{key} is not a list of strings")
         return tuple(values)
 
+    def words(self, key: str) -> tuple[str, ...]:
+        """Return the words of a command; a number among them is one as it is written, as for other runtimes."""
+        values: list[Any] = self._get(key, list, [])
+        return _Reader({key: [str(value) if type(value) is int else value for value in values]}, self.name).texts(key)
+
     def mapping(self, key: str) -> dict[str, str]:
         values: dict[str, Any] = self._get(key, dict, {})
         if not all(isinstance(value, str) for value in values.values()):
@@ -387,7 +392,7 @@ def _process(field: _Reader) -> Process:
     if not cwd.startswith("/"):
         raise MinirunError(f"config.json: process.cwd '{cwd}' is not an absolute path")
     return Process(
-        args=field.texts("args"),
+        args=field.words("args"),
         cwd=cwd,
         env=field.texts("env"),
         terminal=field.flag("terminal"),

@@ -45,6 +45,14 @@ def test_unknown_properties_are_ignored() -> None:
     assert Spec.from_dict(config(**fields)) == Spec.from_dict(config())
 
 
+def test_a_number_among_a_commands_words_is_one_of_them() -> None:
+    process = Spec.from_dict(config(process__args=["sleep", 10])).process
+    assert process is not None
+    assert process.args == ("sleep", "10")
+    with pytest.raises(MinirunError, match=r"process\.args is not a list of strings"):
+        Spec.from_dict(config(process__args=["sleep", True]))
+
+
 def test_null_is_like_absent() -> None:
     names = "process__user process__rlimits process__ioPriority mounts hooks annotations linux__memoryPolicy".split()
     names += "linux__intelRdt linux__netDevices linux__seccomp linux__resources linux__personality".split()
