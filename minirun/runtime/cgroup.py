@@ -83,12 +83,14 @@ CALLERS = Place(Hierarchy("", frozenset()))  # no cgroup of its own
 class Entrance(Record):
     """The way into a cgroup: its descriptor for clone3, and the pid of what keeps systemd's scope alive, or 0.
 
-    The new process enters the v1 hierarchies itself, through their `tasks` (see kernel.process.enter_cgroups).
+    The new process enters the v1 hierarchies itself, through their `tasks` (see kernel.process.enter_cgroups), whose
+    `limits_v1` are still to be set.
     """
 
     fd: int
     placeholder: int = 0
     tasks: tuple[int, ...] = ()
+    limits_v1: list[tuple[str, list[Setting]]] = []
 
 
 def find_hierarchy() -> Hierarchy:
@@ -238,7 +240,8 @@ def check_is_free(folder: str, *, frozen: bool) -> None:
 def create(place: Place, resources: dict[str, Any], annotations: Mapping[str, str] = {}) -> Entrance:
     """Make the cgroup, or have systemd make it as a scope, and set its limits. Raises MinirunError.
 
-    The caller clones the container into the returned entrance and closes it then.
+    The caller clones the container into the returned entrance and closes it then. What is missing, `complete` makes:
+    the new process can begin without it.
     """
     hierarchy, folder, unit, v1 = place.hierarchy, place.folder, place.unit, place.v1
     settings, settings_v1 = _translate(hierarchy, folder, v1, resources, change=False)
@@ -265,23 +268,26 @@ def create(place: Place, resources: dict[str, Any], annotations: Mapping[str, st
         _check_type(folder, needed)
         apply(folder, settings)
         cgroup_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            from minirun.runtime import device_rules
-
-            if v1:
-                from minirun.runtime import cgroup_v1
-
-                cgroup_v1.make(v1, settings_v1)
-            device_rules.restrict(cgroup_fd, resources.get("devices") or [], v1.get("devices", ""))
-            tasks = cgroup_v1.open_tasks(v1) if v1 else ()
-        except BaseException:
-            os.close(cgroup_fd)
-            raise
     except BaseException:
         _end_placeholder(placeholder)
         remove(folder, unit, v1)
         raise
-    return Entrance(cgroup_fd, placeholder, tasks)
+    return Entrance(cgroup_fd, placeholder, limits_v1=settings_v1)
+
+
+def complete(place: Place, entrance: Entrance, resources: dict[str, Any]) -> tuple[int, ...]:
+    """Make the cgroups of v1, and have the device rules hold; return the descriptors for entering those cgroups.
+
+    The caller closes them. Raises MinirunError.
+    """
+    from minirun.runtime import device_rules
+
+    if place.v1:
+        from minirun.runtime import cgroup_v1
+
+        cgroup_v1.make(place.v1, entrance.limits_v1)
+    device_rules.restrict(entrance.fd, resources.get("devices") or [], place.v1.get("devices", ""))
+    return cgroup_v1.open_tasks(place.v1) if place.v1 else ()
 
 
 def _translate(

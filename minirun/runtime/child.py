@@ -49,10 +49,10 @@ class ChildPlan(Record):
     `stdio` are three descriptors that become 0, 1 and 2 (unused with a terminal); `start_fd` is the start fifo, or -1
     for a process that does not wait; `init_fd` is the sealed copy of native/init.c; `state` is what hooks and a seccomp
     listener are told of the container; `hooks` are those of startContainer; `cgroup` is the container's folder, or "",
-    `cgroup_v1` are those in v1 hierarchies, and `cgroup_tasks` descriptors for entering them; `rdt_folders` are its
-    class and its monitoring group in resctrl, or ""; `root_fd` is the root of a container that a further process joins
-    where that does not come with the mount namespace, or -1; with `keep_groups` it keeps the caller's supplementary
-    groups; with `copied_terminal` minirun copies what the terminal shows to its own standard output.
+    and `cgroup_v1` are those in v1 hierarchies; `rdt_folders` are its class and its monitoring group in resctrl, or "";
+    `root_fd` is the root of a container that a further process joins where that does not come with the mount namespace,
+    or -1; with `keep_groups` it keeps the caller's supplementary groups; with `copied_terminal` minirun copies what the
+    terminal shows to its own standard output.
     """
 
     container_id: str
@@ -74,7 +74,6 @@ class ChildPlan(Record):
     cgroup: str = ""
     keep_groups: bool = False
     cgroup_v1: dict[str, str] = {}
-    cgroup_tasks: tuple[int, ...] = ()
     copied_terminal: bool = False
 
 
@@ -84,15 +83,15 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         name_process("container")
         forget_steps()
         set_parent_death_signal(SIGKILL)
-        ids = wait_for_parent(channel)
         close_imports()
-        enter_cgroups(plan)
-
         new_session()
+        bring_up_loopback_interface(spec)
+        ids, cgroup_tasks = wait_for_parent(channel)
+
+        enter_cgroups(cgroup_tasks)
         process_limits.forget_inherited_cpus()
         namespaces.join_in_child(spec)
         namespaces.unshare_cgroup(spec)
-        bring_up_loopback_interface(spec)
         have_devices_moved(spec, channel)
         use_own_keyring(plan)
 
@@ -137,11 +136,11 @@ def run_in_container(pidfd: int, flags: int, plan: ChildPlan, channel: Channel) 
         name_process("exec")
         forget_steps()
         set_parent_death_signal(SIGKILL)
-        ids = wait_for_parent(channel)
         close_imports()
-        enter_cgroups(plan)
-
         new_session()
+        ids, cgroup_tasks = wait_for_parent(channel)
+
+        enter_cgroups(cgroup_tasks)
         process_limits.forget_inherited_cpus()
         forbid_tracing()
         if flags:
@@ -157,20 +156,23 @@ def run_in_container(pidfd: int, flags: int, plan: ChildPlan, channel: Channel) 
         give_up(channel, error)
 
 
-def wait_for_parent(channel: Channel) -> dict[str, Any]:
-    """Wait until the parent has done its part and return what it says; end silently if it has ended instead."""
-    kind, fields, _ = channel.receive()
+def wait_for_parent(channel: Channel) -> tuple[dict[str, Any], list[int]]:
+    """Wait until the parent has done its part; end silently if it has ended instead.
+
+    Return what it says and the descriptors that came with it: at first, of the `tasks` of cgroups to enter.
+    """
+    kind, fields, descriptors = channel.receive_all()
     if not kind:
         os._exit(125)
-    return fields
+    return fields, descriptors
 
 
-def enter_cgroups(plan: ChildPlan) -> None:
+def enter_cgroups(cgroup_tasks: Sequence[int]) -> None:
     """Enter the cgroups of v1: clone3 makes a process inside a v2 cgroup only."""
-    if not plan.cgroup_tasks:
+    if not cgroup_tasks:
         return
     with step("enter the cgroups of v1", "cgroup", "One by one: each hierarchy has its own."):
-        for tasks in plan.cgroup_tasks:
+        for tasks in cgroup_tasks:
             enter_cgroup(tasks)
             os.close(tasks)
 

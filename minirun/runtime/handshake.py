@@ -2,9 +2,11 @@
 
     parent (host's side)                           child (container's side)
     --------------------                           ------------------------
-    clone3(namespaces, CLONE_INTO_CGROUP)  ------> close_imports()
+    clone3(namespaces, CLONE_INTO_CGROUP)  ------> close_imports(), brings up lo
+    makes cgroups of v1, device rules                                                  (meanwhile)
     writes uid_map and gid_map                                                         (only for a new user namespace)
-    PROCEED  keep_groups, has_root         ------> builds rootfs, devices, terminal
+    PROCEED  keep_groups, has_root         ------> enters the cgroups of v1            (+ their descriptors)
+                                                   builds rootfs, devices, terminal
                                            <------ DEVICES  its network is there       (only with linux.netDevices)
     moves network devices
     PROCEED                                ------>

@@ -177,14 +177,21 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
             hooks=spec.hooks.get("startContainer", ()),
             cgroup=place.folder,
             cgroup_v1=place.v1,
-            cgroup_tasks=entrance.tasks if entrance else (),
             personality=spec.personality,
             keep_groups=_keeps_groups(spec),
             memory_policy=spec.memory_policy,
             rdt_folders=(created.rdt_folder, created.rdt_monitor),
             copied_terminal=options.copied_terminal,
         )
-        cloned = parent.clone_container(spec, bundle, plan, entrance.fd if entrance else -1)
+
+        def complete_cgroups() -> tuple[int, ...]:
+            if entrance is None:
+                return ()
+            tasks = cgroup.complete(place, entrance, spec.resources)
+            opened.extend(tasks)
+            return tasks
+
+        cloned = parent.clone_container(spec, bundle, plan, entrance.fd if entrance else -1, complete_cgroups)
         if spec.intel_rdt and spec.intel_rdt.clos_id:
             created = created.replace(rdt_made=False)  # from here on it stays: others may use it by its name
         created = created.replace(pid=cloned.pid, pid_start_time=state.start_time(cloned.pid))
@@ -446,7 +453,6 @@ def execute(root: str, container_id: str, process: Process, spec: Spec, options:
             new_keyring=options.new_keyring,
             preserve_fds=options.preserve_fds,
             state=state.document(found, now),
-            cgroup_tasks=entrance.tasks if entrance else (),
             personality=spec.personality,
             keep_groups=_keeps_groups(spec),
             memory_policy=spec.memory_policy,
@@ -454,8 +460,8 @@ def execute(root: str, container_id: str, process: Process, spec: Spec, options:
             root_fd=root_fd,
             copied_terminal=options.copied_terminal,
         )
-        cgroup_fd = entrance.fd if entrance else -1
-        return parent.clone_into_container(pidfd, _other_namespaces(found.pid), plan, cgroup_fd)
+        cgroup_fd, tasks = (entrance.fd, entrance.tasks) if entrance else (-1, ())
+        return parent.clone_into_container(pidfd, _other_namespaces(found.pid), plan, cgroup_fd, tasks)
     except MinirunError as error:
         if options.cgroups and isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EBUSY:
             raise cgroup.cannot_enter() from error

@@ -60,8 +60,13 @@ class _Way(Record):
     own_cgroup: int = -1
 
 
-def clone_container(spec: Spec, bundle: str, plan: ChildPlan, cgroup_fd: int) -> Cloned:
-    """Clone the container's first process and let it build its world. Raises MinirunError."""
+def clone_container(
+    spec: Spec, bundle: str, plan: ChildPlan, cgroup_fd: int, meanwhile: Callable[[], tuple[int, ...]]
+) -> Cloned:
+    """Clone the container's first process and let it build its world. Raises MinirunError.
+
+    `meanwhile` is run while it starts, and returns descriptors of the `tasks` of cgroups that it is to enter.
+    """
     way = _Way(
         namespaces.clone_flags(spec),
         (lambda: namespaces.enter_before_clone(spec)) if namespaces.need_intermediate(spec) else None,
@@ -94,11 +99,15 @@ def clone_container(spec: Spec, bundle: str, plan: ChildPlan, cgroup_fd: int) ->
             import minirun.runtime.copy_up  # the child cannot import it any more
         if plan.cgroup_v1 and any(entry.type == "cgroup" for entry in spec.mounts):
             import minirun.runtime.cgroup_v1_mount  # noqa: F401
-        return _clone(way, cgroup_fd, lambda channel: child.run_container(spec, bundle, plan, channel), plan, serve)
+        run_child = lambda channel: child.run_container(spec, bundle, plan, channel)  # noqa: E731
+        return _clone(way, cgroup_fd, run_child, plan, meanwhile, serve)
 
 
-def clone_into_container(pidfd: int, flags: int, plan: ChildPlan, cgroup_fd: int) -> Cloned:
-    """Clone a further process into a running container. Raises MinirunError."""
+def clone_into_container(pidfd: int, flags: int, plan: ChildPlan, cgroup_fd: int, tasks: tuple[int, ...]) -> Cloned:
+    """Clone a further process into a running container. Raises MinirunError.
+
+    `tasks` are descriptors of the `tasks` of cgroups that it is to enter.
+    """
     user = NAMESPACE_FLAGS["user"]
     # A process of the container's PID namespace must be made as its child. With a user namespace everything is entered
     # in the order that its rights demand, and otherwise by the child itself, all or none.
@@ -111,9 +120,8 @@ def clone_into_container(pidfd: int, flags: int, plan: ChildPlan, cgroup_fd: int
 
     way = _Way(enter=enter if first else None, in_user_namespace=bool(first & user))
     with step("make a process in the container's cgroup", "namespaces", "Its PID namespace is entered before."):
-        return _clone(
-            way, cgroup_fd, lambda channel: child.run_in_container(pidfd, flags & ~first, plan, channel), plan
-        )
+        run_child = lambda channel: child.run_in_container(pidfd, flags & ~first, plan, channel)  # noqa: E731
+        return _clone(way, cgroup_fd, run_child, plan, lambda: tasks)
 
 
 def _run_hooks(spec: Spec, plan: ChildPlan, pid: int) -> None:
@@ -127,6 +135,7 @@ def _clone(
     cgroup_fd: int,
     run_child: Callable[[Channel], object],
     plan: ChildPlan,
+    meanwhile: Callable[[], tuple[int, ...]],
     serve: Callable[[str, dict[str, Any], Channel, int, int], None] = lambda *_: None,
 ) -> Cloned:
     if plan.process.terminal:
@@ -142,6 +151,7 @@ def _clone(
         os._exit(125)
     theirs.close()
     try:
+        tasks = meanwhile()
         if cpus:
             set_affinity(os.getpid(), cpus)
         if way.enter:
@@ -149,7 +159,7 @@ def _clone(
             pid, pidfd = _take_over(ours, intermediate, pidfd, way)
         if any(way.mappings):
             namespaces.map_ids(pid, *way.mappings)
-        console = _shake_hands(ours, pid, pidfd, way, plan, serve)
+        console = _shake_hands(ours, pid, pidfd, way, plan, tasks, serve)
     except BaseException:
         _kill(pid)
         os.close(pidfd)
@@ -192,6 +202,7 @@ def _shake_hands(
     pidfd: int,
     way: _Way,
     plan: ChildPlan,
+    tasks: tuple[int, ...],
     serve: Callable[[str, dict[str, Any], Channel, int, int], None],
 ) -> int:
     """Serve the child until it is ready; return the terminal's master or -1."""
@@ -201,7 +212,7 @@ def _shake_hands(
 
         rdt.add(plan.rdt_folders, pid)
     try:
-        channel.send(handshake.PROCEED, namespaces.what_ids_allow(pid) if way.in_user_namespace else None)
+        channel.send(handshake.PROCEED, namespaces.what_ids_allow(pid) if way.in_user_namespace else None, *tasks)
     except BrokenPipeError:
         raise handshake.child_died(pid, way.own_cgroup) from None
     while True:
