@@ -84,7 +84,8 @@ PROPAGATION: dict[str, int] = {
     "runbindable": lib.MS_UNBINDABLE | lib.MS_REC,
 }
 # Attributes that mount_setattr(2) can apply to a whole tree of mounts: "rro" makes every mount below read-only, too.
-# The first number is what is set, the second what is cleared.
+# The first number is what is set, the second what is cleared. A mount that has no rule for access times of its own
+# has the kernel's, relatime; so that is also what "norelatime" leaves, to mount(8) and to runc.
 RECURSIVE_ATTRIBUTES: dict[str, tuple[int, int]] = {
     "rro": (lib.MOUNT_ATTR_RDONLY, 0),
     "rrw": (0, lib.MOUNT_ATTR_RDONLY),
@@ -97,7 +98,7 @@ RECURSIVE_ATTRIBUTES: dict[str, tuple[int, int]] = {
     "rnodiratime": (lib.MOUNT_ATTR_NODIRATIME, 0),
     "rdiratime": (0, lib.MOUNT_ATTR_NODIRATIME),
     "rrelatime": (lib.MOUNT_ATTR_RELATIME, lib.MOUNT_ATTR__ATIME),
-    "rnorelatime": (lib.MOUNT_ATTR_STRICTATIME, lib.MOUNT_ATTR__ATIME),
+    "rnorelatime": (lib.MOUNT_ATTR_RELATIME, lib.MOUNT_ATTR__ATIME),
     "rnoatime": (lib.MOUNT_ATTR_NOATIME, lib.MOUNT_ATTR__ATIME),
     "ratime": (lib.MOUNT_ATTR_RELATIME, lib.MOUNT_ATTR__ATIME),
     "rstrictatime": (lib.MOUNT_ATTR_STRICTATIME, lib.MOUNT_ATTR__ATIME),

@@ -49,6 +49,7 @@ def nested(folder: Path) -> Iterator[Path]:
         (["nosuid", "suid"], set(), {"nosuid"}),
         (["noatime"], {"noatime"}, {"relatime"}),
         (["strictatime"], set(), {"relatime", "noatime"}),
+        (["norelatime"], {"relatime"}, {"noatime"}),
         (["noatime", "relatime"], {"relatime"}, {"noatime"}),
         (["nodiratime"], {"nodiratime", "relatime"}, set()),
         (["nosymfollow"], {"nosymfollow"}, set()),
@@ -80,6 +81,23 @@ def test_recursive_attributes(oci: Oci, bundle: Bundle, nested: Path) -> None:
     for path in ("/data", "/data/below"):
         assert {"ro", "nosuid", "noatime"} <= mounts[path].options
         assert "noexec" not in mounts[path].options
+
+
+@pytest.mark.parametrize(
+    ("word", "rule"),
+    [
+        ("ratime", "relatime"),
+        ("rnoatime", "noatime"),
+        ("rstrictatime", ""),
+        ("rnostrictatime", "relatime"),
+        ("rrelatime", "relatime"),
+        ("rnorelatime", "relatime"),
+    ],
+)
+def test_rules_for_access_times_of_a_whole_tree(oci: Oci, bundle: Bundle, nested: Path, word: str, rule: str) -> None:
+    mounts = oci.mounts(bundle.mount("/data", nested, ["rbind", word]))
+    for path in ("/data", "/data/below"):
+        assert {"noatime", "relatime"} & mounts[path].options == ({rule} if rule else set())
 
 
 def test_bind_alone_leaves_out_what_is_below(oci: Oci, bundle: Bundle, nested: Path) -> None:
