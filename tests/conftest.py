@@ -156,6 +156,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     descriptor = os.environ.get(REPORTS_VARIABLE)
     if descriptor and not hasattr(lab_config, "workerinput"):
         data = lab_config.hook.pytest_report_to_serializable(config=lab_config, report=report)
+        data.pop("node", None)  # pytest-xdist's worker, where one ran the test
         os.write(int(descriptor), json.dumps(data).encode() + b"\n")
 
 
