@@ -17,6 +17,7 @@ import marshal
 import os
 import struct
 import sys
+from functools import cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ def _compile(file: str) -> CodeType:
     return code
 
 
+@cache
 def _parse(file: str) -> ast.Module:
     """Return a module's tree without what only its readers and type checkers need."""
     with open(file, encoding="utf-8") as source:

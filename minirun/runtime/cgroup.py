@@ -143,7 +143,7 @@ def choose(spec: Spec, container_id: str, *, systemd: bool, use_v1: bool) -> Pla
             raise MinirunError("config.json: linux.cgroupsPath '/' is the root of all cgroups", "Name one below it.")
         if not _may_make(folder):
             _refuse_limits(spec, folder)
-            return Place(hierarchy)
+            return CALLERS
     if os.path.isdir(folder):
         check_is_free(folder, frozen=read(f"{folder}/cgroup.freeze").strip() == "1")
         if spec.cgroups_path and not unit:
@@ -244,16 +244,14 @@ def create(place: Place, resources: dict[str, Any], annotations: Mapping[str, st
     the new process can begin without it.
     """
     hierarchy, folder, unit, v1 = place.hierarchy, place.folder, place.unit, place.v1
-    settings, settings_v1 = _translate(hierarchy, folder, v1, resources, change=False)
-    if unit:
-        from minirun.runtime import systemd
-
-        settings = systemd.rounded(settings)
+    settings, settings_v1 = _translate(hierarchy, folder, unit, v1, resources, change=False)
     needed = {setting.controller for setting in settings} - {""}
     path = folder.removeprefix(hierarchy.mount_point).strip("/")
     placeholder = 0
     try:
         if unit:
+            from minirun.runtime import systemd
+
             everything = [*settings, *(setting for _, part in settings_v1 for setting in part)]
             placeholder = systemd.start_scope(unit, os.path.dirname(path), everything, annotations)
         with step(f"make the cgroup {path}", "cgroup", "Limits and counters hold for all processes in it."):
@@ -291,21 +289,26 @@ def complete(place: Place, entrance: Entrance, resources: dict[str, Any]) -> tup
 
 
 def _translate(
-    hierarchy: Hierarchy, folder: str, v1: Mapping[str, str], resources: dict[str, Any], *, change: bool
+    hierarchy: Hierarchy, folder: str, unit: str, v1: Mapping[str, str], resources: dict[str, Any], *, change: bool
 ) -> tuple[list[Setting], list[tuple[str, list[Setting]]]]:
     """Return the settings of the cgroup, and those of each v1 folder. Raises MinirunError that names the field.
 
-    With `change` it is a cgroup that exists.
+    With `change` it is a cgroup that exists. One that is systemd's scope `unit` gets numbers that systemd can have.
     """
     from minirun.runtime.cgroup_files import DECIDING, files_of
 
-    now = {name: text.strip() for name in DECIDING if (text := _text(folder, name))} if change else {}
-    if not v1:
-        return possible(hierarchy, files_of(resources, now)), []
-    from minirun.runtime import cgroup_v1
+    elsewhere: frozenset[str] = frozenset()
+    if v1:
+        from minirun.runtime import cgroup_v1
 
-    settings = possible(hierarchy, files_of(resources, now, elsewhere=cgroup_v1.controllers(v1)))
-    return settings, cgroup_v1.settings(v1, resources, change=change)
+        elsewhere = cgroup_v1.controllers(v1)
+    now = {name: text.strip() for name in DECIDING if (text := _text(folder, name))} if change else {}
+    settings = possible(hierarchy, files_of(resources, now, elsewhere=elsewhere))
+    if unit:
+        from minirun.runtime import systemd
+
+        settings = systemd.rounded(settings)
+    return settings, cgroup_v1.settings(v1, resources, change=change) if v1 else []
 
 
 def close(entrance: Entrance) -> None:
@@ -327,11 +330,7 @@ def update(folder: str, resources: dict[str, Any], unit: str = "", v1: Mapping[s
     If one cannot be changed, those before it get their old values back.
     """
     hierarchy = find_hierarchy()
-    settings, settings_v1 = _translate(hierarchy, folder, v1, resources, change=True)
-    if unit:
-        from minirun.runtime import systemd
-
-        settings = systemd.rounded(settings)
+    settings, settings_v1 = _translate(hierarchy, folder, unit, v1, resources, change=True)
     needed = {setting.controller for setting in settings} - {""}
     path = folder.removeprefix(hierarchy.mount_point).strip("/")
     _make_all(hierarchy, path.split("/"), needed)
@@ -343,6 +342,8 @@ def update(folder: str, resources: dict[str, Any], unit: str = "", v1: Mapping[s
         for line in lines(place, setting.file)
     ]
     if unit:
+        from minirun.runtime import systemd
+
         systemd.set_properties(unit, [setting for _, part in parts for setting in part])
     try:
         for place, part in parts:
