@@ -20,17 +20,18 @@ RANGES = ((600_000, 65536), (800_000, 1000))
 
 
 def make_user(place: Path) -> dict[str, str]:
-    """Add the user to this mount namespace's /etc; return their environment. `place` is for their files."""
-    with open("/etc/passwd", "a") as passwd, open("/etc/group", "a") as group:
-        passwd.write(f"{NAME}:x:{UID}:{UID}::{place}/home:/bin/sh\n")
-        group.write(f"{NAME}:x:{UID}:\n")
-    for file in ("/etc/subuid", "/etc/subgid"):
-        with open(file, "a") as ranges:
-            ranges.writelines(f"{NAME}:{first}:{count}\n" for first, count in RANGES)
+    """Add the user to this mount namespace's /etc, once; return their environment. `place` is for their files."""
+    if f"\n{NAME}:" not in Path("/etc/passwd").read_text():
+        with open("/etc/passwd", "a") as passwd, open("/etc/group", "a") as group:
+            passwd.write(f"{NAME}:x:{UID}:{UID}::/:/bin/sh\n")
+            group.write(f"{NAME}:x:{UID}:\n")
+        for file in ("/etc/subuid", "/etc/subgid"):
+            with open(file, "a") as ranges:
+                ranges.writelines(f"{NAME}:{first}:{count}\n" for first, count in RANGES)
     place.chmod(0o755)
     home = place / "home"
     for folder in (home, RUNTIME_FOLDER):
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
         os.chown(folder, UID, UID)
     return {"PATH": os.environ["PATH"], "HOME": str(home), "USER": NAME, "XDG_RUNTIME_DIR": str(RUNTIME_FOLDER)}

@@ -9,61 +9,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from eventually import eventually
 from oci_bundles import Oci, mount_point, read
-from rootless import RUNTIME_FOLDER, UID, as_user, copy_of_runtime, make_user
-from systemd_machine import FOLDER, booted
+from rootless import UID
+from systemd_machine import FOLDER
+from user_session import SESSION, user_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from oci_bundles import Bundle
+    from user_session import Session
 
     from tests.conftest import Host
 
 MIB = 1 << 20
-SESSION = "system.slice/session.service"  # the cgroup of the user's systemd
-# Who is elsewhere in the hierarchy may not move a process into it.
-ENTER = f'cd /sys/fs/cgroup/{SESSION}; mkdir -p callers; echo $$ > callers/cgroup.procs; cd /; exec "$@"'
-
-
-class Session:
-    """A user and what runs commands as that user, in their session."""
-
-    def __init__(self, place: Path, environment: dict[str, str], systemd: tuple[str, ...]) -> None:
-        self.place = place
-        self.runtime = copy_of_runtime(place)
-        self.enter = (*systemd, "sh", "-ec", ENTER, "sh", *as_user(environment, []))
-
-    def output(self, *command: str | Path) -> str:
-        """Run a command to its end and return what it writes."""
-        done = subprocess.run([*self.enter, *map(str, command)], check=False, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def show(self, unit: str, *properties: str) -> dict[str, str]:
-        """Return properties of a unit of the user's systemd."""
-        shown = self.output("systemctl", "--user", "show", unit, "--property", ",".join(properties))
-        return dict(line.split("=", 1) for line in shown.splitlines())
 
 
 @pytest.fixture(scope="module")
 def session(host: Host) -> Iterator[Session]:  # noqa: ARG001 - its /etc and /mnt are its own
-    """Boot a systemd, and have it start one of a user's."""
-    place = Path(tempfile.mkdtemp(prefix="session-", dir="/mnt"))
-    environment = make_user(place)
-    with booted() as systemd:
-        folder = ["install", "--directory", f"--owner={UID}", f"--group={UID}", "--mode=700", RUNTIME_FOLDER]
-        subprocess.run([*systemd, *folder], check=True)
-        # Nothing else is to start for it: systemd would empty /tmp first.
-        properties = ["--property=Delegate=yes", "--property=DefaultDependencies=no"]
-        unit = ["--unit=session", f"--uid={UID}", f"--gid={UID}", *properties]
-        variables = [f"--setenv={name}={value}" for name, value in environment.items()]
-        manager = ["systemd-run", "--quiet", *unit, *variables, "/lib/systemd/systemd", "--user"]
-        subprocess.run([*systemd, *manager], check=True)
-        listening = [*systemd, "test", "-S", f"{RUNTIME_FOLDER}/systemd/private"]
-        eventually(lambda: subprocess.run(listening, check=False).returncode == 0, timeout=60)
-        yield Session(place, environment, systemd)
+    with user_session(Path(tempfile.mkdtemp(prefix="session-", dir="/mnt"))) as begun:
+        yield begun
 
 
 @pytest.fixture
