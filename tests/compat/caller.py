@@ -78,9 +78,11 @@ def own_namespaces() -> Iterator[list[str]]:
     """Make a mount and a network namespace; return the command that runs others in there."""
     script = "ip link set lo up; exec sleep infinity"
     holder = subprocess.Popen(["unshare", "--mount", "--net", "--propagation=private", "sh", "-ec", script])
-    eventually(lambda: os.readlink(f"/proc/{holder.pid}/exe").endswith("sleep"), timeout=PATIENCE)
-    yield ["nsenter", "--mount", "--net", f"--target={holder.pid}"]
-    end(holder)
+    try:
+        eventually(lambda: os.readlink(f"/proc/{holder.pid}/exe").endswith("sleep"), timeout=PATIENCE)
+        yield ["nsenter", "--mount", "--net", f"--target={holder.pid}"]
+    finally:
+        end(holder)
 
 
 @contextlib.contextmanager

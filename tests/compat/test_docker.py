@@ -90,12 +90,7 @@ def test_a_namespace_of_the_host(docker: Caller, kind: str) -> None:
 @pytest.mark.engine
 def test_exec(docker: Caller, waiting: str) -> None:
     check_exec(docker, waiting)
-    assert "executable file not found" in docker("exec", waiting, "no-such", code=126 if is_old(docker) else 127).stdout
-
-
-def is_old(docker: Caller) -> bool:
-    """Say whether it is a daemon that tells an exec of a missing program with 126, as 20.10 does."""
-    return int(docker("version", "--format", "{{.Server.Version}}").stdout.partition(".")[0]) < 23
+    assert "executable file not found" in docker("exec", waiting, "no-such", code=126).stdout
 
 
 @pytest.mark.engine
