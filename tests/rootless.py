@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,4 +57,5 @@ def copy_of_runtime(place: Path) -> Path:
     lines = ["#!/usr/bin/python3 -IS", "import sys", f"sys.path.append({str(folder)!r})"]
     executable.write_text("\n".join([*lines, "from minirun.cli.oci import main", "sys.exit(main())", ""]))
     executable.chmod(0o755)
+    subprocess.run(["chmod", "--recursive", "a+rX", folder], check=True)
     return executable

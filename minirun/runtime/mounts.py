@@ -123,7 +123,7 @@ def parse_options(entry: MountSpec) -> Options:
             idmap = word.partition("=")[0]
         elif word in LINK_OPTIONS:
             extensions.append(word)
-        else:
+        elif word:  # Podman 5 passes empty ones, which mount(2) skips and fsconfig(2) refuses
             data.append(word)
     if entry.type == "bind":
         flags |= MS_BIND

@@ -269,9 +269,12 @@ def _place(root: int, path: str) -> Place | None:
         os.close(fd)
         raise MinirunError(f"{path} is a symbolic link, so it cannot be covered safely")
     # Covering /proc/x of something that is not procfs would leave the real one open elsewhere (CVE-2025-52881).
+    # Other file systems are mounted there too, but the image's own files are none of them, not even on a tmpfs.
     kinds = {"/proc/": PROCFS, "/sys/": SYSFS}
     for prefix, kind in kinds.items():
-        if path.startswith(prefix) and file_system_type(fd) not in (kind, TMPFS, CGROUP, CGROUP2):
+        if not path.startswith(prefix) or (found := file_system_type(fd)) == kind:
+            continue
+        if found not in (TMPFS, CGROUP, CGROUP2) or os.fstat(fd).st_dev == os.fstat(root).st_dev:
             os.close(fd)
             raise MinirunError(f"{path} is not on the file system it claims to be on", "The image is hostile.")
     return Place(fd, path)

@@ -37,7 +37,7 @@ def test_the_first_thing_that_people_do(minirun: Minirun, busybox_image: str, ho
     minirun("run", "-d", "--name=web", "-p", "18050:80", busybox_image, *SERVE)
     eventually(lambda: answers("127.0.0.1:18050"))
     assert fetch(f"{host.address}:18050") == "hello\n"
-    outside = host.in_internet("wget", "-q", "-O", "-", f"http://{host.address}:18050/")
+    outside = host.in_internet("curl", "-s", f"http://{host.address}:18050/")
     assert subprocess.run(outside, capture_output=True, text=True, check=True, timeout=10).stdout == "hello\n"
     address = minirun.inspect("web")["NetworkSettings"]["IPAddress"]
     for target in (address, f"{host.address}:18050"):

@@ -33,7 +33,9 @@ def podman(place: Path, executables: Path, busybox_rootfs: Path) -> Iterator[Cal
     folders: list[str | Path] = ["--root", place / "root", "--runroot", place / "runroot", "--tmpdir", place / "tmp"]
     with machine() as (inside, manager):
         podman = ["podman", *folders, "--runtime", executables / "minirun-oci", f"--cgroup-manager={manager}"]
-        caller = Caller([*inside, *podman], {"CONTAINERS_CONF": str(place / "containers.conf")})
+        # Podman 5 writes a warning to every command's standard error on a host with cgroup v1.
+        quiet = {"PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
+        caller = Caller([*inside, *podman], {"CONTAINERS_CONF": str(place / "containers.conf"), **quiet})
         caller("import", busybox_rootfs, "busybox")
         yield caller
         caller("rm", "--all", "--force", "--time=0")

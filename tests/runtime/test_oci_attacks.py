@@ -207,6 +207,18 @@ def test_a_fake_proc_below_what_is_masked(oci: Oci, bundle: Bundle) -> None:
     assert "is not on the file system it claims to be on" in oci.refusal(bundle)
 
 
+def test_a_fake_proc_of_an_image_in_memory(oci: Oci, bundle: Bundle) -> None:
+    """CVE-2025-52881: what covers a part of /proc may be a tmpfs, but the image may be on one, too."""
+    bundle.without_mount("/proc")
+    subprocess.run(["mount", "-t", "tmpfs", "image", bundle.rootfs], check=True)
+    try:
+        (bundle.rootfs / "proc").mkdir()
+        (bundle.rootfs / "proc/kcore").write_text("fake")
+        assert "is not on the file system it claims to be on" in oci.refusal(bundle)
+    finally:
+        subprocess.run(["umount", bundle.rootfs], check=True)
+
+
 def test_parameters_are_written_to_the_real_proc(oci: Oci, bundle: Bundle) -> None:
     """CVE-2025-52881: a write to /proc/sys of the image's making would go to a file of its choice."""
     victim = bundle.rootfs / "victim"

@@ -124,7 +124,8 @@ def test_a_file_over_a_file(oci: Oci, bundle: Bundle, folder: Path) -> None:
 
 
 def test_options_of_a_file_system(oci: Oci, bundle: Bundle) -> None:
-    mounts = oci.mounts(bundle.mount("/t", "name", ["nosuid", "size=1m", "mode=1700", "noatime"], type="tmpfs"))
+    options = ["nosuid", "", "size=1m", "mode=1700", "noatime"]
+    mounts = oci.mounts(bundle.mount("/t", "name", options, type="tmpfs"))
     assert mounts["/t"].source == "name"
     assert {"size=1024k", "mode=1700"} <= mounts["/t"].super_options
     assert {"nosuid", "noatime"} <= mounts["/t"].options

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -11,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from oci_bundles import MountPoint
-
-import minirun
+from rootless import copy_of_runtime
 
 if TYPE_CHECKING:
     from oci_bundles import Bundle, Oci
@@ -133,9 +131,7 @@ def test_a_new_one_with_the_hosts_network(oci: Oci, bundle: Bundle) -> None:
 
 
 def test_a_single_id_of_an_unprivileged_caller(oci: Oci, bundle: Bundle, scratch: Path) -> None:
-    package = scratch / "package"  # a copy, because the checkout may be closed to other users
-    shutil.copytree(Path(minirun.__file__).parent, package / "minirun")
-    subprocess.run(["chmod", "-R", "a+rX", package], check=True)
+    runtime = copy_of_runtime(scratch)
     bundle.map_users(1000, 1)
     del bundle.linux["resources"]
     for mount in bundle.config["mounts"]:
@@ -144,8 +140,7 @@ def test_a_single_id_of_an_unprivileged_caller(oci: Oci, bundle: Bundle, scratch
     oci.save(bundle, "id -u; cat /proc/self/setgroups; touch /file")
     for folder in (bundle.path, scratch):
         os.chown(folder, 1000, 1000)
-    program = f"import sys; sys.path.insert(0, {str(package)!r}); from minirun.cli.oci import main; sys.exit(main())"
-    unprivileged = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "/usr/bin/python3", "-c", program]
+    unprivileged = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", runtime]
     arguments = ["--root", scratch / "state", "--cgroup-manager", "disabled", "run", "rootless"]
     done = subprocess.run(
         [*unprivileged, *arguments], cwd=bundle.path, capture_output=True, text=True, check=False, timeout=60
