@@ -167,6 +167,13 @@ static void complain(const char *what, const char *subject, int error)
     dprintf(STDERR_FILENO, "minirun: %s%s: %s\n", what, subject, reason_of(error));
 }
 
+/* A filter may refuse even exit_group(2): then an illegal instruction ends the process, which would turn in circles. */
+static _Noreturn void leave(int status)
+{
+    syscall(SYS_exit_group, status);
+    __builtin_trap();
+}
+
 /* Tells minirun, as long as it listens (see minirun/runtime/handshake.py), and the user otherwise. */
 static void fail(const char *what, int error)
 {
@@ -176,7 +183,7 @@ static void fail(const char *what, int error)
                           strerror(error));
     if (channel_fd < 0 || send(channel_fd, message, (size_t)length, MSG_NOSIGNAL) < 0)
         complain(what, "", error);
-    _exit(125);
+    leave(125);
 }
 
 /* ---- the steps ----------------------------------------------------------------------------------------------- */
@@ -435,7 +442,7 @@ static void execute(const char *program, char **arguments, char **environment)
     execve(program, arguments, environment);
     int error = errno;
     dprintf(STDERR_FILENO, "exec %s: %s\n", program, reason_of(error));
-    _exit(error == ENOENT ? 127 : 126);
+    leave(error == ENOENT ? 127 : 126);
 }
 
 /* ---- the PID 1 of `--init` ----------------------------------------------------------------------------------- */

@@ -438,3 +438,10 @@ def test_a_closed_standard_stream_is_dev_null(oci: Oci, bundle: Bundle, closed: 
     for number in (0, 1, 2):
         if f"{number}<" in closed or f"{number}>" in closed:
             assert streams[number] == "/dev/null"
+
+
+def test_a_filter_that_refuses_even_the_exit(oci: Oci, bundle: Bundle) -> None:
+    """Nothing can be executed, and what should have been ends, instead of turning in circles."""
+    bundle.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ERRNO"}
+    assert oci.run(bundle, "true", check=False).returncode != 0
+    assert oci.containers() == []
