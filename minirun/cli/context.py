@@ -9,6 +9,7 @@ import click
 from minirun.cli.outcome import report
 from minirun.errors import MinirunError
 from minirun.model.layout import Layout
+from minirun.storage.privacy import close_to_others
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +51,10 @@ def settings(ctx: click.Context | None = None) -> Settings:
 
 def layout() -> Layout:
     """Return where this installation keeps its things, for commands that anybody may use."""
-    return settings().layout
+    found = settings().layout
+    if os.geteuid() == 0:
+        close_to_others(found)
+    return found
 
 
 def host_layout() -> Layout:

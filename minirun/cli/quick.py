@@ -15,6 +15,7 @@ from minirun.cli.outcome import code_of
 from minirun.cli.running import DEFAULTS, LISTS, NUMBERS, RUN_SWITCHES, RUN_TEXTS, SWITCHES, TEXTS, run_container
 from minirun.engine.request import NOT_BUILT
 from minirun.model.layout import DEFAULT_ROOT, DEFAULT_STATE, Layout
+from minirun.storage.privacy import close_to_others
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ def run(words: list[str]) -> int | None:
         os.path.abspath(os.environ.get(name) or default)
         for name, default in (("MINIRUN_ROOT", DEFAULT_ROOT), ("MINIRUN_STATE", DEFAULT_STATE))
     )
+    layout = Layout(root, state)
     try:
-        code = run_container(*read, Layout(root, state))
+        close_to_others(layout)
+        code = run_container(*read, layout)
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the other place where errors end
         return code_of(error, 125, debug=False)

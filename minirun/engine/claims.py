@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 
+from minirun.kernel.hostfiles import make_private
 from minirun.runtime.state import is_locked
 
 TYPE_CHECKING = False
@@ -64,7 +65,7 @@ def take(layout: Layout, container_id: str, wait: bool = True) -> Claim | None:
     bundle = layout.bundle(container_id)
     path = f"{bundle}/monitor.lock"
     while True:
-        os.makedirs(bundle, mode=0o700, exist_ok=True)
+        make_private(bundle)
         try:
             return Claim(layout, container_id, _make_locked(bundle, path))
         except FileNotFoundError:

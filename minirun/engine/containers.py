@@ -14,6 +14,7 @@ from minirun.engine import claims, garbage, launch, records, volumes
 from minirun.engine.records import all_records, find
 from minirun.engine.spec import arguments
 from minirun.errors import MinirunError
+from minirun.kernel.hostfiles import make_private
 from minirun.kernel.trace import step
 from minirun.model.container import ContainerJob, ContainerRecord, ExecRequest, VolumeMount
 from minirun.model.record import Record
@@ -128,7 +129,7 @@ def _create(layout: Layout, request: RunRequest) -> tuple[ContainerRecord, Claim
     if claim is None:
         raise MinirunError("the container's lock is taken")
     try:
-        os.makedirs(layout.container(container_id), mode=0o710)
+        make_private(layout.container(container_id))
         name = records.claim_name(layout, request.name, container_id)
         anonymous: list[str] = []
         named = tuple(_with_name(mount, anonymous) for mount in mounts)

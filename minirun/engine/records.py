@@ -11,6 +11,7 @@ import json
 import os
 
 from minirun.errors import MinirunError
+from minirun.kernel.hostfiles import make_private
 from minirun.model.container import ContainerRecord, ExitStatus
 from minirun.storage.ingest import remove_tree
 
@@ -122,7 +123,7 @@ def _ids(layout: Layout) -> list[str]:
 
 def claim_name(layout: Layout, name: str, container_id: str) -> str:
     """Give the container a name, a random one if it is empty; return it. Raises MinirunError when it is taken."""
-    os.makedirs(layout.names, mode=0o700, exist_ok=True)
+    make_private(layout.names)
     while True:
         claimed = name or _random_name()
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from minirun.kernel.files import make_device
+from minirun.kernel.hostfiles import make_private
 from minirun.kernel.path import open_in_root
 from minirun.kernel.trace import step
 from minirun.storage.ingest import remove_tree
@@ -22,8 +23,8 @@ def data_folder(layout: Layout, name: str) -> str:
 def ensure(layout: Layout, name: str) -> str:
     """Make the volume unless it exists; return its data folder."""
     folder = data_folder(layout, name)
-    os.makedirs(layout.volumes, mode=0o711, exist_ok=True)
-    os.makedirs(folder, mode=0o755, exist_ok=True)
+    make_private(f"{layout.volumes}/{name}")
+    os.makedirs(folder, mode=0o755, exist_ok=True)  # the mode that a container sees until the image gives another one
     return folder
 
 

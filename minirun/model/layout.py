@@ -79,6 +79,11 @@ class Layout(Record):
         return f"{self.state}/runtime"
 
     @property
+    def oci(self) -> str:
+        """The same for what others start by `minirun-oci`, where they name no `--root`."""
+        return f"{self.state}/oci"
+
+    @property
     def network(self) -> str:
         """Address leases, port reservations and the network helper's socket."""
         return f"{self.state}/network"

@@ -14,6 +14,7 @@ import os
 
 from minirun.errors import MinirunError
 from minirun.kernel import conntrack, files, firewall, interfaces, netlink
+from minirun.kernel.hostfiles import make_private
 from minirun.kernel.process import NAMESPACE_FLAGS, setns
 from minirun.kernel.trace import step
 from minirun.model.layout import Layout
@@ -54,8 +55,8 @@ def default_network(layout: Layout) -> Network:
     network = recorded_network(layout)
     if network is not None and interfaces.interface_index(BRIDGE):
         return network
-    os.makedirs(leases_folder(layout), mode=0o700, exist_ok=True)
-    os.makedirs(published_folder(layout), mode=0o700, exist_ok=True)
+    make_private(leases_folder(layout))
+    make_private(published_folder(layout))
     lock = os.open(f"{layout.network}/bridge.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -20,6 +20,7 @@ import time
 
 from minirun.errors import MinirunError
 from minirun.kernel import trace
+from minirun.kernel.hostfiles import make_private
 from minirun.model.layout import Layout
 from minirun.network import helper
 
@@ -96,7 +97,7 @@ def _converse(layout: Layout, request: dict[str, Any], fds: Sequence[int]) -> No
 
 def _connect(layout: Layout) -> socket.socket:
     """Return a connection to the helper, which is started if need be."""
-    os.makedirs(layout.network, mode=0o700, exist_ok=True)
+    make_private(layout.network)
     directory = os.open(layout.network, os.O_PATH | os.O_CLOEXEC)
     try:
         deadline = time.monotonic() + CONNECT_SECONDS

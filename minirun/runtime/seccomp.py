@@ -15,6 +15,7 @@ import struct
 import zlib
 
 from minirun.errors import MinirunError
+from minirun.kernel.hostfiles import make_private
 from minirun.kernel.trace import step
 from minirun.model.record import Record
 
@@ -309,7 +310,7 @@ def _keep(folder: str, key: bytes, made: Filter) -> None:
     library = os.fsencode(library_path())
     origin = _origin(library)
     rest = struct.pack("=IIII", made.flags, len(key), len(library), len(origin)) + key + library + origin + made.program
-    os.makedirs(folder, mode=0o700, exist_ok=True)
+    make_private(folder)
     fd = _open_folder(folder)
     try:
         _forget_oldest(fd)

@@ -16,6 +16,7 @@ import os
 
 from minirun.errors import MinirunError
 from minirun.kernel.files import read
+from minirun.kernel.hostfiles import make_private
 from minirun.model import jsontext
 from minirun.model.oci_version import OCI_VERSION
 from minirun.model.record import Record
@@ -102,7 +103,7 @@ def lock(root: str, container_id: str) -> Lock:
 
 def make(root: str, container_id: str) -> Lock:
     """Make the folder of a container's state and take its lock. Raises MinirunError if there is one."""
-    os.makedirs(root, mode=0o711, exist_ok=True)
+    make_private(root)
     while True:
         try:
             os.mkdir(folder(root, container_id), 0o700)

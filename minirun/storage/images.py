@@ -16,6 +16,7 @@ import json
 import os
 
 from minirun.errors import MinirunError
+from minirun.kernel.hostfiles import make_private
 from minirun.model.image import Image, ImageConfig, ImageRef, Layer
 from minirun.model.snapshot import Snapshot
 
@@ -156,7 +157,7 @@ def snapshot(layout: Layout, image: Image, container_dir: str, target: str) -> S
 
 def _no_layer(layout: Layout) -> str:
     """An image without layers still needs one folder below for overlayfs."""
-    os.makedirs(f"{layout.layer_links}/empty", exist_ok=True)
+    make_private(f"{layout.layer_links}/empty")
     return "empty"
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 
+from minirun.kernel.hostfiles import make_private
 from minirun.storage.images import LINK_LENGTH, TORN, StoreLock, all_images, blob_path
 
 TYPE_CHECKING = False
@@ -71,8 +72,7 @@ class Ingest:
 def make_store(layout: Layout) -> None:
     """Make the store's folders where they are missing. Only root may look in: layers hold setuid files and devices."""
     for path in (layout.ingest, layout.layers, layout.layer_links, f"{layout.blobs}/sha256", layout.images):
-        os.makedirs(path, exist_ok=True)
-        os.chmod(path, 0o700)
+        make_private(path)
 
 
 def collect_garbage(layout: Layout) -> int:
