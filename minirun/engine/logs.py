@@ -3,6 +3,9 @@
 The monitor writes Docker's json-file format: one JSON object a line, `container.log` first and then, where the log is
 rotated, `container.log.1` and so on, the older the higher. A line of the container that is longer than 16 KiB comes in
 pieces, of which only the last ends in a newline; here they are one line again.
+
+A log may have gigabytes. So it is read, taken apart and written a block at a time, by operations that work on the whole
+block; `--tail` reads it backwards, and `--since` finds its place by halving.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ import json
 import os
 import re
 import time
+from itertools import groupby
+from operator import itemgetter
 
 from minirun.engine.attach import STDERR, STDOUT, wait_news, write_all
 from minirun.errors import MinirunError
@@ -18,9 +23,12 @@ from minirun.errors import MinirunError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-_BLOCK = 64 << 10
+    Entry = tuple[bytes, bytes, bytes]  # text as JSON has it, stream, time
+
+_BLOCK = 256 << 10
+_LONGEST_ENTRY = 128 << 10  # a piece of a line has 16 KiB, a byte of it becomes six characters at most
 _SECOND = 10**9  # in nanoseconds
 
 # Go's time.ParseDuration, and the forms of RFC 3339 that Docker's --since takes.
@@ -89,10 +97,31 @@ def _bad_moment(text: str) -> MinirunError:
     return MinirunError(f"'{text}' is no point in time", hint)
 
 
-def _stamp(moment_ns: int) -> str:
+def _stamp(moment_ns: int) -> bytes:
     """Return a time in the log's own form, whose alphabetical order is the order in time."""
     seconds, nanoseconds = divmod(max(moment_ns, 0), _SECOND)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds:09d}Z"
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds:09d}Z".encode()
+
+
+# -- entries ---------------------------------------------------------------------------------------------------------
+
+# A whole entry, as the monitor writes it. Half an entry, which a monitor that was killed leaves, does not match.
+_ENTRY = re.compile(
+    rb'\{"log":"([^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+)"'
+    rb',"stream":"(std(?:out|err))","time":"([-0-9T:.]*+Z)"\}\n'
+)
+
+
+def _ends_line(text: bytes) -> bool:
+    """Say whether an entry's text ends in a newline, and not in a backslash and an n."""
+    return text.endswith(b"\\n") and (len(text) - len(text[:-1].rstrip(b"\\"))) % 2 == 0
+
+
+def _decode(texts: Iterable[bytes]) -> bytes:
+    """Return what the container wrote. All texts at once: inside of its quotes a JSON string can be put together."""
+    quoted = b'"' + b"".join(texts) + b'"'
+    text: str = json.loads(quoted.decode(errors="replace"))
+    return text.encode(errors="replace")
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
@@ -114,13 +143,12 @@ def read_logs(
     nobody reads any more.
     """
     printer = _Printer(since_ns, until_ns, timestamps)
-    log = _Log(path, _tail_start(path, tail))
+    log = _Log(path, _start(path, tail, since_ns))
     while True:
-        for entry in log.read():
-            printer.take(entry)
+        for entries in log.read():
+            printer.take(entries)
             if printer.past_the_end:
                 break
-        printer.flush()
         left = None if until_ns is None else until_ns / _SECOND - time.time()
         if follow is None or printer.past_the_end or (left is not None and left <= 0):
             return
@@ -129,7 +157,7 @@ def read_logs(
 
 
 class _Log:
-    """The lines of a log from one place on, across rotations, as far as they are written."""
+    """The entries of a log from one place on, across rotations, as far as they are written."""
 
     def __init__(self, path: str, start: tuple[int, int]) -> None:
         self._path = path
@@ -137,8 +165,8 @@ class _Log:
         self._fd = _open(_rotated(path, number))
         self._rest = b""
 
-    def read(self) -> Iterator[bytes]:
-        """Give the complete lines that have not been given yet."""
+    def read(self) -> Iterator[list[Entry]]:
+        """Give the complete entries that have not been given yet, those of a block at a time."""
         while True:
             yield from self._read_file()
             following = self._next_file()
@@ -149,15 +177,17 @@ class _Log:
                 os.close(self._fd)
             self._fd, self._offset, self._rest = following, 0, b""
 
-    def _read_file(self) -> Iterator[bytes]:
+    def _read_file(self) -> Iterator[list[Entry]]:
         if self._fd is None:
             return
         if os.fstat(self._fd).st_size < self._offset:
             self._offset, self._rest = 0, b""  # emptied: a rotation that keeps no old files
         while block := os.pread(self._fd, _BLOCK, self._offset):
             self._offset += len(block)
-            *lines, self._rest = (self._rest + block).split(b"\n")
-            yield from lines
+            data = self._rest + block
+            end = data.rfind(b"\n") + 1
+            self._rest = data[end:][-_LONGEST_ENTRY:]  # what is longer will never be an entry
+            yield _ENTRY.findall(data, 0, end)
 
     def _next_file(self) -> int | None:
         """Return the file that was begun after the one being read; None when that is the newest."""
@@ -194,87 +224,122 @@ def _files(path: str) -> list[str]:
     return found
 
 
-def _tail_start(path: str, tail: int | None) -> tuple[int, int]:
-    """Return (file number, offset) where the last `tail` lines begin; with None, where the whole log does."""
+# -- where to begin --------------------------------------------------------------------------------------------------
+
+
+def _start(path: str, tail: int | None, since_ns: int | None) -> tuple[int, int]:
+    """Return (file number, offset) from where on there is something to show."""
     files = _files(path)
-    if tail is None or not files:
-        return max(len(files) - 1, 0), 0
+    starts = [(max(len(files) - 1, 0), 0)]
+    if tail is not None:
+        starts.append(_start_of_tail(files, tail))
+    if since_ns is not None:
+        starts.append(_start_by_time(files, _stamp(since_ns)))
+    return max(starts, key=lambda start: (-start[0], start[1]))  # the later file has the lower number
+
+
+def _start_of_tail(files: list[str], tail: int) -> tuple[int, int]:
+    """Return where the last `tail` lines begin."""
     lines = 0
     newest = True
     for number, name in enumerate(files):
-        for offset, entry in _entries_backwards(name):
-            # Pieces belong to the line that ends after them; the newest entry may be a piece whose end is yet to come.
-            if newest or b'\\n","stream":"' in entry:
-                if lines == tail:
-                    return number, offset + len(entry) + 1
-                lines += 1
-            newest = False
-    return len(files) - 1, 0
+        with open(name, "rb") as file:
+            for entries in _blocks_backwards(file.fileno()):
+                for end, text in entries:
+                    # Pieces belong to the line that ends after them; the newest entry may be a piece whose end is yet
+                    # to come.
+                    if newest or _ends_line(text):
+                        if lines == tail:
+                            return number, end
+                        lines += 1
+                    newest = False
+    return max(len(files) - 1, 0), 0
 
 
-def _entries_backwards(path: str) -> Iterator[tuple[int, bytes]]:
-    """Give (offset, text) of each entry that is complete, the last one first."""
-    with open(path, "rb") as file:
-        position = file.seek(0, os.SEEK_END)
-        rest = b""
-        complete = False  # whether a newline follows
-        while position:
-            start = max(0, position - _BLOCK)
-            file.seek(start)
-            first, *lines = (file.read(position - start) + rest).split(b"\n")
-            end = start + len(first) + sum(len(line) + 1 for line in lines)
-            for line in reversed(lines):
-                offset = end - len(line)
-                if complete:
-                    yield offset, line
-                complete = True
-                end = offset - 1
-            position, rest = start, first
-        if complete:
-            yield 0, rest
+def _blocks_backwards(fd: int) -> Iterator[list[tuple[int, bytes]]]:
+    """Give (offset of its end, text) of each entry of a file, the last one first, those of a block at a time."""
+    position = os.fstat(fd).st_size
+    while position:
+        start = max(0, position - _BLOCK)
+        data = os.pread(fd, position - start, start)
+        # Before its first newline there may be the end of an entry that the next block has whole.
+        skipped = data.find(b"\n", 0, len(data) - 1) + 1 if start else 0
+        yield [(start + found.end(), found[1]) for found in _ENTRY.finditer(data, skipped)][::-1]
+        position = start + skipped
+
+
+def _start_by_time(files: list[str], since: bytes) -> tuple[int, int]:
+    """Return a place before which everything was written before `since`, by halving the file in which that is.
+
+    Only beginnings of lines are looked at, whose times ascend: a piece has the time at which its line began, and lines
+    of the other stream may come between.
+    """
+    for number, name in enumerate(files):
+        with open(name, "rb") as file:
+            low, high = 0, os.fstat(file.fileno()).st_size
+            found = _first_beginning(file.fileno(), low, high)
+            if found is None or found[1] >= since:
+                continue  # it began in an older file
+            while high - low > _BLOCK:
+                middle = (low + high) // 2
+                found = _first_beginning(file.fileno(), middle, high)
+                if found is None or found[1] >= since:
+                    high = middle
+                else:
+                    low = found[0]
+        return number, low
+    return max(len(files) - 1, 0), 0
+
+
+def _first_beginning(fd: int, offset: int, end: int) -> tuple[int, bytes] | None:
+    """Return (offset, time) of the first entry between two offsets that is known to begin a line."""
+    ended: set[bytes] = set()  # the streams whose last entry ended its line
+    while offset < end and (data := os.pread(fd, min(_BLOCK, end - offset), offset)):
+        for found in _ENTRY.finditer(data):
+            text, stream, moment = found.groups()
+            if stream in ended:
+                return offset + found.start(), moment
+            if _ends_line(text):
+                ended.add(stream)
+        # The next block begins with the entry that this one has cut.
+        offset += (data.rfind(b"\n") + 1) or len(data)
+    return None
 
 
 # -- printing --------------------------------------------------------------------------------------------------------
 
 
 class _Printer:
-    """Writes log entries to the two streams, in one write per stream for as many as there are."""
+    """Writes log entries to the two streams, in one write for all that follow each other in a stream."""
 
     def __init__(self, since_ns: int | None, until_ns: int | None, timestamps: bool) -> None:
-        self._since = "" if since_ns is None else _stamp(since_ns)
-        self._until = "~" if until_ns is None else _stamp(until_ns)
+        self._since = b"" if since_ns is None else _stamp(since_ns)
+        self._until = b"~" if until_ns is None else _stamp(until_ns)
         self._timestamps = timestamps
-        self._inside = {"stdout": False, "stderr": False}  # whether the last piece was not its line's last
-        self._ready: list[bytes] = []
-        self._fd = STDOUT
-        self._size = 0
+        self._inside = {b"stdout": False, b"stderr": False}  # whether the last piece was not its line's last
         self.past_the_end = False
 
-    def take(self, entry: bytes) -> None:
-        """Print one entry. One that cannot be read is passed over: a monitor that was killed leaves half an entry."""
-        try:
-            fields = json.loads(entry)
-            text, stream, moment = fields["log"], fields["stream"], fields["time"]
-        except (ValueError, KeyError, TypeError):
-            return
-        if moment > self._until:
-            self.past_the_end = True
-        if self.past_the_end or moment < self._since:
-            return
-        prefix = f"{moment} " if self._timestamps and not self._inside[stream] else ""
-        self._inside[stream] = not text.endswith("\n")
-        self._write(STDERR if stream == "stderr" else STDOUT, (prefix + text).encode())
+    def take(self, entries: list[Entry]) -> None:
+        """Print entries, as far as they are within the bounds."""
+        moments = [moment for _, _, moment in entries]
+        if moments and (min(moments) < self._since or max(moments) > self._until):
+            entries = list(self._within(entries))
+        for stream, same in groupby(entries, key=itemgetter(1)):
+            write_all(STDERR if stream == b"stderr" else STDOUT, _decode(self._texts(same)))
 
-    def _write(self, fd: int, data: bytes) -> None:
-        if fd != self._fd or self._size > _BLOCK:
-            self.flush()
-            self._fd = fd
-        self._ready.append(data)
-        self._size += len(data)
+    def _within(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        for entry in entries:
+            if entry[2] > self._until:
+                self.past_the_end = True
+                return
+            if entry[2] >= self._since:
+                yield entry
 
-    def flush(self) -> None:
-        """Write what has been gathered."""
-        if self._ready:
-            write_all(self._fd, b"".join(self._ready))
-        self._ready = []
-        self._size = 0
+    def _texts(self, entries: Iterable[Entry]) -> Iterable[bytes]:
+        return map(self._stamped if self._timestamps else itemgetter(0), entries)
+
+    def _stamped(self, entry: Entry) -> bytes:
+        text, stream, moment = entry
+        continues = self._inside[stream]
+        self._inside[stream] = not _ends_line(text)
+        return text if continues else moment + b" " + text

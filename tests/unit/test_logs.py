@@ -8,19 +8,22 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minirun.engine.logs import _entries_backwards, parse_moment, read_logs
+from minirun.engine.logs import parse_moment, read_logs
 from minirun.errors import MinirunError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 SECOND = 10**9
@@ -153,18 +156,163 @@ def test_a_log_that_was_never_written_is_empty(tmp_path: Path, capfdbinary: pyte
     assert capfdbinary.readouterr() == (b"", b"")
 
 
-@settings(max_examples=60)
-@given(sizes=st.lists(st.integers(0, 150_000), max_size=8), rest=st.binary(max_size=5))
-def test_entries_backwards_are_the_lines_reversed(
-    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], rest: bytes
+class Record(NamedTuple):
+    text: str
+    stream: str
+    second: int  # since 1970
+
+
+@st.composite
+def written_logs(draw: st.DrawFn) -> list[Record]:
+    """Draw what a monitor may have written: pieces have the time of their line's first, and the streams mix."""
+    records: list[Record] = []
+    began: dict[str, int] = {}  # when the line of a stream began of which there are only pieces yet
+    now = 0
+    for _ in range(draw(st.integers(0, 40))):
+        stream = draw(st.sampled_from(["stdout", "stdout", "stderr"]))
+        now += draw(st.sampled_from([0, 0, 1, 5]))
+        text, ends = draw(st.text(alphabet='ab\\n"\x1bé\U0001f600', max_size=30)), draw(st.booleans())
+        records.append(Record(text + ("\n" if ends else ""), stream, began.get(stream, now)))
+        if ends:
+            began.pop(stream, None)
+        else:
+            began.setdefault(stream, now)
+    return records
+
+
+def naive(
+    records: list[Record], tail: int | None, since: int | None, until: int | None, timestamps: bool
+) -> tuple[bytes, bytes]:
+    """Do what `read_logs` does, one record after the other, in the plainest way."""
+    first = 0
+    if tail is not None:
+        ends = [i + 1 for i, record in enumerate(records) if record.text.endswith("\n") or i == len(records) - 1]
+        first = len(records) if tail == 0 else ends[-tail - 1] if tail < len(ends) else 0
+    shown = {"stdout": "", "stderr": ""}
+    inside = {"stdout": False, "stderr": False}
+    for text, stream, second in records[first:]:
+        if until is not None and second > until:
+            break
+        if since is None or second >= since:
+            shown[stream] += f"{stamp(second)} {text}" if timestamps and not inside[stream] else text
+            inside[stream] = not text.endswith("\n")
+    return shown["stdout"].encode(), shown["stderr"].encode()
+
+
+@contextmanager
+def descriptors_in_files() -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """Let what is written to the descriptors 1 and 2 go to two files."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        kept = os.dup(1), os.dup(2)
+        os.dup2(out.fileno(), 1)
+        os.dup2(err.fileno(), 2)
+        try:
+            yield out, err
+        finally:
+            for number, fd in enumerate(kept, 1):
+                os.dup2(fd, number)
+                os.close(fd)
+
+
+@settings(max_examples=400)
+@given(
+    records=written_logs(),
+    files=st.lists(st.integers(0, 40), max_size=3),
+    block=st.sampled_from([512, 600, 1024, 64 << 10]),
+    damage=st.sampled_from([b"", b"[]\n", b'{"log":"b\n', b'{"log":"' + b"x" * 2000 + b"\n"]),
+    tail=st.none() | st.integers(0, 12),
+    since=st.none() | st.integers(0, 60),
+    until=st.none() | st.integers(0, 60),
+    timestamps=st.booleans(),
+)
+def test_any_log_is_read_as_a_naive_reader_does(
+    tmp_path_factory: pytest.TempPathFactory,
+    records: list[Record],
+    files: list[int],
+    block: int,
+    damage: bytes,
+    tail: int | None,
+    since: int | None,
+    until: int | None,
+    timestamps: bool,
 ) -> None:
-    lines = [bytes([97 + number % 26]) * size for number, size in enumerate(sizes)]
-    data = b"".join(line + b"\n" for line in lines) + rest.replace(b"\n", b"")
     path = tmp_path_factory.mktemp("log") / "log"
-    path.write_bytes(data)
-    found = list(_entries_backwards(str(path)))
-    assert [line for _, line in found] == lines[::-1]
-    assert all(data[offset : offset + len(line) + 1] == line + b"\n" for offset, line in found)
+    cuts = sorted(min(cut, len(records)) for cut in files)
+    for number, (begin, end) in enumerate(reversed(list(pairwise([0, *cuts, len(records)])))):
+        parts = [entry(record.text, record.second, record.stream) for record in records[begin:end]]
+        parts.insert(len(parts) // 2, damage)
+        write(path.with_name(f"log.{number}" if number else "log"), parts)
+    with pytest.MonkeyPatch.context() as patch, descriptors_in_files() as (out, err):
+        patch.setattr("minirun.engine.logs._BLOCK", block)  # an entry is shorter than a block, here, too
+        read_logs(
+            str(path),
+            tail=tail,
+            since_ns=since and since * SECOND,
+            until_ns=until and until * SECOND,
+            timestamps=timestamps,
+        )
+        out.seek(0)
+        err.seek(0)
+        found = out.read(), err.read()
+    assert found == naive(records, tail, since, until, timestamps)
+
+
+READ = """
+import re, sys
+from pathlib import Path
+from minirun.engine.logs import read_logs
+read_logs(sys.argv[1], **eval(sys.argv[2]))
+read = int(Path("/proc/self/io").read_text().split()[1])
+peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())
+print(read, peak[1], file=sys.stderr)
+"""
+
+
+def cost(path: Path, **options: int) -> tuple[bytes, int, int]:
+    """Read a log in a process of its own; return the output, and the bytes that were read and the peak of memory."""
+    command = [sys.executable, "-c", READ, str(path), repr(options)]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=120)
+    read, kilobytes = map(int, done.stderr.split())
+    return done.stdout, read, kilobytes << 10
+
+
+@pytest.fixture(scope="module")
+def long_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log of 35 MB, a line a second, the last of which is itself 20 MB long and comes in pieces."""
+    path = tmp_path_factory.mktemp("long") / "log"
+    with path.open("wb") as file:
+        for second in range(100_000):
+            file.write(b'{"log":"%0100d\\n","stream":"stdout","time":"%s"}\n' % (second, stamp(second).encode()))
+        for _ in range(1200):
+            file.write(entry("x" * 16384, 100_000))
+        file.write(entry("\n", 100_000))
+    return path
+
+
+def test_since_finds_its_place_without_reading_what_is_before(long_log: Path) -> None:
+    few = cost(long_log, since_ns=99_999 * SECOND, until_ns=99_999 * SECOND)
+    everything = cost(long_log)
+    assert few[0] == b"%0100d\n" % 99_999
+    assert everything[1] - few[1] > 12 << 20  # of the 15 MB before
+
+
+def test_tail_reads_from_the_end(long_log: Path) -> None:
+    output, read, _ = cost(long_log, tail=2)
+    assert output == b"%0100d\n" % 99_999 + b"x" * 1200 * 16384 + b"\n"
+    assert read < cost(long_log)[1] * 1.5
+    assert cost(long_log, tail=0)[1] < 10 << 20
+
+
+def test_memory_does_not_grow_with_a_log_or_a_line(long_log: Path, tmp_path: Path) -> None:
+    short = tmp_path / "log"
+    write(short, [entry("short\n")])
+    baseline = cost(short)[2]
+    assert cost(long_log)[2] - baseline < 8 << 20
+    assert cost(long_log, tail=1)[2] - baseline < 8 << 20
+    nonsense = tmp_path / "nonsense"
+    nonsense.write_bytes(b"x" * (30 << 20))
+    assert cost(nonsense)[2] - baseline < 8 << 20
+    assert cost(nonsense, tail=1)[2] - baseline < 8 << 20
 
 
 # -- following -------------------------------------------------------------------------------------------------------
