@@ -131,7 +131,7 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
     created = ContainerState(container_id, bundle, 0, "", time.time(), "", spec.annotations, rootfs, hooks=kinds)
     opened: list[int] = []
     entrance = None
-    lock = state.make(root, container_id)
+    lock = _claim(root, container_id)
     try:
         # Before it is ours: what is made so far is unmade without touching a cgroup that others are in.
         place = cgroup.CALLERS
@@ -199,7 +199,9 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
         if spec.annotations:
             extensions.send_pidfd(spec.annotations, cloned.pidfd)
     except BaseException:
-        _unmake(root, created)
+        from minirun.runtime import removal
+
+        removal.unmake(root, created)
         hooks.run(spec.hooks, "poststop", state.document(created, "stopped"), must_succeed=False)
         raise
     finally:
@@ -209,6 +211,18 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
             os.close(fd)
         lock.__exit__()
     return cloned
+
+
+def _claim(root: str, container_id: str) -> state.Lock:
+    """Make the folder of a new container and take its lock. Raises MinirunError if the id is taken."""
+    while True:
+        try:
+            return state.make(root, container_id)
+        except FileExistsError:
+            from minirun.runtime import removal
+
+            if not removal.unmake_leftover(root, container_id):
+                raise MinirunError(f"container with given ID already exists: '{container_id}'", "", 1) from None
 
 
 def _filter(cache_dir: str, spec: Spec) -> Filter | None:
@@ -347,75 +361,29 @@ def kill_all(root: str, container_id: str, number: int) -> None:
 def delete(root: str, container_id: str, force: bool = False) -> None:
     """Forget a container that has ended or was never started, or with `force` kill it first; nothing of it stays.
 
-    Raises MinirunError.
+    With `force` the end of its creation is waited for, and it is not an error if there is none. What is left of a
+    creation that was killed is removed, but is no container. Raises MinirunError.
     """
+    from minirun.runtime import removal
+
     try:
-        lock = state.lock(root, container_id)
-    except MinirunError:
+        lock = state.Lock(root, container_id) if force else state.lock(root, container_id)
+    except (MinirunError, FileNotFoundError, NotADirectoryError):
+        removal.unmake_leftover(root, container_id)
         if force:
             return
         raise
     with lock:
-        try:
-            found = state.load(root, container_id)
-        except MinirunError:
-            if not force:
-                raise
-            state.remove(root, container_id)
-            return
-        now = state.status(root, found)
-        if now in ("running", "paused") and not force:
+        found = state.record(root, container_id)
+        if found and found.pid and not force and (now := state.status(root, found)) in ("running", "paused"):
             raise MinirunError(
                 f"cannot delete container {container_id} that is not stopped: {now}",
                 "Stop it first, or use --force.",
                 1,
             )
-        try:
-            spec_hooks = _hooks(root, found, "poststop")
-        except (OSError, MinirunError):
-            spec_hooks = {}  # creation was cut off before the copy of config.json was there
-        _unmake(root, found)
-    hooks.run(spec_hooks, "poststop", state.document(found, "stopped"), must_succeed=False)
-
-
-def _unmake(root: str, found: ContainerState) -> None:
-    """Kill what runs, remove the cgroup, forget the state."""
-    if found.pid and state.start_time(found.pid) == found.pid_start_time:
-        if found.cgroup_v1:
-            from minirun.runtime import cgroup_v1
-
-            cgroup_v1.thaw(found.cgroup_v1, cgroup.processes(found.cgroup))
-        _kill_and_wait(found.pid)
-    if found.cgroup:
-        cgroup.remove(found.cgroup, found.unit, found.cgroup_v1)
-    if found.rdt_folder:
-        from minirun.runtime import rdt
-
-        rdt.remove(rdt.Group(found.rdt_folder, found.rdt_monitor, found.rdt_made))
-    if found.mounted_on_host:
-        from minirun.runtime.rootfs import unmount_from_host
-
-        unmount_from_host(found.rootfs)
-    state.remove(root, found.id)
-
-
-def _kill_and_wait(pid: int) -> None:
-    """Kill the first process, with which its PID namespace ends, and wait until it is dead."""
-    import select
-
-    try:
-        pidfd = pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        pidfd_send_signal(pidfd, SIGKILL)
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        poll.poll(10_000)
-    except ProcessLookupError:
-        pass
-    finally:
-        os.close(pidfd)
+        removal.unmake_recorded(root, container_id, found)
+    if not force and not (found and found.pid):
+        raise state.missing(container_id)
 
 
 # -- joining ----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 
 from minirun.errors import MinirunError
@@ -67,8 +68,11 @@ def listing(root: str, form: str, *, quiet: bool) -> str:
     for name in _containers(root):
         try:
             rows.append(of_container(root, name) | {"owner": _owner(f"{root}/{name}")})
-        except (MinirunError, FileNotFoundError):
-            continue  # made or removed right now, or no container
+        except MinirunError as error:
+            if os.path.exists(f"{state.folder(root, name)}/{state.LOCK}"):
+                print(f"load container {name}: {error.message}", file=sys.stderr)  # being made, or that was cut off
+        except FileNotFoundError:
+            pass  # removed right now
     if quiet:
         return "".join(f"{row['id']}\n" for row in rows)
     if form == "json":

@@ -2,7 +2,7 @@
 
 One folder per container under the runtime's root:
 
-    state.json      first without a pid, then with it once the container is created
+    state.json      first without a pid, then with it once the container is created, which only then exists for others
     config.json     a copy of the bundle's
     notify/         with the container's own socket for sd_notify(3), if a service manager is to be told
     exec.fifo       exists until `start`; the container waits for a byte from it
@@ -39,6 +39,10 @@ def user_folder() -> str:
     return "" if is_root_of_machine() else folder
 
 
+LOCK = "lock"
+FILES = frozenset((LOCK, "state.json", "state.json.new", "config.json", "notify", "exec.fifo"))
+
+
 class ContainerState(Record):
     """runtime-spec runtime.md, "State", and what later calls need to find.
 
@@ -73,17 +77,23 @@ class Lock:
     Nobody gets it for a container that has been removed meanwhile, even if another one has its name by now.
     """
 
-    def __init__(self, root: str, container_id: str) -> None:
-        """Wait for the lock. Raises FileNotFoundError if there is no such container."""
-        path = f"{folder(root, container_id)}/lock"
+    def __init__(self, root: str, container_id: str, *, make: bool = False, wait: bool = True) -> None:
+        """Take the lock, and with `make` make its file.
+
+        Raises FileNotFoundError if there is no such container, without `wait` BlockingIOError if another call has it.
+        """
+        path = f"{folder(root, container_id)}/{LOCK}"
         while True:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if make else 0), 0o600)
             try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
                 if os.stat(path).st_ino == os.fstat(self._file).st_ino:
                     return
             except FileNotFoundError:
                 pass  # removed while we waited
+            except BlockingIOError:
+                os.close(self._file)
+                raise
             os.close(self._file)
 
     def __enter__(self) -> Lock:
@@ -94,25 +104,29 @@ class Lock:
 
 
 def lock(root: str, container_id: str) -> Lock:
-    """Take the lock of a container that exists. Raises MinirunError (exit code 1) if it does not."""
+    """Take the lock of a container that exists. Raises MinirunError (exit code 1) if it does not.
+
+    One that is being made does not exist yet: nothing is waited for then.
+    """
     try:
-        return Lock(root, container_id)
+        try:
+            return Lock(root, container_id, wait=False)
+        except BlockingIOError:
+            load(root, container_id)
+            return Lock(root, container_id)
     except (FileNotFoundError, NotADirectoryError):
         raise missing(container_id) from None
 
 
 def make(root: str, container_id: str) -> Lock:
-    """Make the folder of a container's state and take its lock. Raises MinirunError if there is one."""
+    """Make the folder of a container's state and take its lock. Raises FileExistsError if there is one."""
     make_private(root)
     while True:
+        os.mkdir(folder(root, container_id), 0o700)
         try:
-            os.mkdir(folder(root, container_id), 0o700)
-        except FileExistsError:
-            raise MinirunError(f"container with given ID already exists: '{container_id}'", "", 1) from None
-        try:
-            return Lock(root, container_id)
+            return Lock(root, container_id, make=True)
         except FileNotFoundError:
-            pass  # a `delete --force` took the empty folder for a leftover
+            pass  # another call took the empty folder for a leftover
 
 
 def missing(container_id: str) -> MinirunError:
@@ -153,18 +167,24 @@ def document(state: ContainerState, status: str) -> dict[str, Any]:
 
 
 def remove(root: str, container_id: str) -> None:
-    """Forget a container's state; not an error if there is none."""
+    """Forget a container's state; not an error if there is none.
+
+    Raises MinirunError for a folder that holds anything else: with a wrong --root it is not a container's.
+    """
     path = folder(root, container_id)
     try:
-        # The lock goes last: who waits for it must not get it while there is still something to remove.
-        for name in sorted(os.listdir(path), key=lambda name: name == "lock"):
-            if name == "notify":
-                _remove_folder(f"{path}/{name}")
-            else:
-                os.unlink(f"{path}/{name}")
-        os.rmdir(path)
+        names = os.listdir(path)
     except (FileNotFoundError, NotADirectoryError):
-        pass
+        return
+    if foreign := set(names) - FILES:
+        raise MinirunError(f"{path} is not a container's state: it holds {min(foreign)}", "Is --root right?", 1)
+    # The lock goes last: who waits for it must not get it while there is still something to remove.
+    for name in sorted(names, key=lambda name: name == LOCK):
+        if name == "notify":
+            _remove_folder(f"{path}/{name}")
+        else:
+            os.unlink(f"{path}/{name}")
+    os.rmdir(path)
 
 
 def _remove_folder(path: str) -> None:
@@ -173,13 +193,35 @@ def _remove_folder(path: str) -> None:
     os.rmdir(path)
 
 
+def remove_empty_folder(root: str, container_id: str) -> bool:
+    """Remove what a creation has left that was killed before it had the lock; return whether nothing is there now."""
+    try:
+        os.rmdir(folder(root, container_id))
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # something else: no container's folder, or no folder
+    return True
+
+
 def load(root: str, container_id: str) -> ContainerState:
-    """Read a container's state. Raises MinirunError (exit code 1) if there is none."""
+    """Read the state of a container that has been created. Raises MinirunError (exit code 1) if there is none."""
+    found = record(root, container_id)
+    if found is None or not found.pid:
+        raise missing(container_id)
+    return found
+
+
+def record(root: str, container_id: str) -> ContainerState | None:
+    """Read what is known of a container, also of one whose creation goes on or was cut off: its `pid` is 0.
+
+    Returns None if nothing is known.
+    """
     try:
         with open(f"{folder(root, container_id)}/state.json", encoding="utf-8") as file:
             fields: dict[str, Any] = jsontext.loads(file.read())
     except (FileNotFoundError, NotADirectoryError):
-        raise missing(container_id) from None
+        return None
     return ContainerState(**fields)
 
 
@@ -196,9 +238,7 @@ def start_time(pid: int) -> str:
 
 
 def status(root: str, state: ContainerState) -> str:
-    """Return "creating", "created", "running", "paused" or "stopped", from the kernel's own knowledge."""
-    if not state.pid:
-        return "creating" if is_locked(f"{folder(root, state.id)}/lock") else "stopped"
+    """Return "created", "running", "paused" or "stopped", from the kernel's own knowledge."""
     if start_time(state.pid) != state.pid_start_time:
         return "stopped"
     if state.cgroup and _frozen(state.cgroup):

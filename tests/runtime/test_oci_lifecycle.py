@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from eventually import eventually
 from oci_bundles import v1_hierarchies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from oci_bundles import Bundle, Oci
 
@@ -208,42 +209,123 @@ def test_one_of_several_deleters_wins(oci: Oci, bundle: Bundle) -> None:
     assert oci.containers() == []
 
 
-def test_a_container_in_creation_is_creating_and_its_deletion_waits(oci: Oci, bundle: Bundle) -> None:
+@contextlib.contextmanager
+def creation(oci: Oci, bundle: Bundle, name: str) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], object]]]:
+    """Start `create` and stop it in a hook; yield it and a function that lets it go on."""
     gate = bundle.path / "gate"
     os.mkfifo(gate)
-    bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", f"read x < {gate}"]}]}
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", f"echo > {gate}.reached; read x < {gate}"]}
+    bundle.config["hooks"] = {
+        "createRuntime": [hook],
+        "poststop": [{"path": "/bin/touch", "args": ["touch", f"{gate}.stopped"]}],
+    }
     oci.save(bundle, "sleep 60")
-    command = [str(oci.executable), "--root", str(oci.root), "create", "--bundle", str(bundle.path), "slow"]
+    writer = os.open(gate, os.O_RDWR)
+    command = [*oci.command, "create", "--bundle", str(bundle.path), name]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as creator:
-        writer = os.open(gate, os.O_RDWR)
-        eventually((oci.root / "slow" / "state.json").exists)
-        assert status(oci, "slow") == "creating"
-        with subprocess.Popen([*command[:3], "delete", "--force", "slow"]) as deleter:
-            time.sleep(0.3)
-            assert deleter.poll() is None
+        try:
+            eventually(Path(f"{gate}.reached").exists)
+            yield creator, lambda: os.write(writer, b"\n")
+        finally:
             os.write(writer, b"\n")
-            assert creator.wait(20) == 0
-            assert deleter.wait(20) == 0
-        os.close(writer)
+            os.close(writer)
+
+
+@pytest.mark.parametrize(
+    "verb", ["state", "kill", "start", "exec", "pause", "resume", "update", "ps", "events", "delete"]
+)
+def test_what_is_being_made_does_not_exist_yet(oci: Oci, bundle: Bundle, verb: str) -> None:
+    """Callers poll `state` until it answers, and then `start`. None of these waits: a hook may call them."""
+    more = {"exec": ["true"], "update": ["--pids-limit", "5"], "events": ["--stats"]}.get(verb, [])
+    with creation(oci, bundle, "slow") as (creator, go_on):
+        done = oci(verb, "slow", *more, check=False)
+        assert done.returncode == (255 if verb == "exec" else 1)
+        assert "container does not exist" in done.stderr
+        listed = oci("list", "--quiet")
+        assert listed.stdout == ""
+        assert "load container slow: container does not exist" in listed.stderr
+        go_on()
+        assert creator.wait(20) == 0
+    assert status(oci, "slow") == "created"
+
+
+def test_an_id_that_is_being_made_is_taken(oci: Oci, bundle: Bundle) -> None:
+    with creation(oci, bundle, "slow") as (creator, go_on):
+        second = oci("create", "--bundle", bundle.path, "slow", check=False)
+        assert second.returncode == 1
+        assert "container with given ID already exists" in second.stderr
+        go_on()
+        assert creator.wait(20) == 0
+    assert status(oci, "slow") == "created"
+
+
+def test_a_forced_deletion_waits_for_the_creation(oci: Oci, bundle: Bundle) -> None:
+    command = [*oci.command, "delete", "--force", "slow"]
+    with creation(oci, bundle, "slow") as (creator, go_on), subprocess.Popen(command) as deleter:
+        eventually(lambda: waits_for_a_lock(deleter.pid))
+        go_on()
+        assert creator.wait(20) == 0
+        assert deleter.wait(20) == 0
     assert oci.containers() == []
+    assert not (oci.root / "slow").exists()
 
 
-def test_a_creator_that_is_killed_leaves_what_delete_removes(oci: Oci, bundle: Bundle) -> None:
-    gate = bundle.path / "gate"
-    os.mkfifo(gate)
-    bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", f"read x < {gate}"]}]}
-    oci.save(bundle, "sleep 60")
-    command = [str(oci.executable), "--root", str(oci.root), "create", "--bundle", str(bundle.path), "killed"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as creator:
-        writer = os.open(gate, os.O_RDWR)
-        eventually((oci.root / "killed" / "exec.fifo").exists)
+def waits_for_a_lock(pid: int) -> bool:
+    return any(line.split()[1:6:4] == ["->", str(pid)] for line in Path("/proc/locks").read_text().splitlines())
+
+
+@pytest.mark.parametrize("next_call", ["delete", "delete --force", "create"])
+def test_a_creator_that_is_killed_leaves_the_id_to_the_next(oci: Oci, bundle: Bundle, next_call: str) -> None:
+    with creation(oci, bundle, "killed") as (creator, _):
         creator.kill()
-    # The child dies with it, but a moment later.
-    eventually(lambda: status(oci, "killed") == "stopped")
-    os.write(writer, b"\n")  # the hook ends
-    os.close(writer)
-    oci("delete", "killed")
-    assert oci.containers() == []
+        creator.wait()
+        assert oci("state", "killed", check=False).returncode == 1
+        if next_call == "create":
+            bundle.config["hooks"] = {}
+            oci.save(bundle, "sleep 60")
+            oci(
+                "create",
+                "--bundle",
+                bundle.path,
+                "killed",
+                stdout=subprocess.DEVNULL,
+                stderr=None,
+                capture_output=False,
+            )
+            assert status(oci, "killed") == "created"
+        else:
+            done = oci(*next_call.split(), "killed", check=False)
+            assert done.returncode == (
+                1 if next_call == "delete" else 0
+            )  # as with runc, which has removed it all the same
+            assert not (oci.root / "killed").exists()
+    assert (bundle.path / "gate.stopped").exists()
+
+
+@pytest.mark.parametrize("files", [[], ["lock"], ["lock", "state.json.new"]])
+def test_whatever_a_killed_creator_has_left_the_id_can_be_used(oci: Oci, bundle: Bundle, files: list[str]) -> None:
+    folder = oci.root / "early"
+    folder.mkdir(parents=True)
+    for name in files:
+        (folder / name).touch()
+    oci.run(bundle, "true", name="early")
+    assert not folder.exists()
+
+
+def test_a_wrong_root_costs_nobody_their_files(oci: Oci, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("lock", "data"):
+        (other / name).touch()
+    done = subprocess.run(
+        [*oci.command[:-2], "--root", str(tmp_path), "delete", "--force", "other"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "is not a container's state" in done.stderr
+    assert sorted(path.name for path in other.iterdir()) == ["data", "lock"]
 
 
 # -- in the foreground ------------------------------------------------------------------------------------------------

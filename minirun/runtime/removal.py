@@ -1,0 +1,94 @@
+"""How a container, or what a killed `create` has left of one, is taken apart: its processes, its cgroups, its state."""
+
+from __future__ import annotations
+
+import os
+
+from minirun.errors import MinirunError
+from minirun.kernel.process import pidfd_open, pidfd_send_signal
+from minirun.runtime import cgroup, hooks, state
+from minirun.runtime.lifecycle import SIGKILL, load_spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirun.model.spec import Hook
+    from minirun.runtime.state import ContainerState
+
+
+def unmake(root: str, found: ContainerState) -> None:
+    """Kill what runs, remove the cgroup, forget the state. The caller has the lock. Raises MinirunError."""
+    if found.pid and state.start_time(found.pid) == found.pid_start_time:
+        if found.cgroup_v1:
+            from minirun.runtime import cgroup_v1
+
+            cgroup_v1.thaw(found.cgroup_v1, cgroup.processes(found.cgroup))
+        _kill_and_wait(found.pid)
+    if found.cgroup:
+        cgroup.remove(found.cgroup, found.unit, found.cgroup_v1)
+    if found.rdt_folder:
+        from minirun.runtime import rdt
+
+        rdt.remove(rdt.Group(found.rdt_folder, found.rdt_monitor, found.rdt_made))
+    if found.mounted_on_host:
+        from minirun.runtime.rootfs import unmount_from_host
+
+        unmount_from_host(found.rootfs)
+    state.remove(root, found.id)
+
+
+def unmake_recorded(root: str, container_id: str, found: ContainerState | None) -> None:
+    """Unmake a container of which `found` is known, if anything, and run its poststop hooks.
+
+    The caller has the lock. Raises MinirunError.
+    """
+    if found is None:
+        state.remove(root, container_id)
+        return
+    poststop = _poststop_hooks(root, found)
+    unmake(root, found)
+    hooks.run(poststop, "poststop", state.document(found, "stopped"), must_succeed=False)
+
+
+def _poststop_hooks(root: str, found: ContainerState) -> dict[str, tuple[Hook, ...]]:
+    """Return a container's hooks if it has some for its end; reading the whole of its config.json takes a while."""
+    if "poststop" not in found.hooks:
+        return {}
+    try:
+        return load_spec(state.folder(root, found.id)).hooks
+    except (OSError, MinirunError):
+        return {}  # creation was cut off before the copy of config.json was there
+
+
+def unmake_leftover(root: str, container_id: str) -> bool:
+    """Unmake what a killed creation has left under this id; return whether it is free now. Raises MinirunError."""
+    try:
+        lock = state.Lock(root, container_id, wait=False)
+    except BlockingIOError:
+        return False  # its creation goes on, or its removal
+    except (FileNotFoundError, NotADirectoryError):
+        return state.remove_empty_folder(root, container_id)
+    with lock:
+        found = state.record(root, container_id)
+        if found and found.pid:
+            return False
+        unmake_recorded(root, container_id, found)
+    return True
+
+
+def _kill_and_wait(pid: int) -> None:
+    """Kill the first process, with which its PID namespace ends, and wait until it is dead."""
+    import select
+
+    try:
+        pidfd = pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        pidfd_send_signal(pidfd, SIGKILL)
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        poll.poll(10_000)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(pidfd)
