@@ -1,4 +1,6 @@
-"""The one exception that reaches the user, and how text reaches a terminal. This module imports nothing."""
+"""The one exception that reaches the user, and how text reaches a terminal. This module imports nothing of minirun."""
+
+import sys
 
 
 class MinirunError(Exception):
@@ -20,8 +22,24 @@ class MinirunError(Exception):
 
 
 def printable(text: str) -> str:
-    """Return text with its control characters as escapes: what an image or a file calls itself must not steer the
-    user's terminal."""
+    """Return text with its control characters as escapes: what an image, a file or a caller calls itself must not steer
+    the user's terminal.
+
+    Escaped are new lines too, what turns the direction of writing, and bytes that were no UTF-8.
+    """
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def tell(*lines: str) -> None:
+    """Print lines on standard error, made printable; as far as it can be written, for no outcome may hang on that."""
+    try:
+        print(*map(printable, lines), sep="\n", file=sys.stderr, flush=True)
+    except OSError:
+        pass  # nobody reads it, it was opened for reading only, or its disk is full
+
+
+def warn(sentence: str) -> None:
+    """Tell the user of something that was done otherwise than asked."""
+    tell(f"minirun: warning: {sentence}")

@@ -9,6 +9,7 @@ import click
 
 from minirun.cli.command import Command
 from minirun.cli.context import for_each, swept_layout
+from minirun.cli.outcome import report
 from minirun.errors import MinirunError
 
 TYPE_CHECKING = False
@@ -153,7 +154,7 @@ def rm(names: tuple[str, ...], force: bool, volumes: bool) -> None:
         except MinirunError as error:
             if not force:
                 raise
-            click.echo(f"minirun: {error.message}", err=True)  # gone is what was wanted
+            report(error)  # gone is what was wanted
             return
         containers.remove(layout, record, force=force, anonymous_volumes=volumes)
         click.echo(name)

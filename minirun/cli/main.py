@@ -17,10 +17,6 @@ from minirun.cli.outcome import FlagError, code_of, report
 from minirun.errors import MinirunError
 from minirun.model.layout import DEFAULT_ROOT, DEFAULT_STATE, Layout
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NoReturn
-
 # What `minirun --help` lists, by section: command -> module:attribute.
 SECTIONS = {
     "Containers": {
@@ -101,15 +97,13 @@ def cli(ctx: click.Context, root: str, state: str) -> None:
     ctx.obj.layout = Layout(os.path.abspath(root), os.path.abspath(state))
 
 
-def main(args: list[str] | None = None) -> NoReturn:
-    """Run the command line and exit with Docker's code: 125, 126, 127, the command's own, or 1."""
+def main(args: list[str]) -> int:
+    """Run the command line and return Docker's exit code: 125, 126, 127, the command's own, or 1."""
     chosen = Settings()
-    code = 1
     try:
-        code = _run(sys.argv[1:] if args is None else args, chosen)
+        return _run(args, chosen)
     finally:
         chosen.close()
-        sys.exit(code)
 
 
 def _run(args: list[str], chosen: Settings) -> int:
@@ -126,7 +120,7 @@ def _run(args: list[str], chosen: Settings) -> int:
         return wrong.exit_code
     except click.Abort:
         return 130
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one place where errors end
+    except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - the one place where errors end
         return code_of(error, chosen.failure_code, debug=chosen.debug)
 
 

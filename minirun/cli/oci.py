@@ -14,7 +14,7 @@ import sys
 from minirun import __version__
 from minirun.cli import streams
 from minirun.cli.flags import Flag, Parsed, parse, usage
-from minirun.errors import MinirunError
+from minirun.errors import MinirunError, tell
 from minirun.kernel.trace import reason_of
 from minirun.model import jsontext
 from minirun.model.oci_version import OCI_VERSION
@@ -103,26 +103,34 @@ def main() -> NoReturn:
             log.tell_operations()
         code = _run(globals_, verb, rest)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        code = 130
-    except Exception as error:  # noqa: BLE001 - callers read the log, whatever it was
-        if debug:
-            import traceback
-
-            traceback.print_exc()
-        failure = _as_failure(error)
-        log.failure(failure)
-        code = failure.exit_code
-    sys.stderr.flush()
-    os._exit(code)  # without taking the interpreter apart, for 3 ms
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - callers read the log, whatever it was
+        code = _code_of(error, log, debug=debug)
+    # Python would take itself apart, for 3 ms, and then exit with 120 where a stream cannot be written.
+    os._exit(code)
 
 
-def _as_failure(error: Exception) -> MinirunError:
+def _code_of(error: BaseException, log: _Log, *, debug: bool) -> int:
+    """Tell what ended a call and return the exit code."""
+    from minirun.cli.outcome import SIGPIPE, tell_traceback
+
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    if isinstance(error, BrokenPipeError) and streams.output_is_unread():
+        return 128 + SIGPIPE
+    failure = _as_failure(error)
+    log.failure(failure)
+    if debug:
+        tell_traceback(error)
+    return failure.exit_code
+
+
+def _as_failure(error: BaseException) -> MinirunError:
     """Return an error as it is told, with the exit code 1 unless the verb has another."""
     if isinstance(error, MinirunError):
         return MinirunError(error.message, error.hint, error.exit_code if error.exit_code == EXEC_FAILED else 1)
     if isinstance(error, OSError):
-        return MinirunError(reason_of(error), "", 1)
+        where = "standard output: " if streams.output_fails() else ""
+        return MinirunError(f"{where}{reason_of(error)}", "", 1)
     return MinirunError(f"internal error: {type(error).__name__}: {error}", "--debug shows where.", 1)
 
 
@@ -143,15 +151,14 @@ class _Log:
             os.close(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644))
 
     def failure(self, error: MinirunError) -> None:
-        hint = f"\nhint: {error.hint}" if error.hint else ""
-        print(f"minirun-oci: {error.message}{hint}", file=sys.stderr)
-        if not self._path:
-            return
-        try:
-            with open(self._path, "ab") as file:
-                file.write(self._line("error", error.message))
-        except OSError:
-            pass  # the caller has the exit code and standard error
+        """Tell an error, first where the caller looks for it: standard error may be one that cannot be written."""
+        if self._path:
+            try:
+                with open(self._path, "ab") as file:
+                    file.write(self._line("error", error.message))
+            except OSError:
+                pass  # the caller has the exit code and standard error
+        tell(f"minirun-oci: {error.message}", *([f"hint: {error.hint}"] if error.hint else []))
 
     def tell_operations(self) -> None:
         """From here on tell each operation that the kernel is asked for, by this process or by one that it forks."""
@@ -164,7 +171,11 @@ class _Log:
             steps = "".join(f"{title}: " for title, _, _ in event.steps)
             arguments = ", ".join(f"{name}={value}" for name, value in event.arguments.items())
             outcome = f" = {event.error or event.result}" if event.error or event.result else ""
-            os.write(file, self._line("debug", f"{event.process}: {steps}{event.operation}({arguments}){outcome}"))
+            line = self._line("debug", f"{event.process}: {steps}{event.operation}({arguments}){outcome}")
+            try:
+                os.write(file, line)
+            except OSError:
+                pass  # the container is made also where nobody can be told how
 
         set_tracer(tell)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
+from minirun.cli import streams
+from minirun.errors import MinirunError, tell
 
-from minirun.errors import MinirunError, printable
+SIGPIPE = 13  # the module `signal` would bring `enum` along, for 5 ms
 
 
 class FlagError(MinirunError):
@@ -14,9 +14,14 @@ class FlagError(MinirunError):
 
 def report(error: MinirunError) -> None:
     """Print an error as every command does: one sentence, then what to do about it."""
-    lines = [f"minirun: {printable(error.message.rstrip('.'))}."]
-    lines += [f"hint: {printable(error.hint)}"] if error.hint else []
-    print(*lines, sep="\n", file=sys.stderr, flush=True)
+    tell(f"minirun: {error.message.rstrip('.')}.", *([f"hint: {error.hint}"] if error.hint else []))
+
+
+def tell_traceback(error: BaseException) -> None:
+    """Print where an error came from, for --debug."""
+    import traceback
+
+    tell(*"".join(traceback.format_exception(error)).splitlines())
 
 
 def code_of(error: BaseException, failure_code: int, *, debug: bool) -> int:
@@ -26,27 +31,23 @@ def code_of(error: BaseException, failure_code: int, *, debug: bool) -> int:
     """
     if isinstance(error, KeyboardInterrupt):
         return 130
-    if isinstance(error, BrokenPipeError):
-        _give_up_output()
-        return 141
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    if isinstance(error, BrokenPipeError) and streams.output_is_unread():
+        streams.give_up_output()
+        return 128 + SIGPIPE
     if debug:
-        import traceback
-
-        traceback.print_exception(error)
+        tell_traceback(error)
     if isinstance(error, MinirunError):
         report(error)
         own = error.exit_code == 125 and not isinstance(error, FlagError)
         return failure_code if own else error.exit_code
     if isinstance(error, OSError):
-        _give_up_output()
-        report(MinirunError(f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}"))
+        where = "standard output" if streams.output_fails() else error.filename
+        streams.give_up_output()
+        report(MinirunError(f"{where}: {error.strerror}" if where else f"{error.strerror}"))
         return failure_code
     # The last net: nobody but a developer wants a traceback.
     text = f"internal error: {type(error).__name__}: {error}"
     report(MinirunError(text, "Run again with --debug for the details."))
     return failure_code
-
-
-def _give_up_output() -> None:
-    """Drop what nobody reads any more, as `head` does, or no disk has room for: Python would try again at its exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -38,7 +38,7 @@ def run(words: list[str]) -> int | None:
         close_to_others(layout)
         code = run_container(*read, layout)
         sys.stdout.flush()
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the other place where errors end
+    except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - the other place where errors end
         return code_of(error, 125, debug=False)
     return code
 

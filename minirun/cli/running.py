@@ -7,10 +7,9 @@ What a `run` needs is imported for every container, so this module imports littl
 from __future__ import annotations
 
 import os
-import sys
 
 from minirun.cli.outcome import FlagError
-from minirun.errors import MinirunError, printable
+from minirun.errors import MinirunError, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ def request_of(image: str, command: tuple[str, ...], options: dict[str, Any]) ->
     except MinirunError as error:
         raise FlagError(error.message, error.hint) from error
     for sentence in request.warnings(options):
-        print(f"warning: {printable(sentence)}", file=sys.stderr)
+        warn(sentence)
     return checked
 
 

@@ -1,4 +1,4 @@
-"""The standard streams as a command inherits them: some callers close one."""
+"""The standard streams as a command inherits them: some callers close one, others give one that cannot be written."""
 
 from __future__ import annotations
 
@@ -16,3 +16,26 @@ def complete() -> None:
     # Python has no object for a stream that was closed when it started.
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
+def output_is_unread() -> bool:
+    """Say whether standard output is a pipe or a socket whose reader has gone, as `head` goes."""
+    import select
+
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
+
+
+def output_fails() -> bool:
+    """Say whether what was printed cannot be written: after an error it is still waiting for it."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
+
+
+def give_up_output() -> None:
+    """Drop what is not written yet, and what will be: nobody reads it any more, or no disk has room for it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

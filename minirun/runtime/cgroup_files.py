@@ -11,9 +11,7 @@ written for cgroup v1. Where v2 counts differently, numbers are converted as run
 
 from __future__ import annotations
 
-import sys
-
-from minirun.errors import MinirunError
+from minirun.errors import MinirunError, warn
 from minirun.model.record import Record
 
 TYPE_CHECKING = False
@@ -207,7 +205,7 @@ def _without_weight_if_idle(settings: list[Setting]) -> list[Setting]:
     for setting in settings:
         if setting.file == "cpu.weight":
             problem = f"unable to apply both cpu.weight and cpu.idle: ignoring {setting.field}"
-            print(f"minirun: warning: {problem}", file=sys.stderr)
+            warn(problem)
     return [setting for setting in settings if setting.file != "cpu.weight"]
 
 

@@ -8,9 +8,8 @@ program at the container's cgroup decides (device_program.py), or on a hybrid ho
 from __future__ import annotations
 
 import errno
-import sys
 
-from minirun.errors import MinirunError
+from minirun.errors import MinirunError, warn
 from minirun.kernel.trace import step
 from minirun.runtime.namespaces import is_root_of_machine
 
@@ -80,7 +79,7 @@ def check(rules: list[dict[str, Any]]) -> None:
             raise MinirunError(f"config.json: {field}.access is not a string")
         if not set(access) <= set("rwm"):
             # runc ignores them without a word, and there are bundles that rely on it.
-            print(f"minirun: warning: {field}.access '{access}': only r, w and m have a meaning", file=sys.stderr)
+            warn(f"{field}.access '{access}': only r, w and m have a meaning")
         if not isinstance(rule.get("allow"), bool):
             raise MinirunError(f"config.json: {field}.allow is not true or false")
         for name in ("major", "minor"):

@@ -6,9 +6,7 @@ named in a warning, except where the container would be less safe than it was me
 
 from __future__ import annotations
 
-import sys
-
-from minirun.errors import MinirunError
+from minirun.errors import MinirunError, warn
 from minirun.runtime.hooks import STDERR_ANNOTATION, STDOUT_ANNOTATION
 from minirun.runtime.mounts import CONTEXT_ANNOTATION
 
@@ -37,7 +35,7 @@ def check(annotations: Mapping[str, str]) -> None:
         if name == CONTEXT_ANNOTATION and value not in CONTEXT_TYPES:
             raise MinirunError(f"config.json: annotations: {name} '{value}' is not one of {', '.join(CONTEXT_TYPES)}")
         if name.startswith(PREFIX) and name not in _KNOWN:
-            print(f"minirun: warning: ignoring the annotation {name}, which is not supported", file=sys.stderr)
+            warn(f"ignoring the annotation {name}, which is not supported")
 
 
 def keeps_groups(annotations: Mapping[str, str]) -> bool:

@@ -15,9 +15,8 @@ runtime-spec config.md, "POSIX-platform Hooks"; runtime.md, "Lifecycle".
 from __future__ import annotations
 
 import os
-import sys
 
-from minirun.errors import MinirunError
+from minirun.errors import MinirunError, warn
 from minirun.kernel.process import run_program
 from minirun.kernel.trace import step
 from minirun.model import jsontext
@@ -74,7 +73,7 @@ def run(
         if problem and must_succeed:
             raise MinirunError(f"error running {name}: {problem}", "", 1)
         if problem:
-            print(f"minirun: warning: error running {name}: {problem}", file=sys.stderr)
+            warn(f"error running {name}: {problem}")
 
 
 def state_text(state: dict[str, Any]) -> bytes:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import time
 
-from minirun.errors import MinirunError
+from minirun.errors import MinirunError, warn
 from minirun.kernel.process import NAMESPACE_FILES, NAMESPACE_FLAGS, pidfd_open, pidfd_send_signal
 from minirun.kernel.trace import step
 from minirun.model import jsontext
@@ -267,13 +266,13 @@ def _checked(process: Process, *, own_users: bool) -> Process:
     capabilities, missing = grantable_capabilities(process.capabilities, available)
     unknown = [name for name in missing if name not in NAMES]
     if unknown:
-        print(f"minirun: warning: ignoring unknown capabilities: {', '.join(unknown)}", file=sys.stderr)
+        warn(f"ignoring unknown capabilities: {', '.join(unknown)}")
     lacking = [name for name in missing if name in NAMES]
     if lacking:
-        print(f"minirun: warning: cannot grant what the runtime has not got: {', '.join(lacking)}", file=sys.stderr)
+        warn(f"cannot grant what the runtime has not got: {', '.join(lacking)}")
     for name in sorted(set(capabilities.ambient) - set(capabilities.permitted).intersection(capabilities.inheritable)):
         what = f"can't raise ambient capability {name}: it is not both permitted and inheritable"
-        print(f"minirun: warning: {what}", file=sys.stderr)
+        warn(what)
     return process.replace(capabilities=capabilities)
 
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
-import sys
 
-from minirun.errors import MinirunError
+from minirun.errors import MinirunError, warn
 from minirun.kernel.files import make_symlink
 from minirun.kernel.mount import (
     ATTRIBUTES,
@@ -358,7 +357,7 @@ def _set_flags(tree: int, options: Options) -> None:
                 raise
             # When access times are noted is locked, too, on mounts of the host, and endangers nobody.
             set_attributes(tree, options.attributes & ~MOUNT_ATTR__ATIME, options.cleared & ~MOUNT_ATTR__ATIME)
-            print("minirun: warning: a mount of the host keeps its way of noting access times", file=sys.stderr)
+            warn("a mount of the host keeps its way of noting access times")
     for attributes, cleared in options.recursive:
         set_attributes(tree, attributes, cleared, recursive=True)
     set_propagation(tree, options)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 
-from minirun.errors import MinirunError
+from minirun.errors import MinirunError, warn
 from minirun.kernel.files import read, write
 from minirun.kernel.process import NAMESPACE_FILES, NAMESPACE_FLAGS, set_user, setns, unshare
 from minirun.kernel.trace import step
@@ -107,7 +106,7 @@ def with_mappings(spec: Spec) -> Spec:
     for name, (mapping,) in missing.items():
         field = name.replace("_m", "M")
         told = f"config.json: linux.{field} is missing; the container's 0 is the host's {mapping.host}, and no other is"
-        print(f"minirun: warning: {told}", file=sys.stderr)
+        warn(told)
     return spec.replace(**missing)
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import select
-import sys
 
+from minirun.errors import warn
 from minirun.kernel.process import pidfd_open
 from minirun.kernel.trace import step
 from minirun.model.spec import MountSpec
@@ -118,7 +118,7 @@ class Readiness:
                 sender.connect(self._manager)
                 socket.send_fds(sender, [text], list(descriptors))
         except OSError as error:
-            print(f"minirun: warning: cannot notify {self._manager!r}: {error.strerror}", file=sys.stderr)
+            warn(f"cannot notify {self._manager!r}: {error.strerror}")
             return False
         return True
 

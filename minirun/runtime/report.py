@@ -6,7 +6,7 @@ import os
 import sys
 import time
 
-from minirun.errors import MinirunError
+from minirun.errors import MinirunError, printable
 from minirun.kernel.process import run_program
 from minirun.model import jsontext
 from minirun.runtime import state
@@ -78,7 +78,7 @@ def listing(root: str, form: str, *, quiet: bool) -> str:
     if form == "json":
         return (jsontext.dumps(rows) if rows else "null") + "\n"  # as the Go programs that read it write it
     header = ("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")
-    table = [header, *(tuple(str(row[name.lower()]) for name in header) for row in rows)]
+    table = [header, *(tuple(printable(str(row[name.lower()])) for name in header) for row in rows)]
     return _aligned(table)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from minirun.errors import MinirunError
+from minirun.errors import MinirunError, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def of_flags(flags: dict[str, str]) -> dict[str, Any]:
     resources: dict[str, dict[str, Any]] = {}
     for flag, text in flags.items():
         if flag in _IGNORED:
-            print(f"minirun-oci: warning: --{flag} is obsolete and ignored", file=sys.stderr)
+            warn(f"--{flag} is obsolete and ignored")
             continue
         if flag in _SCHEMATA:
             continue  # not of linux.resources: see `schemata_of_flags`

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Leftovers, Minirun
+    from tests.oci_bundles import Bundle, Oci
 
 
 def failed(minirun: Minirun, *arguments: str | Path, code: int) -> str:
@@ -163,7 +164,8 @@ def test_output_that_no_disk_has_room_for(minirun: Minirun, busybox_image: str, 
         process = minirun.start(*arguments, stdout=full.fileno())
         _, stderr = process.communicate(timeout=20)
     assert process.returncode == (125 if arguments[0] == "run" else 1)
-    assert stderr == b"minirun: No space left on device.\n"
+    assert stderr.startswith(b"minirun: ")
+    assert stderr.endswith(b"No space left on device.\n")
 
 
 def test_paths_that_cannot_be(minirun: Minirun, busybox_image: str, leftovers: Leftovers) -> None:
@@ -205,3 +207,17 @@ def test_a_full_file_system_is_said(minirun: Minirun, tmp_path: Path) -> None:
         assert "internal error" not in done.stderr
     finally:
         subprocess.run(["umount", root], check=True)
+
+
+def test_a_callers_id_does_not_steer_the_terminal(oci: Oci, bundle: Bundle) -> None:
+    hostile = "\x1b[31mred\n\x9b\u202e\udcff"
+    oci.save(bundle.command("true"), "")
+    for words in (["create", "--bundle", str(bundle.path), hostile], ["create", "--bundle", hostile, "x"], [hostile]):
+        done = oci(*words, check=False, errors="surrogateescape")
+        assert done.returncode == 1
+        assert "\\x1b[31mred\\n\\x9b\\u202e\\udcff" in done.stderr
+        assert set(done.stderr) - {"\n"} == {character for character in done.stderr if character.isprintable()}
+        assert len(done.stderr.splitlines()) <= 2
+    bundle.config["process"]["capabilities"]["bounding"].append("\x1b[31mred")
+    oci.save(bundle, "")
+    assert "\\x1b[31mred" in oci("run", "--bundle", bundle.path, "x", errors="surrogateescape").stderr

@@ -76,5 +76,5 @@ def test_options_without_an_equivalent_are_accepted_with_a_warning(minirun: Mini
     for option in ("--kernel-memory=64m", "--oom-kill-disable", "--memory-swappiness=5"):
         done = minirun("run", "--rm", "--network=none", option, busybox_image, "echo", "ran")
         assert done.stdout == "ran\n"
-        assert done.stderr.lower().startswith("warning: ")
+        assert done.stderr.lower().startswith("minirun: warning: ")
         assert option.partition("=")[0] in done.stderr

@@ -16,14 +16,13 @@ from minirun.cli.completing import candidates
 from minirun.cli.main import COMMANDS, main
 from minirun.model.layout import Layout
 
-CALL = f"{sys.executable} -c 'from minirun.cli.main import main; main()'"
+CALL = f"{sys.executable} -c 'from minirun.cli.entry import main; main()'"
 
 
 def output_of(capsys: pytest.CaptureFixture[str], *args: str) -> str:
-    with pytest.raises(SystemExit) as ended:
-        main(list(args))
+    code = main(list(args))
     out, err = capsys.readouterr()
-    assert (ended.value.code, err) == (0, "")
+    assert (code, err) == (0, "")
     return out
 
 
