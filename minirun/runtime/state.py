@@ -80,13 +80,6 @@ class Lock:
     def __init__(self, root: str, container_id: str, *, make: bool = False, wait: bool = True) -> None:
         """Take the lock, and with `make` make its file.
 
-<<<<<<< HEAD
-        Raises FileNotFoundError if there is no such container, without `wait` BlockingIOError if another call has it.
-        """
-        path = f"{folder(root, container_id)}/{LOCK}"
-        while True:
-            self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if make else 0), 0o600)
-=======
         Raises FileNotFoundError if there is no such container, with `make` FileExistsError if another call has made the
         file, without `wait` BlockingIOError if another call has the lock.
         """
@@ -94,7 +87,6 @@ class Lock:
         path = f"{folder(root, container_id)}/{LOCK}"
         while True:
             self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC | made, 0o600)
->>>>>>> 066a14f (minirun-oci: a container exists once it is created, as with runc; the id of a creation that was killed can be used again)
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
                 if os.stat(path).st_ino == os.fstat(self._file).st_ino:
