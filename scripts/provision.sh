@@ -133,8 +133,13 @@ source_files() {
 install_minirun() {
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "minirun needs Python 3.11 or newer"
     echo "Installing minirun into $prefix"
-    # `python -m venv` keeps what is there; an environment of an older Python has to go.
-    "$prefix/bin/python" -c 'import pip' 2> /dev/null || "$python" -m venv --clear "$prefix"
+    # `python -m venv` keeps what is there, and installs pip again; an environment of an older Python has to go.
+    if ! "$prefix/bin/python" -c 'import pip' 2> /dev/null; then
+        clear=--clear
+        "$prefix/bin/python" -I -c 'import minirun' 2> /dev/null && clear=""
+        # shellcheck disable=SC2086 # one word or none
+        "$python" -m venv $clear "$prefix"
+    fi
     pip_install "setuptools>=68" wheel "cffi>=1.16"
 
     # pip builds where it is told to; a copy keeps the checkout clean and leaves out what was built in place.
@@ -142,6 +147,19 @@ install_minirun() {
     trap 'rm -rf "$work"' EXIT
     (cd "$checkout" && source_files | tar --create --files-from -) | tar --extract --no-same-owner --directory "$work"
     pip_install --no-build-isolation "$work$extra"
+    strip_installation
+}
+
+# Two thirds of what pip installs serve nobody later: debugging symbols, zstandard's second half, and pip itself.
+strip_installation() {
+    site=$(echo "$prefix"/lib/python3*/site-packages)
+    rm -f "$site"/zstandard/_cffi.*.so "$site"/zstandard/backend_cffi.py
+    find "$site" -name '*.so' | while read -r library; do
+        # By renaming: somebody may be executing the old one.
+        strip --strip-unneeded -o "$library.stripped" "$library" && mv "$library.stripped" "$library"
+    done
+    [ -n "$extra" ] || "$prefix/bin/python" -m pip uninstall -qq --yes --root-user-action=ignore \
+        pycparser packaging wheel setuptools pip
 }
 
 write_executables() {

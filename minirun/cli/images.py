@@ -21,8 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from rich.progress import Progress as Bars
-    from rich.progress import TaskID
+    from click._termui_impl import ProgressBar
 
     from minirun.model.layout import Layout
     from minirun.storage.progress import Progress
@@ -305,42 +304,36 @@ def _terminal_progress() -> Progress:
     class TerminalProgress(Progress):
         def __init__(self) -> None:
             self._began = time.monotonic()
-            self._bars: Bars | None = None
-            self._task: TaskID | None = None
+            self._bar: ProgressBar[int] | None = None
             self._name, self._size, self._done = "", 0, 0
 
         def layer(self, name: str, size: int) -> None:
+            self.finish()
             self._name, self._size, self._done = name, size, 0
-            if self._bars:
-                self._task = self._bars.add_task(name, total=size or None)
 
         def advance(self, size: int) -> None:
             self._done += size
-            if self._bars is None and time.monotonic() - self._began > _PROGRESS_AFTER:
-                self._bars = _bars()
-                self._bars.start()
-                self._task = self._bars.add_task(self._name, total=self._size or None)
-            if self._bars and self._task is not None:
-                self._bars.update(self._task, completed=self._done)
+            if self._bar:
+                self._bar.update(size, self._done)
+            elif time.monotonic() - self._began > _PROGRESS_AFTER:
+                self._bar = _bar(self._name, self._size)
+                self._bar.update(self._done, self._done)
 
         def finish(self) -> None:
-            if self._bars:
-                self._bars.stop()
-                self._bars = None
+            if self._bar:
+                self._bar.render_finish()
+                self._bar = None
 
     return TerminalProgress()
 
 
-def _bars() -> Bars:
-    """Importing rich takes 50 ms, which a short load must not pay."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
+def _bar(name: str, size: int) -> ProgressBar[int]:
+    """Return a bar for `size` bytes; a size of 0 is not known."""
+    return click.progressbar(
+        (_ for _ in range(0)),  # without a length of its own
+        length=size or None,
+        label=name,
+        show_percent=False,
+        item_show_func=lambda done: None if done is None else decimal_size(done),
+        file=sys.stderr,
     )

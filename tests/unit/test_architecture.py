@@ -50,7 +50,7 @@ KERNEL_CALLS = {
 
 # What `minirun run` does not pay for. click needs a few of them itself; then they still are not ours to import.
 SLOW = {
-    "asyncio", "dataclasses", "datetime", "enum", "http", "ipaddress", "logging", "pathlib", "pyroute2", "rich",
+    "asyncio", "dataclasses", "datetime", "enum", "http", "ipaddress", "logging", "pathlib", "pyroute2",
     "subprocess", "tarfile", "tempfile", "typing", "urllib",
 }  # fmt: skip
 RUN_PATH = "minirun.cli.entry, minirun.cli.quick, minirun.engine.containers, minirun.engine.launch"

@@ -171,7 +171,7 @@ def test_run_imports_no_other_command() -> None:
     program = (
         "import sys; from minirun.cli.main import cli; cli.get_command(None, 'run');"
         "print(*(name for name in sys.modules if name.startswith('minirun.') or name in"
-        " ('pyroute2', 'rich', 'subprocess', 'asyncio', 'dataclasses', 'pathlib', 'tempfile', 'logging', 'tarfile')))"
+        " ('pyroute2', 'subprocess', 'asyncio', 'dataclasses', 'pathlib', 'tempfile', 'logging', 'tarfile')))"
     )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert "minirun.cli.run" in loaded
