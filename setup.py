@@ -1,4 +1,4 @@
-"""Build what Python alone cannot be: two cffi modules and two small static programs.
+"""Build what Python alone cannot be: two cffi modules and three small static programs.
 
 Everything else about the package is declared in pyproject.toml. `pip install .` runs this file; developers run
 `scripts/build`, which does the same in place and only for what has changed.
@@ -7,6 +7,7 @@ Everything else about the package is declared in pyproject.toml. `pip install .`
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -17,12 +18,21 @@ from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
 CFFI_MODULES = ["minirun/kernel/native_build.py:ffi", "minirun/kernel/seccomp_build.py:ffi"]
-PROGRAMS = ["init", "monitor"]
+PROGRAMS = ["init", "monitor", "oci_launcher"]
 
 # Static, because they are executed where no host library can be found: inside the container's root file system.
 PROGRAM_FLAGS = ["-std=gnu11", "-O2", "-static", "-s", "-Wall", "-Wextra", "-Werror"]
 # The kernel's headers lie among those of the system's own C library, which musl's must come before.
 KERNEL_HEADERS = [f"/usr/include/{sysconfig.get_config_var('MULTIARCH')}", "/usr/include"]
+
+
+OCI_VERSION_FILE = "minirun/model/oci_version.py"
+
+
+def oci_version() -> str:
+    """Return the version of the runtime specification, which is told by Python and by C."""
+    with open(OCI_VERSION_FILE, encoding="utf-8") as file:
+        return re.search(r'^OCI_VERSION = "([0-9.]+)"', file.read(), re.MULTILINE)[1]  # type: ignore[index]
 
 
 class BuildNative(build_ext):
@@ -39,10 +49,13 @@ class BuildNative(build_ext):
     def build_program(self, name: str, target: str) -> None:
         """Compile minirun/native/NAME.c into `target`, unless that is newer than every source."""
         source = f"minirun/native/{name}.c"
-        newest = max(os.path.getmtime(path) for path in [source, *glob("minirun/native/*.h"), __file__])
+        newest = max(
+            os.path.getmtime(path) for path in [source, *glob("minirun/native/*.h"), OCI_VERSION_FILE, __file__]
+        )
         if not self.force and os.path.exists(target) and os.path.getmtime(target) > newest:
             return
-        command = [*self.compiler_of_programs(), *PROGRAM_FLAGS, "-o", target, source]
+        version = f'-DOCI_VERSION="{oci_version()}"'
+        command = [*self.compiler_of_programs(), *PROGRAM_FLAGS, version, "-o", target, source]
         self.announce(shlex.join(command), level=2)
         subprocess.run(command, check=True)
 

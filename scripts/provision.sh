@@ -65,9 +65,10 @@ main() {
         write_executables
         echo "$state" > "$prefix/provisioned"
     fi
-    for name in minirun minirun-oci; do
-        [ "$(head -n 1 "$bin/$name" 2> /dev/null)" = "#!$prefix/bin/python -IS" ] || write_executables
-    done
+    if [ "$(head -n 1 "$bin/minirun" 2> /dev/null)" != "#!$prefix/bin/python -IS" ] ||
+        ! grep -qs "$prefix/lib/minirun/minirun-oci.py" "$bin/minirun-oci"; then
+        write_executables
+    fi
 }
 
 install_packages() {

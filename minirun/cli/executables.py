@@ -5,7 +5,10 @@ modules between `minirun-oci run` and a container that takes 10 ms: as long as P
 of what runc takes for everything. Out of one file it takes half of that. A module whose source has changed since, or
 that is not in the file, is imported as ever.
 
-`python -m minirun.cli.executables BIN LIB` writes the executables into the folder BIN and those files into LIB.
+`minirun-oci` is a small static program (native/oci_launcher.c), which carries out the shortest verbs itself and leaves
+all others to its script in Python.
+
+`python -m minirun.cli.executables BIN LIB` writes the executables into the directory BIN, and into LIB what they read.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     Documented = TypeVar("Documented", ast.Module, ast.ClassDef, ast.FunctionDef)
 
 ENTRIES = {"minirun": "minirun.cli.entry", "minirun-oci": "minirun.cli.oci"}
+LAUNCHED = {"minirun-oci": "oci_launcher"}  # those that begin with a program of native/
 EXTENSIONS = ("_cffi_backend", "_json", "minirun.kernel._native")  # in C, and needed for nearly everything
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -72,7 +76,18 @@ def write(bin_folder: str, lib_folder: str, python: str, paths: Sequence[str]) -
         packed = os.path.join(lib_folder, f"{name}.modules")
         _replace(packed, pack(entry), 0o644)
         text = LAUNCHER.format(python=python, paths=list(paths), packed=packed, header=HEADER, entry=entry)
-        _replace(os.path.join(bin_folder, name), text.encode(), 0o755)
+        script = os.path.join(lib_folder, f"{name}.py") if name in LAUNCHED else os.path.join(bin_folder, name)
+        _replace(script, text.encode(), 0o755)
+        if name in LAUNCHED:
+            _replace(os.path.join(bin_folder, name), _launcher(LAUNCHED[name], python, script), 0o755)
+
+
+def _launcher(program: str, python: str, script: str) -> bytes:
+    """Return one of the programs in native/, told at its end what to run for all that it does not do itself."""
+    with open(f"{PACKAGE}/native/bin/{program}", "rb") as file:
+        code = file.read()
+    paths = os.fsencode(python) + b"\0" + os.fsencode(script) + b"\0"
+    return code + paths + b"%08d" % len(paths)
 
 
 def pack(entry: str) -> bytes:
