@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def unmake(root: str, found: ContainerState) -> None:
     """Kill what runs, remove the cgroup, forget the state. The caller has the lock. Raises MinirunError."""
-    if found.pid and state.start_time(found.pid) == found.pid_start_time:
+    if state.is_alive(found):
         if found.cgroup_v1:
             from minirun.runtime import cgroup_v1
 

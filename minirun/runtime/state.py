@@ -239,9 +239,14 @@ def start_time(pid: int) -> str:
     return "" if ended else fields[19]
 
 
+def is_alive(state: ContainerState) -> bool:
+    """Say whether the container's first process lives: one that died before it was noted has no start time."""
+    return bool(state.pid and state.pid_start_time) and start_time(state.pid) == state.pid_start_time
+
+
 def status(root: str, state: ContainerState) -> str:
     """Return "created", "running", "paused" or "stopped", from the kernel's own knowledge."""
-    if start_time(state.pid) != state.pid_start_time:
+    if not is_alive(state):
         return "stopped"
     if state.cgroup and _frozen(state.cgroup):
         return "paused"

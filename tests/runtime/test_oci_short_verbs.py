@@ -41,12 +41,12 @@ def cgroups_named(container: str) -> list[Path]:
 
 
 def test_a_life(oci: Oci, bundle: Bundle, short: ShortVerb) -> None:
-    container = oci.create(bundle, "trap 'exit 3' USR1; while :; do sleep 0.05; done")
+    container = oci.create(bundle, "trap 'exit 3' USR1; touch /ready; while :; do sleep 0.05; done")
     assert '"status": "created"' in short("state", container).stdout
     short("start", container)
     assert '"status": "running"' in short("state", container).stdout
     assert not (oci.root / container / "exec.fifo").exists()
-    eventually(lambda: "sh" in Path(f"/proc/{oci.pid(container)}/cmdline").read_text())
+    eventually((bundle.rootfs / "ready").exists)
     short("kill", container, "USR1")
     eventually(lambda: '"status": "stopped"' in short("state", container).stdout)
     short("delete", container)
