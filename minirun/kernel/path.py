@@ -74,11 +74,15 @@ class _Walk:
     openat2 cannot make anything on its way. So every name is opened without following it, relative to the descriptor
     of the folder before, and links are read and followed here. `folders` are those on the way, the root first: ".."
     goes back to the one before, never to what the kernel calls parent, so there is no name whose exchange during the
-    walk leads out of the root (CVE-2024-45310).
+    walk leads out of the root (CVE-2024-45310). A path may be two thousand names long: of those far behind only the
+    names are kept, and -1 for the descriptor.
     """
+
+    _OPEN_MAX = 64
 
     def __init__(self, root: int, mode: int = 0o755) -> None:
         self.folders = [os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)]
+        self._names = [""]
         self._mode = mode
         self._links = 0
 
@@ -90,13 +94,12 @@ class _Walk:
             if name in ("", "."):
                 continue
             if name == "..":
-                if len(self.folders) > 1:
-                    os.close(self.folders.pop())
+                self._leave()
                 continue
             entry = self._open(name)
             mode = os.fstat(entry).st_mode & 0o170000
             if mode == 0o040000:
-                self.folders.append(entry)
+                self._enter(name, entry)
                 continue
             try:
                 if mode != 0o120000:
@@ -123,6 +126,23 @@ class _Walk:
             finally:
                 os.close(entry)
 
+    def _enter(self, name: str, folder: int) -> None:
+        self.folders.append(folder)
+        self._names.append(name)
+        far = len(self.folders) - self._OPEN_MAX
+        if far > 0 and self.folders[far] >= 0:
+            os.close(self.folders[far])
+            self.folders[far] = -1
+
+    def _leave(self) -> None:
+        if len(self.folders) > 1:
+            os.close(self.folders.pop())
+            self._names.pop()
+            if self.folders[-1] < 0:
+                path = "/".join(self._names[1:])
+                flags = os.O_PATH | os.O_DIRECTORY
+                self.folders[-1] = open_in_root(self.folders[0], path, flags, resolve=WITHOUT_SYMLINKS)
+
     def _open(self, name: str) -> int:
         """Open one name in the present folder, which is made if it is missing."""
         flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -142,13 +162,15 @@ class _Walk:
             raise OSError(40, os.strerror(40), path)
         target = os.readlink("", dir_fd=link)
         if target.startswith("/"):
-            while len(self.folders) > 1:
-                os.close(self.folders.pop())
+            self.close(but=1)
         return target
 
-    def close(self) -> None:
-        for folder in self.folders:
-            os.close(folder)
+    def close(self, but: int = 0) -> None:
+        """Close all descriptors, or all but the first ones."""
+        for folder in self.folders[but:]:
+            if folder >= 0:
+                os.close(folder)
+        del self.folders[but:], self._names[but:]
 
 
 def read_file_in_root(root: int, path: str, limit: int = 1 << 20) -> str | None:

@@ -9,7 +9,15 @@ import os
 import zlib
 
 from minirun.errors import MinirunError
-from minirun.storage.tar import CutOffError, MalformedError
+from minirun.storage.limits import (
+    BYTES_PER_STREAM,
+    FREE_SPACE_MIN,
+    RATIO_FROM,
+    RATIO_MAX,
+    STREAMS_MAX,
+    WINDOW_MAX,
+)
+from minirun.storage.malformed import CutOffError, MalformedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,11 +36,8 @@ if TYPE_CHECKING:
 
 
 OUTPUT_CHUNK = 1 << 20
-# A file system seldom shrinks to less than a tenth; a gzip bomb does to a thousandth. Small ones may: they do no harm.
-RATIO_MAX = 200
-RATIO_FROM = 1 << 30
-# What must stay free on the disk of the store while an archive is unpacked.
-FREE_SPACE_MIN = 64 << 20
+# Input is handed on in parts: what a stream has not used is copied when the next one begins, and it may be tiny.
+_INPUT_PART = 1 << 16
 
 # How many of the first bytes tell the format.
 HEAD_SIZE = 6
@@ -60,8 +65,8 @@ def decompressed(chunks: Iterator[bytes], folder: str) -> Iterator[bytes]:
     """Give the plain bytes of a stream that is compressed or not, in pieces of about 1 MiB.
 
     `folder` is on the disk that the data will be written to: no more comes out than is free there, and no more than
-    200 times what went in. Raises MinirunError for a bomb, MalformedError for corrupt data and CutOffError where it
-    is incomplete.
+    200 times what went in, from no more streams in a row than `limits` allows. Raises MinirunError for a bomb,
+    MalformedError for corrupt data and CutOffError where it is incomplete.
     """
     chunks = with_whole_head(chunks)
     first = next(chunks, b"")
@@ -76,8 +81,9 @@ def decompressed(chunks: Iterator[bytes], folder: str) -> Iterator[bytes]:
 def _inflate(name: str, first: bytes, chunks: Iterator[bytes], free: int) -> Iterator[bytes]:
     read = written = 0
     stream: Decompressor | None = _open(name)
-    data = first
-    while data:
+    streams = 1
+    for part in _parts(first, chunks):
+        data = part
         read += len(data)
         while data or (stream and stream.pending()):
             if stream is None:
@@ -86,6 +92,8 @@ def _inflate(name: str, first: bytes, chunks: Iterator[bytes], free: int) -> Ite
                 if not data:
                     break
                 stream = _open(name)
+                streams += 1
+                _check_streams(name, streams, written)
             try:
                 plain = stream.decompress(data, OUTPUT_CHUNK)
             except Exception as error:
@@ -93,13 +101,27 @@ def _inflate(name: str, first: bytes, chunks: Iterator[bytes], free: int) -> Ite
             data = b""
             written += len(plain)
             _check_growth(name, read, written, free)
-            if plain:
-                yield plain
+            # Whoever waits for them in a queue counts pieces, and relies on their size.
+            yield from (plain[at : at + OUTPUT_CHUNK] for at in range(0, len(plain), OUTPUT_CHUNK))
             if stream.eof:
                 data, stream = stream.unused_data, None
-        data = next(chunks, b"")
     if stream is not None:
         raise CutOffError(f"the middle of {name} data")
+
+
+def _parts(first: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Give the same bytes in parts of at most _INPUT_PART."""
+    yield from (first[at : at + _INPUT_PART] for at in range(0, len(first), _INPUT_PART))
+    for chunk in chunks:
+        yield from (chunk[at : at + _INPUT_PART] for at in range(0, len(chunk), _INPUT_PART))
+
+
+def _check_streams(name: str, streams: int, written: int) -> None:
+    if streams > STREAMS_MAX + written // BYTES_PER_STREAM:
+        raise MalformedError(
+            f"the {name} data is refused: {streams} streams in a row hold no more than {written} bytes",
+            "They are almost empty, and opening each of them takes time: this looks like an attack.",
+        )
 
 
 def _check_growth(name: str, read: int, written: int, free: int) -> None:
@@ -156,7 +178,7 @@ class _Lzma:
         import bz2
         import lzma
 
-        self._stream = lzma.LZMADecompressor(memlimit=256 << 20) if name == "xz" else bz2.BZ2Decompressor()
+        self._stream = lzma.LZMADecompressor(memlimit=WINDOW_MAX) if name == "xz" else bz2.BZ2Decompressor()
 
     @property
     def eof(self) -> bool:
@@ -174,15 +196,14 @@ class _Lzma:
 
 
 class _Zstd:
-    """zstandard gives out all that its input holds, so it gets little at a time: 4 KiB may hold 128 MiB of zeros."""
+    """zstandard gives out all that its input holds, so it gets little at a time: 1 KiB may hold 32 MiB of zeros."""
 
-    SLICE = 4096
+    SLICE = 1024
 
     def __init__(self) -> None:
         import zstandard
 
-        # A frame may ask for a window of any size; 128 MiB is what the zstd program accepts too.
-        self._stream = zstandard.ZstdDecompressor(max_window_size=128 << 20).decompressobj()
+        self._stream = zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX).decompressobj()
         self._input = b""
         self._at = 0
 

@@ -18,8 +18,8 @@ from minirun.errors import MinirunError
 from minirun.kernel.trace import step
 from minirun.model.image import Layer
 from minirun.storage.compression import compression_of, decompressed, with_whole_head
+from minirun.storage.malformed import MalformedError
 from minirun.storage.recipe import RecipeWriter
-from minirun.storage.tar import MalformedError
 from minirun.storage.unpack import unpack
 
 TYPE_CHECKING = False

@@ -15,12 +15,15 @@ import os
 from minirun.errors import MinirunError
 from minirun.model.image import Image, ImageRef, Layer
 from minirun.model.record import Record
+from minirun.storage.documents import parse_config, parse_json
+from minirun.storage.images import LAYERS_MAX
 from minirun.storage.ingest import Ingest, collect_garbage
 from minirun.storage.layers import check_digest, short, unpack_layer
+from minirun.storage.limits import IMAGES_MAX, INDEX_DEPTH_MAX
+from minirun.storage.malformed import MalformedError
 from minirun.storage.progress import Progress
 from minirun.storage.sources import open_source, read_document
-from minirun.storage.store import add_image, known_layers, parse_config, parse_json, reuse_layer
-from minirun.storage.tar import MalformedError
+from minirun.storage.store import add_image, known_layers, reuse_layer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +38,6 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686"
 _INDEX_TYPES = frozenset(
     {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
 )
-_INDEX_DEPTH_MAX = 8
 
 
 class Loaded(Record):
@@ -66,17 +68,24 @@ def load(layout: Layout, path: str, progress: Progress | None = None) -> Iterato
         progress = progress or Progress()
         source = open_source(path, ingest.path, progress)
         try:
+            known = known_layers(layout)
             for found in _find_images(source):
-                yield Loaded(_load_image(layout, ingest, source, found, progress), found.names)
+                yield Loaded(_load_image(layout, ingest, source, found, known, progress), found.names)
         finally:
             source.close()
 
 
-def _load_image(layout: Layout, ingest: Ingest, source: Source, found: _Found, progress: Progress) -> Image:
+def _load_image(
+    layout: Layout, ingest: Ingest, source: Source, found: _Found, known: dict[str, Layer], progress: Progress
+) -> Image:
+    """Load one image; what is `known` of the store's layers is used, and added to."""
     diff_ids = parse_config(found.config)["rootfs"]["diff_ids"]
     if len(diff_ids) != len(found.members):
         raise MalformedError(f"the image has {len(found.members)} layers, but its config lists {len(diff_ids)}")
-    known = known_layers(layout)
+    if len(diff_ids) > LAYERS_MAX:
+        raise MalformedError(
+            f"the image is refused: it has {len(diff_ids)} layers, and at most {LAYERS_MAX} can be mounted"
+        )
     layers: dict[str, Layer] = {}
     unpacked: dict[str, str] = {}
     for diff_id, member, digest in zip(diff_ids, found.members, found.digests, strict=True):
@@ -91,7 +100,7 @@ def _load_image(layout: Layout, ingest: Ingest, source: Source, found: _Found, p
             layer = unpack_layer(source.chunks(member), folder, digest, diff_id, progress.advance)
             unpacked[diff_id] = folder
         layers[diff_id] = layer
-    return add_image(
+    image = add_image(
         layout,
         ingest,
         found.config,
@@ -100,6 +109,8 @@ def _load_image(layout: Layout, ingest: Ingest, source: Source, found: _Found, p
         found.manifest,
         unpacked,
     )
+    known |= layers
+    return image
 
 
 def host_architecture() -> str:
@@ -131,6 +142,8 @@ def _docker_images(source: Source, document: list[Any]) -> Iterator[_Found]:
     """Images of a docker-archive: a list of {Config, Layers, RepoTags}."""
     if not document:
         raise MalformedError("the archive has no image in it")
+    if len(document) > IMAGES_MAX:
+        raise MalformedError(f"the archive is refused: it has more than {IMAGES_MAX} images")
     for item in document:
         try:
             config_name, members = item["Config"], tuple(item["Layers"] or ())
@@ -160,6 +173,8 @@ def _oci_images(source: Source) -> Iterator[_Found]:
     descriptors = _descriptors(index, "index.json")
     if not descriptors:
         raise MalformedError("the archive has no image in it")
+    if len(descriptors) > IMAGES_MAX:
+        raise MalformedError(f"the archive is refused: it has more than {IMAGES_MAX} images")
     named: dict[str, list[ImageRef]] = {}
     for descriptor in descriptors:
         named.setdefault(descriptor["digest"], []).extend(_names_of_descriptor(descriptor))
@@ -187,7 +202,7 @@ def _image_of_manifest(source: Source, data: bytes, blobs: str, names: tuple[Ima
 
 def _follow(source: Source, descriptor: dict[str, Any]) -> bytes:
     """Go from a descriptor to the manifest for this host, through indexes."""
-    for _ in range(_INDEX_DEPTH_MAX):
+    for _ in range(INDEX_DEPTH_MAX):
         data = read_document(source, _blob_name(descriptor["digest"], "blobs"))
         _verify(data, descriptor["digest"], "a manifest")
         document = parse_json(data, "a manifest")

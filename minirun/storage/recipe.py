@@ -40,24 +40,28 @@ class RecipeWriter:
         self._raw: list[bytes] = []
         self._raw_size = 0
         self._records: list[bytes] = []
+        self._size = 0  # of all that waits in these two
 
     def keep(self, data: bytes | memoryview) -> None:
         """Remember bytes that are on no disk."""
         self._raw.append(bytes(data))
         self._raw_size += len(data)
-        if self._raw_size > _BUFFER:
+        self._size += len(data)
+        if self._size > _BUFFER:
             self._flush()
 
     def content(self, path: bytes, segments: list[tuple[int, int]]) -> None:
         """Say that the tar goes on with these (offset, length) parts of a file that is on disk."""
         self._end_raw()
         self._records += (b"F", _NUMBER.pack(len(path)), path, _NUMBER.pack(len(segments)))
-        self._records += (_PAIR.pack(*segment) for segment in segments)
+        self._records.append(b"".join([_PAIR.pack(*segment) for segment in segments]))
+        self._size += len(path) + _PAIR.size * (1 + len(segments))
 
     def moved(self, path: bytes, number: int) -> None:
         """Say that what was at `path` gives way to a later entry and is kept as replaced/NUMBER."""
         self._end_raw()
         self._records += (b"M", _NUMBER.pack(len(path)), path, _NUMBER.pack(number))
+        self._size += len(path) + _PAIR.size
 
     def finish(self) -> None:
         """Write what is still buffered."""
@@ -72,7 +76,7 @@ class RecipeWriter:
     def _flush(self) -> None:
         self._end_raw()
         _write_all(self._fd, self._compressor.compress(b"".join(self._records)))
-        self._records = []
+        self._records, self._size = [], 0
 
 
 def tar_of_layer(layer_fd: int) -> Iterator[bytes]:

@@ -13,7 +13,9 @@ import stat
 from minirun.errors import MinirunError
 from minirun.kernel.path import open_in_root
 from minirun.storage.compression import HEAD_SIZE, compression_of, decompressed
-from minirun.storage.tar import FILE, HARD_LINK, SYMLINK, CutOffError, MalformedError, Reader, Stream, shown
+from minirun.storage.limits import DOCUMENT_MAX, MEMBER_NAMES_MAX, MEMBERS_MAX
+from minirun.storage.malformed import CutOffError, MalformedError, NotTarError, shown
+from minirun.storage.tar import FILE, HARD_LINK, SYMLINK, Reader, Stream
 from minirun.storage.unpack import inside
 
 TYPE_CHECKING = False
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from minirun.storage.progress import Progress
+    from minirun.storage.tar import Entry
 
     class Source(Protocol):
         """What `load` reads members from."""
@@ -33,10 +36,11 @@ if TYPE_CHECKING:
 
 
 CHUNK = 1 << 20
-# manifest.json, index.json, configs: real ones have some kilobytes.
-DOCUMENT_MAX = 16 << 20
 _LINKS_MAX = 8
-_MEMBERS_MAX = 1 << 17
+_NO_ARCHIVE_HINT = (
+    "Images are loaded from what 'docker save', 'podman save' or 'skopeo copy' write: a tar, compressed or not, or an "
+    "OCI layout."
+)
 
 
 def open_source(path: str, scratch: str, progress: Progress) -> Source:
@@ -177,7 +181,8 @@ def _index(fd: int) -> tuple[dict[bytes, tuple[int, int]], dict[bytes, bytes]]:
     members: dict[bytes, tuple[int, int]] = {}
     links: dict[bytes, bytes] = {}
     stream = _Seeking(fd)
-    for entry in Reader(stream).entries():
+    names_size = 0
+    for entry in _entries(stream):
         name = inside(entry.name)
         if entry.kind == FILE:
             if entry.sparse is not None:
@@ -187,11 +192,23 @@ def _index(fd: int) -> tuple[dict[bytes, tuple[int, int]], dict[bytes, bytes]]:
             links[name] = inside(name.rpartition(b"/")[0] + b"/" + entry.link)
         elif entry.kind == HARD_LINK:
             links[name] = inside(entry.link)
-        if len(members) + len(links) > _MEMBERS_MAX:
-            raise MalformedError(f"the archive is refused: it has more than {_MEMBERS_MAX} members")
+        names_size += len(name) + len(links.get(name, b""))
+        if len(members) + len(links) > MEMBERS_MAX or names_size > MEMBER_NAMES_MAX:
+            raise MalformedError(
+                f"this is not an image archive: it has more than {MEMBERS_MAX} members, or names of more than "
+                f"{MEMBER_NAMES_MAX} bytes",
+                "To make an image from a tar of a file system, use 'minirun import'.",
+            )
     if not members:
-        raise MalformedError("this is not an image archive: there is no file in it")
+        raise MalformedError("this is not an image archive: there is no file in it", _NO_ARCHIVE_HINT)
     return members, links
+
+
+def _entries(stream: Stream) -> Iterator[Entry]:
+    try:
+        yield from Reader(stream).entries()
+    except NotTarError as error:
+        raise MalformedError("this is not an image archive: it is not a tar", _NO_ARCHIVE_HINT) from error
 
 
 class _Seeking(Stream):

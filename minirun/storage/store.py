@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 
 from minirun.errors import MinirunError
 from minirun.kernel.layerfs import sync_file_system
 from minirun.kernel.trace import step
-from minirun.model.image import Image, ImageConfig, ImageRef, Layer
+from minirun.model.image import Image, ImageRef, Layer
+from minirun.storage.documents import image_config, parse_config
 from minirun.storage.images import (
     LINK_LENGTH,
     StoreLock,
@@ -24,84 +24,12 @@ from minirun.storage.images import (
     write_record,
 )
 from minirun.storage.ingest import Ingest, make_store
-from minirun.storage.layers import check_digest
-from minirun.storage.tar import MalformedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from minirun.model.layout import Layout
-
-
-def parse_config(data: bytes) -> dict[str, Any]:
-    """Read an image's config document and check what the rest relies on (image-spec config.md).
-
-    Raises MinirunError (1) when it is not one.
-    """
-    document = parse_json(data, "the image's config")
-    if not isinstance(document, dict) or not isinstance(document.get("rootfs"), dict):
-        raise MalformedError("the image's config has no 'rootfs'")
-    diff_ids = document["rootfs"].get("diff_ids") or []
-    if not isinstance(diff_ids, list) or not all(isinstance(diff_id, str) for diff_id in diff_ids):
-        raise MalformedError("the image's config has broken diff_ids")
-    for diff_id in diff_ids:
-        check_digest(diff_id)
-        if not diff_id.startswith("sha256:"):
-            raise MalformedError(f"the layer {diff_id} is refused: only sha256 names layers here")
-    document["rootfs"]["diff_ids"] = diff_ids
-    image_config(document)
-    _check_description(document)
-    return document
-
-
-def parse_json(data: bytes, what: str) -> Any:
-    """Read JSON of an archive. Raises MinirunError (1) naming `what` it should have been."""
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise MalformedError(f"{what} is not valid JSON") from error
-
-
-def _check_description(document: dict[str, Any]) -> None:
-    """Check what is only shown to people, so that `inspect` and `history` can rely on it."""
-    history = document.get("history") or []
-    if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
-        raise MalformedError("the image's config has a broken history")
-    texts = [document.get(name) for name in _DESCRIPTION]
-    texts += [entry.get(name) for entry in history for name in ("created", "created_by", "comment")]
-    if not all(text is None or isinstance(text, str) for text in texts):
-        raise MalformedError("the image's config is malformed: what describes the image is not text")
-    try:
-        json.dumps(document, ensure_ascii=False).encode()
-    except (UnicodeEncodeError, RecursionError) as error:
-        # JSON can write half a surrogate pair, "\ud800", which no file name, argument or terminal can hold.
-        raise MalformedError("the image's config holds text that is not Unicode") from error
-
-
-_DESCRIPTION = ("architecture", "author", "comment", "created", "docker_version", "os", "variant")
-
-
-def image_config(document: dict[str, Any]) -> ImageConfig:
-    """Return the part of a config that a container starts from. Raises MinirunError (1) when it has a wrong type."""
-    config = document.get("config") or {}
-    try:
-        return ImageConfig(
-            user=_text(config.get("User")),
-            exposed_ports=_keys(config.get("ExposedPorts")),
-            env=_texts(config.get("Env")),
-            entrypoint=_texts(config.get("Entrypoint")),
-            cmd=_texts(config.get("Cmd")),
-            volumes=_keys(config.get("Volumes")),
-            working_dir=_text(config.get("WorkingDir")),
-            labels={_text(key): _text(value) for key, value in (config.get("Labels") or {}).items()},
-            stop_signal=_text(config.get("StopSignal")),
-            shell=_texts(config.get("Shell")),
-            healthcheck=dict(config.get("Healthcheck") or {}),
-        )
-    except (AttributeError, TypeError, ValueError) as error:
-        raise MalformedError(f"the image's config is malformed: {error}") from error
 
 
 def add_image(
@@ -129,9 +57,9 @@ def add_image(
         id=image_id,
         config=image_config(document),
         layers=tuple(layers),
-        architecture=_text(document.get("architecture")) or "amd64",
-        os=_text(document.get("os")) or "linux",
-        created=_text(document.get("created")),
+        architecture=document.get("architecture") or "amd64",
+        os=document.get("os") or "linux",
+        created=document.get("created") or "",
         size=sum(layer.unpacked_size for layer in layers),
         manifest=_digest(manifest) if manifest else earlier,
     )
@@ -216,24 +144,3 @@ def _manifest_of(layout: Layout, image_id: str) -> str:
 
 def _digest(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def _text(value: object) -> str:
-    if value is not None and not isinstance(value, str):
-        raise TypeError(f"{value!r} is not text")
-    return value or ""
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return (value,)
-    if value is not None and not isinstance(value, list):
-        raise TypeError(f"{value!r} is not a list")
-    return tuple(_text(item) for item in value or ())
-
-
-def _keys(value: object) -> tuple[str, ...]:
-    """Read a set as Go writes it: an object, of which only the keys count."""
-    if value is not None and not isinstance(value, dict):
-        raise TypeError(f"{value!r} is not an object")
-    return tuple(value or ())

@@ -1,14 +1,31 @@
 """Reading tar: ustar, pax and GNU headers, long names, sparse files, numbers beyond octal.
 
 A reader of a stream: it never seeks, and it keeps nothing but the header at hand, so a layer of any size passes
-through. Names are bytes, as the kernel has them.
+through. Names are bytes, as the kernel has them. What a header may ask for is bounded by `limits`.
 
-Sources: pax(1) of POSIX.1-2017 (ustar and pax), GNU tar manual "Basic Tar Format" and "Storing Sparse Files".
+Sources: pax(1) of POSIX.1-2017 (ustar and pax), GNU tar manual "Basic Tar Format".
 """
 
 from __future__ import annotations
 
-from minirun.errors import MinirunError, printable
+from minirun.storage.limits import (
+    ENTRIES_MAX,
+    EXTENSION_MAX,
+    GLOBAL_RECORDS_MAX,
+    NAME_MAX,
+    SPARSE_SEGMENTS_MAX,
+)
+from minirun.storage.malformed import CutOffError, MalformedError, NotTarError, shown
+from minirun.storage.tar_fields import (
+    apply_pax,
+    decimal,
+    number,
+    pax_records,
+    sparse_list,
+    sparse_structs,
+    sums_up,
+    too_many_segments,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,9 +33,6 @@ if TYPE_CHECKING:
 
 BLOCK = 512
 ZERO_BLOCK = bytes(BLOCK)
-# Go's archive/tar has the same limit: a longer one is an attack on memory.
-EXTENSION_MAX = 1 << 20
-SPARSE_SEGMENTS_MAX = 1 << 20
 # The largest file offset, and (in nanoseconds, the year 2262) the largest time that is taken seriously.
 OFFSET_MAX = (1 << 63) - 1
 
@@ -28,20 +42,6 @@ _GNU_LONG_NAME, _GNU_LONG_LINK, _PAX, _PAX_GLOBAL = b"L", b"K", b"x", b"g"
 _GNU_LABEL = b"V"
 _WITHOUT_CONTENT = frozenset({HARD_LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, FOLDER, FIFO})
 _KINDS = _WITHOUT_CONTENT | {FILE}
-
-
-class MalformedError(MinirunError):
-    """The archive is not what it must be; the sentence says how."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message, hint, exit_code=1)
-
-
-class CutOffError(MalformedError):
-    """The archive ends in the middle of something."""
-
-    def __init__(self, where: str) -> None:
-        super().__init__(f"the archive is cut off: it ends in {where}")
 
 
 class Entry:
@@ -144,6 +144,7 @@ class Reader:
         self._left = 0
         self._padding = 0
         self._global: dict[bytes, bytes] = {}
+        self._count = 0
 
     def content(self) -> Iterator[memoryview]:
         """Give the current entry's content, once."""
@@ -151,17 +152,19 @@ class Reader:
         return self._stream.pieces(left)
 
     def entries(self) -> Iterator[Entry]:
-        """Give the entries up to the end of the archive and read what follows it. Raises MalformedError."""
+        """Give the entries up to the end of the archive and read what follows it.
+
+        Raises MalformedError; NotTarError where already the first header is none.
+        """
         long_name = long_link = None
         pax: dict[bytes, bytes] = {}
         while True:
             self._pass_over()
-            header = self._stream.take_at_end(BLOCK)
+            header = self._header()
             if self._keep:
                 self._keep(header)
             if not header or header == ZERO_BLOCK:
                 break
-            check_sum(header)
             kind = header[156:157]
             if kind == _GNU_LABEL:
                 continue  # the name of the tape
@@ -171,20 +174,40 @@ class Reader:
                 if kind == _PAX:
                     pax = pax_records(data)
                 elif kind == _PAX_GLOBAL:
-                    self._global.update(pax_records(data))
+                    self._keep_global(pax_records(data))
                 elif kind == _GNU_LONG_NAME:
                     long_name = data.split(b"\0", 1)[0]
                 else:
                     long_link = data.split(b"\0", 1)[0]
                 continue
-            yield self._entry(
-                header, kind, size, {**self._global, **pax} if self._global else pax, long_name, long_link
-            )
+            self._count += 1
+            if self._count > ENTRIES_MAX:
+                raise MalformedError(f"the archive is refused: it has more than {ENTRIES_MAX} entries")
+            yield self._entry(header, kind, size, pax, long_name, long_link)
             long_name = long_link = None
             pax = {}
         for piece in self._stream.rest():
             if self._keep:
                 self._keep(piece)
+
+    def _header(self) -> bytes:
+        """Return the next header, or nothing at the end of the stream."""
+        at_start = not self._stream.position
+        try:
+            header = self._stream.take_at_end(BLOCK)
+        except CutOffError:
+            raise NotTarError() if at_start else CutOffError("a header") from None
+        if header and header != ZERO_BLOCK and not sums_up(header):
+            if at_start:
+                raise NotTarError()
+            raise MalformedError("the archive is corrupt: the checksum of a header is wrong")
+        return header
+
+    def _keep_global(self, records: dict[bytes, bytes]) -> None:
+        """Note what a global header says of all entries that follow."""
+        self._global.update(records)
+        if len(self._global) > GLOBAL_RECORDS_MAX:
+            raise MalformedError(f"the archive is refused: more than {GLOBAL_RECORDS_MAX} records for all its entries")
 
     def _pass_over(self) -> None:
         """Skip what is left of the entry and its padding."""
@@ -224,15 +247,16 @@ class Reader:
         entry.link = header[157:257].split(b"\0", 1)[0] if long_link is None else long_link
         if kind in (CHARACTER, BLOCK_DEVICE):
             entry.device = (number(header[329:337], "devmajor"), number(header[337:345], "devminor"))
-        if pax:
-            _apply_pax(entry, pax)
+        for records in (self._global, pax):
+            if records:
+                apply_pax(entry, records)
         entry.mtime_ns = max(-OFFSET_MAX, min(entry.mtime_ns, OFFSET_MAX))
         self._settle_kind(entry, header)
         if not 0 <= entry.size <= OFFSET_MAX:
             raise MalformedError(f"{shown(entry.name)} has an impossible size")
         self._left, self._padding = entry.size, -entry.size % BLOCK
         if kind == _GNU_SPARSE:
-            entry.sparse = self._old_sparse_map(header)
+            entry.sparse = self._old_sparse_map(entry, header)
             entry.real_size = number(header[483:495], "real size")
         elif pax:
             self._pax_sparse(entry, pax)
@@ -253,18 +277,18 @@ class Reader:
         if entry.kind in _WITHOUT_CONTENT:
             entry.size = entry.real_size = 0
 
-    def _old_sparse_map(self, header: bytes) -> list[tuple[int, int]]:
+    def _old_sparse_map(self, entry: Entry, header: bytes) -> list[tuple[int, int]]:
         """Read the map of GNU tar's old sparse format: 4 entries in the header, 21 in each block that follows."""
-        segments = _sparse_structs(header[386:482])
+        segments = sparse_structs(header[386:482])
         more = header[482]
         while more:
             block = self._stream.take(BLOCK, "a map of a sparse file")
             if self._keep:
                 self._keep(block)
-            segments += _sparse_structs(block[:504])
+            segments += sparse_structs(block[:504])
             more = block[504]
             if len(segments) > SPARSE_SEGMENTS_MAX:
-                raise MalformedError("a sparse file has too many parts")
+                raise too_many_segments(entry.name)
         return segments
 
     def _pax_sparse(self, entry: Entry, pax: dict[bytes, bytes]) -> None:
@@ -272,17 +296,14 @@ class Reader:
         if pax.get(b"GNU.sparse.major") == b"1" and pax.get(b"GNU.sparse.minor") == b"0":
             entry.sparse = self._sparse_map_in_content(entry)
         elif b"GNU.sparse.map" in pax:
-            numbers = [_decimal(text, "sparse map") for text in pax[b"GNU.sparse.map"].split(b",") if text]
-            entry.sparse = list(zip(numbers[::2], numbers[1::2], strict=False))
-            if len(numbers) % 2:
-                raise MalformedError(f"{shown(entry.name)} has a broken sparse map")
+            entry.sparse = sparse_list(entry.name, pax[b"GNU.sparse.map"])
         else:
             return
         entry.name = pax.get(b"GNU.sparse.name", entry.name)
         real = pax.get(b"GNU.sparse.realsize", pax.get(b"GNU.sparse.size"))
         if real is None:
             raise MalformedError(f"{shown(entry.name)} is sparse and does not say how long it is")
-        entry.real_size = _decimal(real, "real size")
+        entry.real_size = decimal(real, "real size")
 
     def _sparse_map_in_content(self, entry: Entry) -> list[tuple[int, int]]:
         """Read format 1.0: the content begins with decimal lines, padded to whole blocks."""
@@ -304,137 +325,12 @@ class Reader:
                 raise MalformedError(f"{shown(entry.name)} has a broken sparse map")
             for line in lines:
                 if len(numbers) < expected:
-                    numbers.append(_decimal(line, "sparse map"))
+                    numbers.append(decimal(line, "sparse map"))
                     if len(numbers) == 1:
                         expected = 1 + 2 * min(numbers[0], SPARSE_SEGMENTS_MAX + 1)
         if numbers[0] > SPARSE_SEGMENTS_MAX:
-            raise MalformedError(f"{shown(entry.name)} has too many parts")
+            raise too_many_segments(entry.name)
         return list(zip(numbers[1::2], numbers[2::2], strict=True))
-
-
-def check_sum(header: bytes) -> None:
-    """Raise MalformedError unless the header's checksum is right (some old tars summed signed bytes)."""
-    stated = number(header[148:156], "checksum")
-    unsigned = sum(header) - sum(header[148:156]) + 8 * 32
-    if stated == unsigned:
-        return
-    high = sum(1 for byte in header[:148] + header[156:] if byte > 127)
-    if stated != unsigned - 256 * high:
-        raise MalformedError("this is not a tar archive, or it is corrupt: the checksum of a header is wrong")
-
-
-def number(field: bytes, what: str) -> int:
-    """Read a number field: octal text, or base 256 when the first bit is set (GNU). Raises MalformedError."""
-    if field[0] & 0x80:
-        if field[0] == 0xFF:
-            return int.from_bytes(field, "big", signed=True)
-        return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
-    text = field.split(b"\0", 1)[0].strip(b" ")
-    try:
-        return int(text, 8) if text else 0
-    except ValueError:
-        raise MalformedError(f"the archive is corrupt: {field!r} is no {what}") from None
-
-
-def pax_records(data: bytes) -> dict[bytes, bytes]:
-    """Read the records "LENGTH KEY=VALUE\\n" of an extended header. Raises MalformedError.
-
-    A sparse map of format 0.0 comes as repeated keys; they are joined as format 0.1 has them.
-    """
-    records: dict[bytes, bytes] = {}
-    segments: list[bytes] = []
-    at = 0
-    while at < len(data):
-        space = data.find(b" ", at, at + 20)
-        length = data[at:space] if space > 0 else b""
-        if not length.isdigit():
-            raise MalformedError("the archive is corrupt: an extended header has a broken record")
-        end = at + int(length)
-        record = data[space + 1 : end - 1]
-        key, equals, value = record.partition(b"=")
-        if end > len(data) or end <= space + 1 or data[end - 1 : end] != b"\n" or not equals:
-            raise MalformedError("the archive is corrupt: an extended header has a broken record")
-        if key in (b"GNU.sparse.offset", b"GNU.sparse.numbytes"):
-            segments.append(value)
-        records[key] = value
-        at = end
-    if segments:
-        records[b"GNU.sparse.map"] = b",".join(segments)
-    return records
-
-
-def shown(name: bytes) -> str:
-    """A name as an error may print it: no control characters, not too long."""
-    text = printable(name.decode(errors="backslashreplace"))
-    return repr(text if len(text) <= 200 else text[:200] + "...")
-
-
-def _apply_pax(entry: Entry, pax: dict[bytes, bytes]) -> None:
-    for key, value in pax.items():
-        if key == b"path":
-            entry.name = value
-        elif key == b"linkpath":
-            entry.link = value
-        elif key == b"size":
-            entry.size = entry.real_size = _decimal(value, "size")
-        elif key == b"uid":
-            entry.uid = _decimal(value, "uid")
-        elif key == b"gid":
-            entry.gid = _decimal(value, "gid")
-        elif key == b"mtime":
-            entry.mtime_ns = _nanoseconds(value)
-        elif key.startswith(b"SCHILY.xattr."):
-            entry.xattrs[_attribute(key[13:])] = value
-        elif key.startswith(b"LIBARCHIVE.xattr."):
-            entry.xattrs.setdefault(_attribute(_unquoted(key[17:])), _base64(value))
-
-
-def _attribute(name: bytes) -> str:
-    if b"\0" in name:
-        raise MalformedError("an extended attribute has a NUL in its name")
-    return name.decode(errors="surrogateescape")
-
-
-def _unquoted(name: bytes) -> bytes:
-    """libarchive writes %XX for what a pax key cannot hold."""
-    from urllib.parse import unquote_to_bytes
-
-    return unquote_to_bytes(name)
-
-
-def _base64(value: bytes) -> bytes:
-    """libarchive writes values in base 64 without the padding."""
-    from base64 import b64decode
-
-    try:
-        return b64decode(value + b"=" * (-len(value) % 4), validate=True)
-    except ValueError:
-        raise MalformedError("an extended attribute is not in base 64") from None
-
-
-def _decimal(text: bytes, what: str) -> int:
-    if not text.isdigit() or len(text) > 20:
-        raise MalformedError(f"the archive is corrupt: {text[:40]!r} is no {what}")
-    return int(text)
-
-
-def _nanoseconds(text: bytes) -> int:
-    """Read "1700000000.123456789", with sign and fraction optional."""
-    whole, _, fraction = text.partition(b".")
-    sign = -1 if whole.startswith(b"-") else 1
-    digits = whole.removeprefix(b"-") or b"0"
-    if not digits.isdigit() or len(digits) > 20 or (fraction and not fraction.isdigit()):
-        raise MalformedError(f"the archive is corrupt: {text[:40]!r} is no time")
-    return sign * (int(digits) * 1_000_000_000 + int(fraction[:9].ljust(9, b"0")))
-
-
-def _sparse_structs(data: bytes) -> list[tuple[int, int]]:
-    segments = []
-    for at in range(0, len(data) - 23, 24):
-        if not data[at]:
-            break
-        segments.append((number(data[at : at + 12], "offset"), number(data[at + 12 : at + 24], "length")))
-    return segments
 
 
 def _check_sparse(entry: Entry) -> None:
@@ -451,6 +347,8 @@ def _check_sparse(entry: Entry) -> None:
 def _check_names(entry: Entry) -> None:
     if b"\0" in entry.name or b"\0" in entry.link:
         raise MalformedError(f"{shown(entry.name)} is refused: there is a NUL in its name")
+    if len(entry.name) > NAME_MAX or len(entry.link) > NAME_MAX:
+        raise MalformedError(f"{shown(entry.name)} is refused: File name too long (more than {NAME_MAX} bytes)")
     if not entry.name:
         raise MalformedError("an entry without a name is refused")
     if entry.kind in (HARD_LINK, SYMLINK) and not entry.link:

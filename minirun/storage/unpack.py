@@ -27,6 +27,9 @@ from minirun.kernel.layerfs import (
 )
 from minirun.kernel.path import make_directories_in_root, open_in_root
 from minirun.kernel.trace import reason_of
+from minirun.storage.folder_notes import FolderNotes
+from minirun.storage.limits import ENTRIES_MAX
+from minirun.storage.malformed import MalformedError, shown
 from minirun.storage.tar import (
     BLOCK_DEVICE,
     CHARACTER,
@@ -36,10 +39,8 @@ from minirun.storage.tar import (
     HARD_LINK,
     SYMLINK,
     Entry,
-    MalformedError,
     Reader,
     Stream,
-    shown,
 )
 
 TYPE_CHECKING = False
@@ -80,12 +81,14 @@ class _Unpacker:
         self._root = os.open("diff", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=layer_fd)
         self._recipe = recipe
         self._parents: dict[bytes, int] = {}
-        self._folders: dict[bytes, Entry] = {}
+        self._folders = FolderNotes(layer_fd)
+        self._implied = 0
         self._replaced = 0
         self._size = 0
 
     def close(self) -> None:
         self._forget_parents()
+        self._folders.close()
         os.close(self._root)
 
     def run(self, chunks: Iterator[bytes]) -> int:
@@ -95,9 +98,8 @@ class _Unpacker:
                 self._put(entry, reader)
             except OSError as error:
                 raise _failed(entry, error) from error
-        # Last, because whatever is put into a folder changes its time, and its mode might forbid it.
-        for path, entry in self._folders.items():
-            self._finish_folder(path, entry)
+        for entry in self._folders.entries():
+            self._finish_folder(entry)
         if self._recipe:
             self._recipe.finish()
         return self._size
@@ -108,7 +110,7 @@ class _Unpacker:
         if not path:
             if entry.kind != FOLDER:
                 raise MalformedError(f"{shown(entry.name)} is refused: the root must be a folder")
-            self._folders[b""] = entry
+            self._folders.add(b"", entry)
             return
         if b".wh." in path and self._whiteout(entry, path):
             return
@@ -178,7 +180,7 @@ class _Unpacker:
             if is_whiteout(status):
                 # Deleted and made anew in one layer: nothing of the folder below may show through.
                 self._mark_opaque(path)
-        self._folders[path] = entry
+        self._folders.add(path, entry)
 
     def _put_hard_link(self, entry: Entry, path: bytes, parent: int, name: bytes) -> None:
         if leaves_root(entry.link):
@@ -252,9 +254,19 @@ class _Unpacker:
         if fd is None:
             if len(self._parents) >= _PARENTS_MAX:
                 self._forget_parents()
-            fd = make_directories_in_root(self._root, os.fsdecode(path or b"."))
+            try:
+                fd = open_in_root(self._root, os.fsdecode(path or b"."), os.O_PATH | os.O_DIRECTORY)
+            except FileNotFoundError:
+                fd = self._make_implied(path)
             self._parents[path] = fd
         return fd
+
+    def _make_implied(self, path: bytes) -> int:
+        """Make a folder, and those above it, that the archive only implies; a short name may imply two thousand."""
+        self._implied += path.count(b"/") + 1
+        if self._implied > ENTRIES_MAX:
+            raise MalformedError(f"the archive is refused: its names imply more than {ENTRIES_MAX} folders")
+        return make_directories_in_root(self._root, os.fsdecode(path))
 
     def _forget_parents(self) -> None:
         for fd in self._parents.values():
@@ -284,9 +296,10 @@ class _Unpacker:
         finally:
             os.close(folder)
 
-    def _finish_folder(self, path: bytes, entry: Entry) -> None:
+    def _finish_folder(self, entry: Entry) -> None:
+        path = os.fsdecode(entry.name or b".")
         try:
-            folder = open_in_root(self._root, os.fsdecode(path or b"."), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            folder = open_in_root(self._root, path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except (FileNotFoundError, NotADirectoryError, FileExistsError):
             return  # a later entry has taken its place
         except OSError as error:

@@ -18,8 +18,8 @@ from image_archives import COMPRESSORS, digest, entry, tar
 from minirun.errors import MinirunError
 from minirun.storage.ingest import remove_tree
 from minirun.storage.layers import unpack_layer
+from minirun.storage.malformed import MalformedError
 from minirun.storage.recipe import tar_of_layer
-from minirun.storage.tar import MalformedError
 from minirun.storage.unpack import inside, leaves_root
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from minirun.errors import MinirunError
 from minirun.storage import compression
 from minirun.storage.compression import compression_of, decompressed
-from minirun.storage.tar import CutOffError, MalformedError
+from minirun.storage.malformed import CutOffError, MalformedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
