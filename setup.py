@@ -18,7 +18,7 @@ from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
 CFFI_MODULES = ["minirun/kernel/native_build.py:ffi", "minirun/kernel/seccomp_build.py:ffi"]
-PROGRAMS = ["init", "monitor", "oci_launcher"]
+PROGRAMS = ["init", "launcher", "monitor", "oci_launcher"]
 
 # Static, because they are executed where no host library can be found: inside the container's root file system.
 PROGRAM_FLAGS = ["-std=gnu11", "-O2", "-static", "-s", "-Wall", "-Wextra", "-Werror"]

@@ -65,10 +65,9 @@ main() {
         write_executables
         echo "$state" > "$prefix/provisioned"
     fi
-    if [ "$(head -n 1 "$bin/minirun" 2> /dev/null)" != "#!$prefix/bin/python -IS" ] ||
-        ! grep -qs "$prefix/lib/minirun/minirun-oci.py" "$bin/minirun-oci"; then
-        write_executables
-    fi
+    for name in minirun minirun-oci; do
+        grep -qs "$prefix/lib/minirun/$name.py" "$bin/$name" || write_executables
+    done
 }
 
 install_packages() {

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import click
 
+from minirun.cli import interrupts
 from minirun.cli.context import settings
 from minirun.cli.flags import FALSE, TRUE
-from minirun.errors import MinirunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         _start_watching(ctx)
         settings(ctx).failure_code = self.failure_code
+        interrupts.catch()
         return super().invoke(ctx)
 
 
@@ -54,6 +55,9 @@ class Group(click.Group):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs | {"add_help_option": False})
         self.params.extend(_common_options(self.params))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, {"list": "ls", "remove": "rm"}.get(cmd_name, cmd_name))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         kept, switches = split_switches(self, ctx, args or ["--help"])
@@ -70,7 +74,9 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if self.get_command(ctx, name) is None:
-            raise _unknown_command(ctx, name, self.list_commands(ctx))
+            from minirun.cli.mistakes import unknown_command
+
+            raise unknown_command(ctx.command_path, name, self.list_commands(ctx))
         return super().resolve_command(ctx, args)
 
 
@@ -159,12 +165,3 @@ def _start_watching(ctx: click.Context) -> None:
         settings(ctx).debug = True
     if style:
         settings(ctx).explain("story" if style is True else style)
-
-
-def _unknown_command(ctx: click.Context, name: str, known: list[str]) -> MinirunError:
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
-    path = ctx.command_path
-    hint = f"Did you mean '{path} {close[0]}'?" if close else f"See '{path} --help' for what there is."
-    return MinirunError(f"unknown command: {path} {name}", hint, exit_code=1)

@@ -213,13 +213,16 @@ def exec_(name: str, command: tuple[str, ...], **options: Any) -> int:
         detach=options["detach"],
         privileged=options["privileged"],
     )
-    if request.detach:
-        return containers.execute(layout, record, request, None)
-    if request.tty and request.open_stdin and not os.isatty(0):
+    if request.tty and request.open_stdin and not request.detach and not os.isatty(0):
         raise MinirunError("the input device is not a TTY", "Leave out --tty, or run it from a terminal.")
     streams = frozenset({"stdout", "stderr", *(["stdin"] if request.open_stdin else [])})
-    attachment = containers.Attachment(streams, detach_keys=options["detach_keys"])
-    return containers.execute(layout, record, request, attachment)
+    attachment = None if request.detach else containers.Attachment(streams, detach_keys=options["detach_keys"])
+    try:
+        return containers.execute(layout, record, request, attachment)
+    except MinirunError as error:
+        from minirun.cli import advice
+
+        raise advice.improve(error, f"exec {name}", command) from error
 
 
 # -- looking ---------------------------------------------------------------------------------------------------------

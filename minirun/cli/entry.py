@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 
-from minirun.cli import streams
+from minirun.cli import interrupts, streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import NoReturn
 
 # The commands that make a process in a container. Where global options come first, the builder is forked later.
 _BUILDING = frozenset({"run", "start", "exec"})
@@ -18,8 +17,6 @@ _BUILDING = frozenset({"run", "start", "exec"})
 
 def main() -> NoReturn:
     """Have a builder prepare itself if one will be needed, read the command line, do it, and exit."""
-    # Nobody can catch a KeyboardInterrupt yet: until then, Ctrl-C just ends this process.
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     streams.complete()
     # The container's processes inherit it, and every user in there must be able to read /etc/hosts.
     os.umask(0o022)
@@ -27,20 +24,17 @@ def main() -> NoReturn:
         from minirun.engine import launch
 
         launch.start_builder()
-    code = _run(before)
-    # Python would take itself apart, for 3 ms, and then exit with 120 where standard error cannot be written.
-    os._exit(code)
+    interrupts.exit_after(_run)
 
 
-def _run(before: Any) -> int:
-    if sys.argv[1:2] == ["run"]:
+def _run() -> int:
+    words = sys.argv[1:]
+    if words[:1] == ["run"]:
         from minirun.cli import quick
 
-        signal.signal(signal.SIGINT, before)
-        code = quick.run(sys.argv[2:])
+        code = quick.run(words[1:])
         if code is not None:
             return code
     from minirun.cli.main import main as run_command
 
-    signal.signal(signal.SIGINT, before)
-    return run_command(sys.argv[1:])
+    return run_command(words)

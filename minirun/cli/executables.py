@@ -5,8 +5,8 @@ modules between `minirun-oci run` and a container that takes 10 ms: as long as P
 of what runc takes for everything. Out of one file it takes half of that. A module whose source has changed since, or
 that is not in the file, is imported as ever.
 
-`minirun-oci` is a small static program (native/oci_launcher.c), which carries out the shortest verbs itself and leaves
-all others to its script in Python.
+Both are small static programs, which leave the work to their scripts in Python: `minirun` (native/launcher.c) for the
+sake of Ctrl-C alone, `minirun-oci` (native/oci_launcher.c) carries out the shortest verbs itself.
 
 `python -m minirun.cli.executables BIN LIB` writes the executables into the directory BIN, and into LIB what they read.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Documented = TypeVar("Documented", ast.Module, ast.ClassDef, ast.FunctionDef)
 
 ENTRIES = {"minirun": "minirun.cli.entry", "minirun-oci": "minirun.cli.oci"}
-LAUNCHED = {"minirun-oci": "oci_launcher"}  # those that begin with a program of native/
+LAUNCHERS = {"minirun": "launcher", "minirun-oci": "oci_launcher"}  # the programs of native/ that they begin with
 EXTENSIONS = ("_cffi_backend", "_json", "minirun.kernel._native")  # in C, and needed for nearly everything
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -39,6 +39,12 @@ PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # a module in.
 LAUNCHER = """\
 #!{python} -IS
+import _signal
+
+if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # until there is something to undo (cli/interrupts.py)
+_signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGINT])  # which native/become_python.h has blocked
+
 import gc
 import marshal
 import sys
@@ -76,18 +82,17 @@ def write(bin_folder: str, lib_folder: str, python: str, paths: Sequence[str]) -
         packed = os.path.join(lib_folder, f"{name}.modules")
         _replace(packed, pack(entry), 0o644)
         text = LAUNCHER.format(python=python, paths=list(paths), packed=packed, header=HEADER, entry=entry)
-        script = os.path.join(lib_folder, f"{name}.py") if name in LAUNCHED else os.path.join(bin_folder, name)
+        script = os.path.join(lib_folder, f"{name}.py")
         _replace(script, text.encode(), 0o755)
-        if name in LAUNCHED:
-            _replace(os.path.join(bin_folder, name), _launcher(LAUNCHED[name], python, script), 0o755)
+        _replace(os.path.join(bin_folder, name), _launcher(LAUNCHERS[name], script), 0o755)
 
 
-def _launcher(program: str, python: str, script: str) -> bytes:
-    """Return one of the programs in native/, told at its end what to run for all that it does not do itself."""
+def _launcher(program: str, script: str) -> bytes:
+    """Return one of the programs in native/, told at its end which script to run for all that it does not do itself."""
     with open(f"{PACKAGE}/native/bin/{program}", "rb") as file:
         code = file.read()
-    paths = os.fsencode(python) + b"\0" + os.fsencode(script) + b"\0"
-    return code + paths + b"%08d" % len(paths)
+    path = os.fsencode(script) + b"\0"
+    return code + path + b"%08d" % len(path)
 
 
 def pack(entry: str) -> bytes:

@@ -13,8 +13,7 @@ import click
 from minirun import __version__
 from minirun.cli.command import Group
 from minirun.cli.context import Settings
-from minirun.cli.outcome import FlagError, code_of, report
-from minirun.errors import MinirunError
+from minirun.cli.outcome import code_of, report
 from minirun.model.layout import DEFAULT_ROOT, DEFAULT_STATE, Layout
 
 # What `minirun --help` lists, by section: command -> module:attribute.
@@ -39,6 +38,7 @@ SECTIONS = {
         "top": "containers:top",
         "stats": "containers:stats",
         "rename": "containers:rename",
+        "container": "helping:container",
     },
     "Images": {
         "load": "images:load",
@@ -57,7 +57,7 @@ SECTIONS = {
     },
 }
 COMMANDS = {name: place for section in SECTIONS.values() for name, place in section.items()}
-_HIDDEN = {"__complete": "system:complete"}
+_HIDDEN = {"__complete": "system:complete", "help": "helping:help_"}
 
 
 class Minirun(Group):
@@ -115,35 +115,12 @@ def _run(args: list[str], chosen: Settings) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.UsageError as error:
-        wrong = _usage_error(error)
+        from minirun.cli.mistakes import usage_error
+
+        wrong = usage_error(error, args)
         report(wrong)
         return wrong.exit_code
     except click.Abort:
         return 130
     except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - the one place where errors end
         return code_of(error, chosen.failure_code, debug=chosen.debug)
-
-
-def _usage_error(error: click.UsageError) -> MinirunError:
-    """Say in one sentence what is wrong with the command line: 125 for a flag, 1 for the number of arguments."""
-    path = error.ctx.command_path if error.ctx else "minirun"
-    hint = f"See '{path} --help'."
-    if isinstance(error, click.NoSuchOption):
-        close = list(error.possibilities or ())
-        return FlagError(f"unknown flag: {error.option_name}", f"Did you mean {close[0]}? {hint}" if close else hint)
-    if isinstance(error, click.MissingParameter):
-        if isinstance(error.param, click.Argument):
-            needed = (
-                sum(isinstance(p, click.Argument) and p.required for p in error.ctx.command.params) if error.ctx else 1
-            )
-            arguments = "1 argument" if needed == 1 else f"{needed} arguments"
-            return MinirunError(f"'{path}' requires at least {arguments}", hint, exit_code=1)
-        return FlagError(error.format_message(), hint)
-    if isinstance(error, click.BadParameter):
-        flag = error.param_hint or (error.param.opts[-1] if error.param else "")
-        where = flag if isinstance(flag, str) else ", ".join(flag)
-        return FlagError(f"invalid value for {where}: {error.message}", hint)
-    if isinstance(error, click.BadOptionUsage):
-        return FlagError(error.format_message(), hint)
-    message = error.format_message()
-    return MinirunError(f"{message[:1].lower()}{message[1:]}", hint, exit_code=1)

@@ -12,7 +12,7 @@ import os
 import sys
 
 from minirun import __version__
-from minirun.cli import streams
+from minirun.cli import interrupts, streams
 from minirun.cli.flags import Flag, Parsed, parse, usage
 from minirun.errors import MinirunError, tell
 from minirun.kernel.trace import reason_of
@@ -92,29 +92,29 @@ def main() -> NoReturn:
     """Run one call and exit with its code."""
     streams.complete()
     gc.disable()  # a call ends before there is garbage worth a millisecond of looking for it
-    words = sys.argv[1:]
+    interrupts.exit_after(_run)
+
+
+def _run() -> int:
     log = _Log("", "text")
     debug = False
     try:
-        globals_, verb, rest = _split(words)
+        globals_, verb, rest = _split(sys.argv[1:])
         debug = globals_.switch("debug")
         log = _Log(globals_.text("log"), globals_.text("log-format", "text"))
         if debug:
             log.tell_operations()
-        code = _run(globals_, verb, rest)
+        code = _call(globals_, verb, rest)
         sys.stdout.flush()
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - callers read the log, whatever it was
-        code = _code_of(error, log, debug=debug)
-    # Python would take itself apart, for 3 ms, and then exit with 120 where a stream cannot be written.
-    os._exit(code)
+        return code
+    except Exception as error:  # noqa: BLE001 - callers read the log, whatever it was
+        return _code_of(error, log, debug=debug)
 
 
-def _code_of(error: BaseException, log: _Log, *, debug: bool) -> int:
+def _code_of(error: Exception, log: _Log, *, debug: bool) -> int:
     """Tell what ended a call and return the exit code."""
     from minirun.cli.outcome import SIGPIPE, tell_traceback
 
-    if isinstance(error, KeyboardInterrupt):
-        return 130
     if isinstance(error, BrokenPipeError) and streams.output_is_unread():
         return 128 + SIGPIPE
     failure = _as_failure(error)
@@ -124,7 +124,7 @@ def _code_of(error: BaseException, log: _Log, *, debug: bool) -> int:
     return failure.exit_code
 
 
-def _as_failure(error: BaseException) -> MinirunError:
+def _as_failure(error: Exception) -> MinirunError:
     """Return an error as it is told, with the exit code 1 unless the verb has another."""
     if isinstance(error, MinirunError):
         return MinirunError(error.message, error.hint, error.exit_code if error.exit_code == EXEC_FAILED else 1)
@@ -194,7 +194,7 @@ def _split(words: list[str]) -> tuple[Parsed, str, list[str]]:
     return parsed, verb, list(rest)
 
 
-def _run(globals_: Parsed, verb: str, rest: list[str]) -> int:
+def _call(globals_: Parsed, verb: str, rest: list[str]) -> int:
     if globals_.switch("version"):
         print(f"minirun-oci version {__version__}\ncommit: {__version__}\nspec: {OCI_VERSION}\n{ABILITIES}")
         return 0
@@ -217,6 +217,7 @@ def _run(globals_: Parsed, verb: str, rest: list[str]) -> int:
     if manager not in ("cgroupfs", "systemd", "disabled"):
         raise MinirunError(f"unknown cgroup manager '{manager}'", "Use cgroupfs, systemd or disabled.")
     root = os.path.abspath(globals_.text("root") or _default_root())
+    interrupts.catch()
     return function(Call(root, manager == "systemd", manager != "disabled", parsed)) or 0
 
 

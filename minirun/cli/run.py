@@ -14,10 +14,12 @@ from minirun.cli.running import (
     RUN_TEXTS,
     SWITCHES,
     TEXTS,
+    advised,
     request_of,
     run_container,
     write_cidfile,
 )
+from minirun.errors import MinirunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,6 +78,9 @@ def create(image: str, command: tuple[str, ...], **options: Any) -> None:
     layout = host_layout()
     from minirun.engine import containers
 
-    record = containers.create(layout, request)
+    try:
+        record = containers.create(layout, request)
+    except MinirunError as error:
+        raise advised(error, layout, image, command) from error
     write_cidfile(options["cidfile"], record.id)
     click.echo(record.id)

@@ -124,12 +124,25 @@ def run_container(image: str, command: tuple[str, ...], options: dict[str, Any],
         made.append(record.id)
         write_cidfile(options["cidfile"], record.id)
 
+    attachment = None
+    if not request.detach:
+        attachment = containers.Attachment(streams, options["sig_proxy"], options["detach_keys"])
+    try:
+        code = containers.run(layout, request, attachment, note)
+    except MinirunError as error:
+        raise advised(error, layout, image, command) from error
     if request.detach:
-        containers.run(layout, request, None, note)
         print(made[0])
-        return 0
-    attachment = containers.Attachment(streams, options["sig_proxy"], options["detach_keys"])
-    return containers.run(layout, request, attachment, note)
+    return code
+
+
+def advised(error: MinirunError, layout: Layout, image: str, command: tuple[str, ...]) -> MinirunError:
+    """Return the error of a container that could not be made with a hint at the mistake, if it is a known one."""
+    from minirun.cli import advice
+
+    if error.message.startswith("Unable to find image"):
+        return advice.for_missing_image(error, layout, image)
+    return advice.improve(error, f"run {image}", command)
 
 
 def request_of(image: str, command: tuple[str, ...], options: dict[str, Any]) -> RunRequest:

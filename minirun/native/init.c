@@ -47,6 +47,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "exec_failure.h"
 
 #define PLAN_MAGIC 0x6d72756eu /* "mrun" */
 
@@ -441,7 +442,7 @@ static void execute(const char *program, char **arguments, char **environment)
     report("execve", "{}", "execve(2)", now_ns(), 0);
     execve(program, arguments, environment);
     int error = errno;
-    dprintf(STDERR_FILENO, "exec %s: %s\n", program, reason_of(error));
+    tell_exec_failure(program, error, reason_of(error));
     leave(error == ENOENT ? 127 : 126);
 }
 

@@ -12,7 +12,7 @@
  * be found half done by Python, which then finishes it (a `delete` that was cut off is what `delete` mends).
  *
  * The Python side is minirun/runtime/lifecycle.py and state.py, which also write the state.json that is read here. A
- * test runs both and compares. Where Python and its script are stands at the end of this file; see `become_python`.
+ * test runs both and compares.
  */
 
 #define _GNU_SOURCE
@@ -31,6 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "become_python.h"
 #include "oci_state.h"
 
 #define DEFAULT_ROOT "/run/minirun/oci"           /* DEFAULT_ROOT of cli/oci.py */
@@ -286,44 +287,10 @@ static outcome carry_out(const struct call *call)
     return FOR_PYTHON;
 }
 
-/* ---- Python ------------------------------------------------------------------------------------------------------ */
-
-/*
- * Becomes Python. Its path and its script's stand at the end of this very file, where cli/executables.py has put them:
- *
- *   ELF | interpreter NUL script NUL | length of these two, as text of 8 digits
- */
-static int become_python(int count, char **words)
-{
-    static char paths[2 * PATH_MAX];
-    char digits[9] = "";
-    int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-    off_t size = lseek(file, 0, SEEK_END);
-    if (file < 0 || size < 8 || pread(file, digits, 8, size - 8) != 8) {
-        dprintf(STDERR_FILENO, "minirun-oci: cannot read /proc/self/exe: %s\n", strerror(errno));
-        return 1;
-    }
-    long length = strtol(digits, NULL, 10);
-    if (length <= 0 || length >= (long)sizeof paths || pread(file, paths, (size_t)length, size - 8 - length) != length) {
-        dprintf(STDERR_FILENO, "minirun-oci: this executable is not installed: run scripts/provision.sh\n");
-        return 1;
-    }
-    char **arguments = calloc((size_t)count + 3, sizeof *arguments);
-    if (!arguments)
-        return 1;
-    arguments[0] = paths;
-    arguments[1] = "-IS"; /* see cli/executables.py */
-    arguments[2] = paths + strlen(paths) + 1;
-    memcpy(arguments + 3, words + 1, sizeof *words * (size_t)(count - 1));
-    execv(arguments[0], arguments);
-    dprintf(STDERR_FILENO, "minirun-oci: cannot execute %s: %s\n", arguments[0], strerror(errno));
-    return 1;
-}
-
 int main(int count, char **words)
 {
     struct call call = {0};
     if (read_words(count, words, &call) == DONE && carry_out(&call) == DONE)
         return 0;
-    return become_python(count, words);
+    return become_python(words);
 }

@@ -99,6 +99,57 @@ def test_images_that_are_not_there(minirun: Minirun, busybox_image: str) -> None
     assert "missing" in failed(minirun, "create", "missing", code=1)
 
 
+def test_an_image_that_is_nearly_there_is_suggested(minirun: Minirun, busybox_image: str) -> None:
+    assert f"Did you mean '{busybox_image}'?" in failed(minirun, "run", "bussybox", code=125)
+    assert f"There is {busybox_image}:latest." in failed(minirun, "create", f"{busybox_image}:2", code=1)
+    assert "images/build demo" in failed(minirun, "run", "demo", code=125)
+    assert "docker save nginx:latest" in failed(minirun, "run", "nginx", code=125)
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        (["--rm", "echo"], "Flags of 'run' go before the image: minirun run --rm ... busybox ..."),
+        (["echo hi"], "one word with a space in it"),
+        (["cd", "/"], "'cd' is a part of the shell and no program: run busybox sh -c 'cd /'."),
+        (["A=b", "env"], "minirun run -e A=b busybox env."),
+        (["bash"], "most have sh"),
+        (["nonsense"], "Is it installed in the image?"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_commands_that_are_no_programs(minirun: Minirun, busybox_image: str, command: list[str], hint: str) -> None:
+    assert hint in failed(minirun, "run", "--rm", "--network=none", busybox_image, *command, code=127)
+
+
+def test_the_same_for_exec(minirun: Minirun, busybox_image: str) -> None:
+    minirun("run", "-d", "--name=box", "--network=none", busybox_image, "sleep", "1000")
+    assert "before the container: minirun exec -it ... box ..." in failed(minirun, "exec", "box", "-it", "sh", code=127)
+    assert "exec box sh -c 'export A=b'" in failed(minirun, "exec", "box", "export", "A=b", code=127)
+
+
+@pytest.mark.parametrize(
+    ("file", "message", "code"),
+    [
+        (b"#!/no/such/program -x\n", "no such file or directory: its interpreter /no/such/program is missing", 127),
+        (b"#!/bin/sh\r\necho\r\n", "no such file or directory: its first line ends with a carriage return", 127),
+        (b"echo no first line\n", "exec format error", 126),
+        (b"\x7fELF" + bytes(200), "exec format error", 126),
+        (b"", "exec format error", 126),
+    ],
+    ids=["interpreter", "carriage return", "no first line", "ELF", "empty"],
+)
+def test_a_script_that_cannot_be_executed(
+    minirun: Minirun, busybox_image: str, scratch: Path, file: bytes, message: str, code: int
+) -> None:
+    (scratch / "script").write_bytes(file)
+    (scratch / "script").chmod(0o755)
+    mount = f"{scratch}/script:/script:ro"
+    done = minirun("run", "--rm", "--network=none", "-v", mount, busybox_image, "/script", check=False)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(f"exec /script: {message}")
+
+
 def test_messages_do_not_steer_the_terminal(minirun: Minirun, busybox_image: str) -> None:
     message = failed(minirun, "run", "--rm", busybox_image, "\x9b31mred\nminirun: all is well", code=127)
     assert '"\\x9b31mred\\nminirun: all is well"' in message
@@ -178,7 +229,7 @@ def test_paths_that_cannot_be(minirun: Minirun, busybox_image: str, leftovers: L
 def test_without_root(minirun: Minirun, busybox_image: str) -> None:
     command = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
     # Nobody else may enter pytest's folder, so the program is given as an open file.
-    with open(minirun.executable) as program:
+    with open(minirun.executable.with_suffix(".py")) as program:
         done = subprocess.run(
             [*command, *program.readline()[2:].split(), "-", "run", busybox_image, "true"],
             stdin=program if program.seek(0) == 0 else None,

@@ -54,7 +54,7 @@ class Executables:
 
     def break_python(self) -> None:
         """Have the script fail, so that what still works is the program's own work."""
-        self.script.write_text("raise SystemExit('Python was asked')")
+        self.script.write_text(f"#!{sys.executable}\nraise SystemExit('Python was asked')")
 
 
 @pytest.fixture(scope="module")
