@@ -39,15 +39,17 @@ def choose(
     """Return the folders of the container's cgroups-to-be.
 
     A `relative` path starts at the cgroups that this process is in. A hierarchy with a name and no controller only
-    sorts processes: it is used where systemd is asked for, or the container gets to see the hierarchies. Raises
-    MinirunError if a cgroup is there already and not free.
+    sorts processes: it is used where systemd is asked for, or the container gets to see the hierarchies; that of
+    systemd also where the bundle names a cgroup, which tools of the host will look up there. Raises MinirunError if a
+    cgroup is there already and not free.
     """
     own = _own_cgroups() if relative else {}
     visible = any(entry.type == "cgroup" for entry in spec.mounts)
     folders: dict[str, str] = {}
     for hierarchy in hierarchies:
         start, names = hierarchy.mount_point, hierarchy.names
-        if names in folders or (names.startswith("name=") and not (systemd or visible)):
+        looked_up = names == "name=systemd" and spec.cgroups_path
+        if names in folders or (names.startswith("name=") and not (systemd or visible or looked_up)):
             continue
         if names in own:
             # What the mount shows as its top need not be the hierarchy's, in a container for example.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from minirun.errors import MinirunError
@@ -26,15 +27,15 @@ DEFAULT_DEVICES = (
     Device("/dev/urandom", "c", 1, 9),
     Device("/dev/tty", "c", 5, 0),
 )
-# What programs expect beside them: names for their own descriptors, and the pty multiplexer of the container's devpts.
+# What programs expect beside them: names for their own descriptors.
 DEFAULT_LINKS = (
     ("/proc/self/fd", "fd"),
     ("/proc/self/fd/0", "stdin"),
     ("/proc/self/fd/1", "stdout"),
     ("/proc/self/fd/2", "stderr"),
     ("/proc/kcore", "core"),
-    ("pts/ptmx", "ptmx"),
 )
+PTMX = "/dev/ptmx"
 
 
 def owns_dev(spec: Spec) -> bool:
@@ -59,6 +60,8 @@ def make_devices(root: int, spec: Spec, make_by_parent: Callable[[int], int]) ->
             if not _make_device(root, device):
                 _show(root, device, clone_tree(_node_on_host(device)))
         for number, device in enumerate(spec.devices):
+            if os.path.normpath(device.path) == PTMX:
+                continue  # among the host's devices, which engines pass on with --privileged
             if not _make_device(root, device):
                 _show(root, device, _made_or_found(device, lambda number=number: make_by_parent(number)))  # type: ignore[misc]
         dev = make_directories_in_root(root, "/dev")
@@ -69,7 +72,25 @@ def make_devices(root: int, spec: Spec, make_by_parent: Callable[[int], int]) ->
                 make_symlink(target, name, dev)
             except FileExistsError:
                 pass  # an image without its own /dev tmpfs may bring the link along
+        _link_multiplexer(dev)
         os.close(dev)
+
+
+def _link_multiplexer(dev: int) -> None:
+    """Make /dev/ptmx a link to the pty multiplexer of the container's own devpts, whatever the image has there.
+
+    A node of that name would depend on where devpts is mounted (Documentation/filesystems/devpts.rst of the kernel).
+    """
+    try:
+        make_symlink("pts/ptmx", "ptmx", dev)
+    except FileExistsError:
+        try:
+            os.unlink("ptmx", dir_fd=dev)
+        except OSError as error:
+            if error.errno not in (errno.EBUSY, errno.EISDIR, errno.EROFS):  # a mount of the bundle, for example
+                raise
+        else:
+            make_symlink("pts/ptmx", "ptmx", dev)
 
 
 def _make_device(root: int, device: Device) -> bool:

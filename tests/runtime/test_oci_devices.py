@@ -111,3 +111,15 @@ def test_the_console_is_the_terminal(bundle: Bundle, console: Callable[[Bundle, 
 def test_the_console_in_a_user_namespace(bundle: Bundle, console: Callable[[Bundle, str], str]) -> None:
     bundle.map_users().config["process"]["terminal"] = True
     assert console(bundle, "tty; echo to-console > /dev/console").split() == ["/dev/pts/0", "to-console"]
+
+
+@pytest.mark.parametrize("device", [{"path": "/dev/ptmx"}, {"path": "/dev//ptmx", "fileMode": 0o600}, None])
+def test_the_multiplexer_of_terminals_is_always_a_link(oci: Oci, bundle: Bundle, device: dict[str, Any] | None) -> None:
+    """Engines pass on all of the host's devices with --privileged; and an image may have a node of its own."""
+    if device:
+        bundle.linux["devices"] = [{"type": "c", "major": 5, "minor": 2} | device]
+    else:
+        bundle.without_mount("/dev")
+        (bundle.rootfs / "dev").mkdir()
+        os.mknod(bundle.rootfs / "dev/ptmx", stat.S_IFCHR | 0o666, os.makedev(5, 2))
+    assert oci.output(bundle, "readlink /dev/ptmx; test -c /dev/pts/ptmx && echo there") == "pts/ptmx\nthere\n"
