@@ -1,7 +1,7 @@
 """From what is asked for to the OCI bundle's config.json, as Docker would write it.
 
 `build` is the table of contents, in the order of the runtime specification (runtime-spec, config.md and
-config-linux.md). It looks things up on no disk but the host's /dev, and changes nothing.
+config-linux.md). It looks things up in the host's /dev and /sys only, and changes nothing.
 """
 
 from __future__ import annotations
@@ -103,12 +103,25 @@ def build(request: RunRequest, image: ImageConfig, found: Surroundings) -> dict[
     if sysctls:
         linux["sysctl"] = sysctls
     if not request.privileged and not request.unmask_paths:
-        linux["maskedPaths"] = list(MASKED_PATHS)
+        linux["maskedPaths"] = [*MASKED_PATHS, *thermal_counters()]
         linux["readonlyPaths"] = list(READONLY_PATHS)
     seccomp = _seccomp(request, granted)
     if seccomp:
         linux["seccomp"] = seccomp
     return config
+
+
+def thermal_counters(cpus: str = "/sys/devices/system/cpu") -> list[str]:
+    """Return the folders that count how often each CPU has become too hot: by them containers hear of each other.
+
+    Docker masks them since 28. Only Intel's CPUs have them, and not in every virtual machine.
+    """
+    names = sorted(name for name in os.listdir(cpus) if name[:3] == "cpu" and name[3:].isdigit())
+    return [
+        f"/sys/devices/system/cpu/{name}/thermal_throttle"
+        for name in names
+        if os.path.isdir(f"{cpus}/{name}/thermal_throttle")
+    ]
 
 
 # -- process -------------------------------------------------------------------------------------------------------

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from minirun.engine.spec import INIT_ANNOTATION, Surroundings, arguments, build, host_devices, working_dir
+from minirun.engine.spec import (
+    INIT_ANNOTATION,
+    Surroundings,
+    arguments,
+    build,
+    host_devices,
+    thermal_counters,
+    working_dir,
+)
 from minirun.engine.users import User
 from minirun.errors import MinirunError
 from minirun.model.capabilities import NAMES
@@ -16,6 +24,9 @@ from minirun.model.container import RunRequest, Ulimit, VolumeMount
 from minirun.model.image import ImageConfig
 from minirun.model.resources import Resources
 from minirun.model.spec import Spec
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ID = "9b2b21784af3" + "0" * 52
 DEFAULT_CAPABILITIES = sorted(
@@ -300,3 +311,13 @@ def test_the_environment_is_layered() -> None:
     image = ImageConfig(env=("PATH=/image", "A=1", "B=1", "C=1"))
     env = config_of(image, environment=("A=2", "B", "HOSTNAME=mine", "HOME=/mine"))["process"]["env"]
     assert env == ["PATH=/image", "HOSTNAME=mine", "A=2", "C=1", "HOME=/mine"]
+
+
+def test_what_counts_the_heat_of_cpus_is_masked(tmp_path: Path) -> None:
+    for name in ("cpu0/thermal_throttle", "cpu1/cache", "cpu10/thermal_throttle", "cpufreq/thermal_throttle"):
+        (tmp_path / name).mkdir(parents=True)
+    assert thermal_counters(str(tmp_path)) == [
+        "/sys/devices/system/cpu/cpu0/thermal_throttle",
+        "/sys/devices/system/cpu/cpu10/thermal_throttle",
+    ]
+    assert set(config_of()["linux"]["maskedPaths"]) >= set(thermal_counters())
