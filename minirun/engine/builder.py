@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 
-from minirun.engine import exec_process, garbage, records, spec, users, volumes
+from minirun.engine import exec_process, garbage, host_cgroups, records, spec, users, volumes
 from minirun.engine.launch import CREATED, HOLD, hostname_of
 from minirun.kernel.mount import PROPAGATION, mount, set_propagation
 from minirun.kernel.path import read_file_in_root
@@ -81,7 +81,9 @@ def build_container(
     os.close(root)
 
     streams = _Streams(tty=record.request.tty, stdin=record.request.open_stdin)
-    options = lifecycle.CreateOptions(stdio=streams.container, cache_dir=layout.cache)
+    # Where the host's hierarchies are to be seen, the container needs a place of its own in each of them.
+    use_v1 = host_cgroups.are_shown(job.mounts)
+    options = lifecycle.CreateOptions(stdio=streams.container, cache_dir=layout.cache, use_cgroup_v1=use_v1)
     cloned = lifecycle.create(layout.runtime, record.id, bundle, lifecycle.load_spec(bundle), options)
     try:
         channel.send(CREATED, {"pid": cloned.pid})

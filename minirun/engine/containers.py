@@ -10,7 +10,7 @@ import signal
 import time
 
 from minirun.engine import attach as attaching
-from minirun.engine import claims, garbage, launch, records, volumes
+from minirun.engine import claims, garbage, host_cgroups, launch, records, volumes
 from minirun.engine.records import all_records, find
 from minirun.engine.spec import arguments
 from minirun.errors import MinirunError
@@ -140,7 +140,7 @@ def _create(layout: Layout, request: RunRequest) -> tuple[ContainerRecord, Claim
             image_id=image.id,
             command=command,
             created_at=time.time(),
-            request=request.replace(mounts=named),
+            request=host_cgroups.with_fitting_namespace(request.replace(mounts=named)),
             anonymous_volumes=tuple(anonymous),
         )
         records.save(layout, record)
