@@ -253,14 +253,14 @@ def clone_tree(path: str, recursive: bool = False, directory: int | None = None,
     flags |= 0 if follow else lib.AT_SYMLINK_NOFOLLOW
     flags |= 0 if path else lib.AT_EMPTY_PATH
     start = -100 if directory is None else directory  # AT_FDCWD
-    return check(lib.minirun_open_tree(start, os.fsencode(path), flags), path or "open_tree")
+    return check(lib.minirun_open_tree(start, os.fsencode(path), flags), f"open_tree {path}".rstrip())
 
 
 @operation(man="move_mount(2)", shell="mount --move ... {target}")
 def attach_tree(tree: int, target: Place) -> None:
     """Attach a detached mount to the file behind `target`: there is no path that could be swapped. Raises OSError."""
     flags = lib.MOVE_MOUNT_F_EMPTY_PATH | lib.MOVE_MOUNT_T_EMPTY_PATH
-    check(lib.minirun_move_mount(tree, b"", target.fd, b"", flags), f"mount on {target}")
+    check(lib.minirun_move_mount(tree, b"", target.fd, b"", flags), f"move_mount to {target}")
 
 
 @operation(man="mount_setattr(2)", propagation=flag_names)

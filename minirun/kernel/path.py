@@ -26,7 +26,7 @@ def open_in_root(root: int, path: str, flags: int, mode: int = 0, resolve: int =
         result = lib.minirun_openat2(root, os.fsencode(path), flags | os.O_CLOEXEC, mode, resolve)
         if result != -_AGAIN:
             break
-    return check(result, path)
+    return check(result, f"openat2 {path}")
 
 
 def make_directories_in_root(root: int, path: str, mode: int = 0o755) -> int:

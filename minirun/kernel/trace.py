@@ -194,20 +194,39 @@ class step:  # noqa: N801 - reads as a statement: with step("..."):
     ) -> Literal[False]:
         _steps.pop()
         if isinstance(error, OSError):
-            raise MinirunError(f"cannot {self.title}: {reason_of(error)}", self.hint, self.exit_code) from error
+            reason = reason_of(error, said=self.title)
+            raise MinirunError(f"cannot {self.title}: {reason}", self.hint, self.exit_code) from error
         return False
 
 
-def reason_of(error: OSError) -> str:
+def reason_of(error: OSError, said: str = "") -> str:
     """Say in one clause why a call failed: "mount proc on /x/proc: operation not permitted".
 
-    Its words are in lower case, as engines look for them.
+    Its words are in lower case, as engines look for them. What is `said` before it is not repeated.
     """
     reason = error.strerror or str(error)
     if error.errno and reason == os.strerror(error.errno):
         reason = reason.lower()
-    subject = ": ".join(str(part) for part in (error.filename, reason) if part)
-    return f"{subject} (with {error.filename2})" if error.filename2 else subject
+    subject = "" if error.filename is None or isinstance(error.filename, int) else str(error.filename)
+    words = ": ".join(part for part in (_unsaid(subject, said), reason) if part)
+    return f"{words} (with {error.filename2})" if error.filename2 else words
+
+
+def _unsaid(subject: str, said: str) -> str:
+    """Return an error's subject, such as "open_tree /x" or "mount proc on /x", without the paths that are `said`.
+
+    A path that is named twice reads like two. What the kernel was asked for stays.
+    """
+    around = f" {said} "
+    if f" {subject} " in around:
+        return ""
+    asked_for, _, rest = subject.partition(" ")
+    if rest and f" {rest} " in around:  # a path may hold spaces
+        return asked_for
+    words = [word for word in subject.split(" ") if not ("/" in word and f" {word} " in around)]
+    while words and words[-1] in ("on", "to", "of"):
+        words.pop()
+    return " ".join(words)
 
 
 class forward_to:  # noqa: N801 - reads as what it does: set_tracer(forward_to(channel))

@@ -244,7 +244,7 @@ def create(place: Place, resources: dict[str, Any], annotations: Mapping[str, st
     the new process can begin without it.
     """
     hierarchy, folder, unit, v1 = place.hierarchy, place.folder, place.unit, place.v1
-    settings, settings_v1 = _translate(hierarchy, folder, unit, v1, resources, change=False)
+    settings, settings_v1 = translate(hierarchy, folder, unit, v1, resources, change=False)
     needed = {setting.controller for setting in settings} - {""}
     path = folder.removeprefix(hierarchy.mount_point).strip("/")
     placeholder = 0
@@ -257,7 +257,7 @@ def create(place: Place, resources: dict[str, Any], annotations: Mapping[str, st
         with step(f"make the cgroup {path}", "cgroup", "Limits and counters hold for all processes in it."):
             for attempt in range(10):
                 try:
-                    _make_all(hierarchy, path.split("/"), needed)
+                    make_all(hierarchy, path.split("/"), needed)
                     break
                 except FileNotFoundError:
                     # The last container of another command has just taken the common parent with it.
@@ -288,7 +288,7 @@ def complete(place: Place, entrance: Entrance, resources: dict[str, Any]) -> tup
     return cgroup_v1.open_tasks(place.v1) if place.v1 else ()
 
 
-def _translate(
+def translate(
     hierarchy: Hierarchy, folder: str, unit: str, v1: Mapping[str, str], resources: dict[str, Any], *, change: bool
 ) -> tuple[list[Setting], list[tuple[str, list[Setting]]]]:
     """Return the settings of the cgroup, and those of each v1 folder. Raises MinirunError that names the field.
@@ -322,49 +322,6 @@ def _end_placeholder(pid: int) -> None:
     if pid:
         os.kill(pid, 9)
         os.waitpid(pid, 0)
-
-
-def update(folder: str, resources: dict[str, Any], unit: str = "", v1: Mapping[str, str] = {}) -> None:
-    """Change the limits of a cgroup that exists; what `resources` does not name stays. Raises MinirunError.
-
-    If one cannot be changed, those before it get their old values back.
-    """
-    hierarchy = find_hierarchy()
-    settings, settings_v1 = _translate(hierarchy, folder, unit, v1, resources, change=True)
-    needed = {setting.controller for setting in settings} - {""}
-    path = folder.removeprefix(hierarchy.mount_point).strip("/")
-    _make_all(hierarchy, path.split("/"), needed)
-    parts = [(folder, settings), *settings_v1]
-    before = [
-        (place, setting.replace(text=line))
-        for place, part in parts
-        for setting in part
-        for line in lines(place, setting.file)
-    ]
-    if unit:
-        from minirun.runtime import systemd
-
-        systemd.set_properties(unit, [setting for _, part in parts for setting in part])
-    try:
-        for place, part in parts:
-            apply(place, part)
-    except MinirunError:
-        for place, setting in reversed(before):
-            try:
-                write(f"{place}/{setting.file}", setting.text)
-            except OSError:
-                pass  # what was refused first tells more
-        if unit:
-            systemd.set_properties(unit, [setting for _, setting in before])
-        raise
-    if resources.get("devices"):
-        from minirun.runtime import device_rules
-
-        cgroup_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            device_rules.change(cgroup_fd, resources["devices"], v1.get("devices", ""))
-        finally:
-            os.close(cgroup_fd)
 
 
 def open_below(folder: str, paths: tuple[str, ...], pid: int, v1: Mapping[str, str] = {}) -> Entrance:
@@ -422,7 +379,7 @@ def path_below(folder: str, path: str) -> str:
     return target
 
 
-def _make_all(hierarchy: Hierarchy, parts: list[str], needed: set[str]) -> None:
+def make_all(hierarchy: Hierarchy, parts: list[str], needed: set[str]) -> None:
     """Make every cgroup on the way that is not there, and pass on the controllers that the last one needs.
 
     Where possible all others too: statistics come from them, later updates need them, and what runs in the container

@@ -31,7 +31,8 @@ class Setting(Record):
 
     Without `real` it changes nothing in a fresh cgroup, so a host that lacks the controller can do without it. Where
     the kernel lacks the file, `fallback` is tried, and an `optional` setting is left out. One that the kernel refuses
-    is tried once more behind the setting of the file `after`, which may make room for it.
+    is tried once more behind the setting of the file `after`, which may make room for it: of two numbers that bound
+    each other, growing ones must be written in one order and shrinking ones in the other.
     """
 
     file: str
@@ -120,6 +121,7 @@ def _limit(value: int) -> str:
 def _memory(resources: Section, now: Mapping[str, str]) -> Iterator[Setting]:
     field = resources.section("memory")
     limit, total, low = field.number("limit") or 0, field.number("swap") or 0, field.number("reservation") or 0
+    refuse_empty_sum(field)
     if field.get("checkBeforeUpdate"):
         _check_use(field, {"swap": total, "limit": limit}, int(now.get("memory.current", "0")))
     swap = _swap(field, limit, total, now)
@@ -130,6 +132,18 @@ def _memory(resources: Section, now: Mapping[str, str]) -> Iterator[Setting]:
         yield Setting("memory.max", _limit(limit), f"{field.name}.limit", real=limit > 0)
     if low:
         yield Setting("memory.low", _limit(low), f"{field.name}.reservation", real=low > 0)
+
+
+def refuse_empty_sum(field: Section) -> None:
+    """Refuse a limit of 0 on memory and swap together that no limit on memory goes with. Raises MinirunError.
+
+    Beside one, as engines fill it in, it asks for nothing; who writes it alone wants no swap, and would get all.
+    """
+    if field.number("swap") == 0 and field.number("limit") is None:
+        raise MinirunError(
+            f"{field.name}.swap: a limit on memory and swap of 0 needs a limit on memory",
+            "It counts both together: for no swap set it to the same number as the limit on memory.",
+        )
 
 
 def _check_use(field: Section, limits: Mapping[str, int], used: int) -> None:
@@ -317,4 +331,5 @@ def _unified(field: Section) -> Iterator[Setting]:
         if not (controller and dot and rest):
             raise MinirunError(f"{field.name}: the specified key has not the form CONTROLLER.VALUE `{name}`")
         lines = field.text(name).splitlines() or [""]
-        yield from (Setting(name, line, f"{field.name}.{name}") for line in lines)
+        after = "cpu.max" if name == "cpu.max.burst" else ""
+        yield from (Setting(name, line, f"{field.name}.{name}", after=after) for line in lines)

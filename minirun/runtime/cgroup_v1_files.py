@@ -7,7 +7,17 @@ Documentation/admin-guide/cgroup-v1. Ignored is memory.kernel: no kernel since 5
 from __future__ import annotations
 
 from minirun.errors import MinirunError
-from minirun.runtime.cgroup_files import DEFAULT_SHARES, Section, Setting, cpuset, device_numbers, hugepages, pids, rdma
+from minirun.runtime.cgroup_files import (
+    DEFAULT_SHARES,
+    Section,
+    Setting,
+    cpuset,
+    device_numbers,
+    hugepages,
+    pids,
+    rdma,
+    refuse_empty_sum,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +54,7 @@ def files_of(resources: Mapping[str, Any], now: Mapping[str, str], controllers: 
 def _memory(resources: Section, now: Mapping[str, str]) -> Iterator[Setting]:
     field = resources.section("memory")
     limit, total = field.number("limit") or 0, field.number("swap") or 0
+    refuse_empty_sum(field)
     if field.get("checkBeforeUpdate") and 0 < limit < int(now.get("memory.usage_in_bytes", "0")):
         raise MinirunError(
             f"{field.name}.limit {limit} is lower than the {now['memory.usage_in_bytes']} bytes in use",
@@ -106,9 +117,13 @@ def _cpu(resources: Section, now: Mapping[str, str]) -> Iterator[Setting]:
     if shares and idle != 1:
         yield Setting("cpu.shares", str(shares), f"{field.name}.shares", real=shares != DEFAULT_SHARES)
     yield from _bandwidth(field, now)
-    for key, file in (("realtimePeriod", "rt_period_us"), ("realtimeRuntime", "rt_runtime_us")):
+    # The runtime must fit into the period, before and after each of the two.
+    for key, file, after in (
+        ("realtimePeriod", "rt_period_us", "cpu.rt_runtime_us"),
+        ("realtimeRuntime", "rt_runtime_us", ""),
+    ):
         if value := field.number(key) or 0:
-            yield Setting(f"cpu.{file}", str(value), f"{field.name}.{key}")
+            yield Setting(f"cpu.{file}", str(value), f"{field.name}.{key}", after=after)
 
 
 def _bandwidth(field: Section, now: Mapping[str, str]) -> Iterator[Setting]:

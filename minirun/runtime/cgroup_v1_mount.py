@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from minirun.model.spec import MountSpec, Spec
-    from minirun.runtime.mounts import Options
+    from minirun.runtime.mount_options import Options
 
 _HARMLESS = ATTRIBUTES["nosuid"][0] | ATTRIBUTES["nodev"][0] | ATTRIBUTES["noexec"][0]
 

@@ -16,6 +16,7 @@ from minirun.kernel.interfaces import bring_up_loopback
 from minirun.kernel.path import make_directories_in_root, read_file_in_root
 from minirun.kernel.privilege import forbid_tracing, set_parent_death_signal
 from minirun.kernel.process import (
+    change_directory,
     close_imports,
     enter_cgroup,
     exec_file_descriptor,
@@ -289,7 +290,7 @@ def become_command(plan: ChildPlan, slave: int, channel: Channel, *, keep_groups
     """Hand over to native/init.c, which gives up privileges, waits for the start and executes the command."""
     process = plan.process
     with step(f"enter the working directory {process.cwd}", "exec", exit_code=126):
-        os.chdir(process.cwd)
+        change_directory(process.cwd)
         # A folder outside the root shows itself here: getcwd(2) fails or gives no absolute path (CVE-2024-21626).
         if not os.getcwd().startswith("/"):
             raise MinirunError(f"the working directory {process.cwd} is outside the container's root")

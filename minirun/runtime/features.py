@@ -11,7 +11,7 @@ from minirun.model.oci_version import OCI_VERSION
 from minirun.model.spec import HOOK_KINDS, NAMESPACE_TYPES
 from minirun.runtime import extensions
 from minirun.runtime.lifecycle import REAPER_ANNOTATION
-from minirun.runtime.mounts import IDMAP_OPTIONS, LINK_OPTIONS
+from minirun.runtime.mount_options import IDMAP_OPTIONS, LINK_OPTIONS
 from minirun.runtime.systemd import PROPERTY_ANNOTATION
 
 TYPE_CHECKING = False

@@ -47,6 +47,7 @@ import struct
 
 from minirun.errors import MinirunError
 from minirun.kernel.files import read
+from minirun.kernel.trace import reason_of
 from minirun.model import jsontext
 
 TYPE_CHECKING = False
@@ -111,7 +112,7 @@ class Channel:
     def send_failure(self, error: BaseException) -> None:
         """Tell the parent why the child gives up."""
         if not isinstance(error, MinirunError):
-            error = MinirunError(f"{type(error).__name__}: {error}")
+            error = MinirunError(reason_of(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}")
         message = error.message[: _LARGEST // 4]
         self.send(FAILED, {"message": message, "hint": error.hint, "exit_code": error.exit_code})
 

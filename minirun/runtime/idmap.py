@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from minirun.errors import MinirunError
 from minirun.model.spec import IdMapping
-from minirun.runtime.mounts import IDMAP_OPTIONS
+from minirun.runtime.mount_options import IDMAP_OPTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -487,7 +487,9 @@ def update(root: str, container_id: str, resources: dict[str, Any], schemata: tu
         if schemata and not found.rdt_folder:
             raise MinirunError("the container has no class of service", "It was made without linux.intelRdt.", 1)
         if resources:
-            cgroup.update(found.cgroup, resources, found.unit, found.cgroup_v1)
+            from minirun.runtime import cgroup_update
+
+            cgroup_update.update(found.cgroup, resources, found.unit, found.cgroup_v1)
         if schemata:
             from minirun.runtime import rdt
 

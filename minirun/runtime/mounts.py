@@ -1,4 +1,4 @@
-"""The bundle's list of mounts: options sorted by who carries them out, sources opened, mounts attached.
+"""The bundle's list of mounts: checked, sources opened, mounts attached.
 
 A mount is finished while it is nowhere: flags, propagation, id mapping and content are set through its descriptor, and
 only then it is attached to the descriptor of its destination. So no path is looked up twice, and what another container
@@ -14,18 +14,13 @@ import posixpath
 from minirun.errors import MinirunError, warn
 from minirun.kernel.files import make_symlink
 from minirun.kernel.mount import (
-    ATTRIBUTES,
-    CLEARS_FLAG,
     FILE_SYSTEM_WORDS,
     MOUNT_ATTR__ATIME,
     MOUNT_ATTR_RDONLY,
-    MS_BIND,
     MS_REC,
     MS_REMOUNT,
     PROCFS,
     PROPAGATION,
-    RECURSIVE_ATTRIBUTES,
-    SETS_FLAG,
     Place,
     attach_tree,
     clone_tree,
@@ -37,7 +32,7 @@ from minirun.kernel.mount import (
 )
 from minirun.kernel.path import WITHOUT_SYMLINKS, make_directories_in_root, make_file_in_root, open_in_root
 from minirun.kernel.trace import step
-from minirun.model.record import Record
+from minirun.runtime.mount_options import Options, parse_options
 from minirun.runtime.namespaces import is_fresh
 
 TYPE_CHECKING = False
@@ -69,80 +64,11 @@ _WHY = {
 
 # Which option takes linux.mountLabel: mount(8), "context=". An annotation of crun.
 CONTEXT_ANNOTATION = "run.oci.mount_context_type"
-IDMAP_OPTIONS = ("idmap", "ridmap")
-# Of crun, for bind mounts, and used by Podman: a link as source or destination is not followed; one as source is
-# copied in place of a mount.
-LINK_OPTIONS = ("src-nofollow", "dest-nofollow", "copy-symlink")
 
 
-class Options(Record):
-    """The words of a mount's options, sorted by what carries them out.
-
-    `flags` are those of mount(2); `attributes` and `cleared` are MOUNT_ATTR_* of the one mount, `recursive` pairs of
-    them for all mounts below, too; `propagation` is in the order given; `data` are the file system's own words;
-    `extensions` are those of LINK_OPTIONS.
-    """
-
-    flags: int = 0
-    attributes: int = 0
-    cleared: int = 0
-    recursive: tuple[tuple[int, int], ...] = ()
-    propagation: tuple[int, ...] = ()
-    data: tuple[str, ...] = ()
-    copy_up: bool = False
-    idmap: str = ""
-    extensions: frozenset[str] = frozenset()
-
-    @property
-    def is_bind(self) -> bool:
-        """Whether an existing tree is shown, rather than a file system made."""
-        return bool(self.flags & MS_BIND)
-
-
-def parse_options(entry: MountSpec) -> Options:
-    """Sort the words of a mount's options (config.md, "Linux mount options"); later words win."""
-    flags, attributes, cleared, copy_up, idmap = 0, 0, 0, False, ""
-    recursive, propagation, data, extensions = [], [], [], []
-    for word in entry.options:
-        if word in ATTRIBUTES:
-            set_, clear = ATTRIBUTES[word]
-            attributes = attributes & ~clear | set_
-            cleared = cleared & ~set_ | clear
-        if word in SETS_FLAG:
-            flags |= SETS_FLAG[word]
-        elif word in CLEARS_FLAG:
-            flags &= ~CLEARS_FLAG[word]
-        elif word in PROPAGATION:
-            propagation.append(PROPAGATION[word])
-        elif word in RECURSIVE_ATTRIBUTES:
-            recursive.append(RECURSIVE_ATTRIBUTES[word])
-        elif word == "tmpcopyup":
-            copy_up = True
-        elif word.partition("=")[0] in IDMAP_OPTIONS:
-            idmap = word.partition("=")[0]
-        elif word in LINK_OPTIONS:
-            extensions.append(word)
-        elif word:  # Podman 5 passes empty ones, which mount(2) skips and fsconfig(2) refuses
-            data.append(word)
-    if entry.type == "bind":
-        flags |= MS_BIND
-    if entry.uid_mappings or entry.gid_mappings:
-        idmap = idmap or "idmap"
-    return Options(
-        flags,
-        attributes,
-        cleared,
-        tuple(recursive),
-        tuple(propagation),
-        tuple(data),
-        copy_up,
-        idmap,
-        frozenset(extensions),
-    )
-
-
-def check(spec: Spec) -> None:
+def check(spec: Spec, bundle: str) -> None:
     """Refuse mounts that cannot be meant, before anything is made. Raises MinirunError that names the entry."""
+    rootfs = _rootfs(spec, bundle)
     for number, entry in enumerate(spec.mounts):
         options = parse_options(entry)
         problem = ""
@@ -156,6 +82,8 @@ def check(spec: Spec) -> None:
             pass
         elif options.copy_up and entry.type != "tmpfs":
             problem = "tmpcopyup is for tmpfs only"
+        elif options.copy_up and number and _normal(_inside(entry.destination, rootfs)) == "/":
+            problem = "tmpcopyup on / must be the first mount: what is mounted before, /proc above all, would be copied"
         else:
             problem = _problem_in_proc(entry, options, _normal(entry.destination))
         if problem:
@@ -231,7 +159,7 @@ def make_mounts(
     see `finish`.
     """
     unfinished = []
-    rootfs = posixpath.normpath(os.path.join(bundle, spec.root_path))
+    rootfs = _rootfs(spec, bundle)
     for number, original in enumerate(spec.mounts):
         entry = original.replace(destination=_inside(original.destination, rootfs))
         options = parse_options(entry)
@@ -260,6 +188,10 @@ def make_mounts(
         else:
             os.close(tree)
     return root, unfinished
+
+
+def _rootfs(spec: Spec, bundle: str) -> str:
+    return posixpath.normpath(os.path.join(bundle, spec.root_path))
 
 
 def _inside(destination: str, rootfs: str) -> str:

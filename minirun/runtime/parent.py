@@ -18,6 +18,7 @@ from minirun.kernel.process import (
 from minirun.kernel.trace import forget_steps, name_process, step
 from minirun.model.record import Record
 from minirun.runtime import child, handshake, hooks, mounts, namespaces, process_limits, sources
+from minirun.runtime.mount_options import parse_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def clone_container(
     ):
         if spec.hooks:
             prepare_to_run_programs()
-        if any(mounts.parse_options(entry).copy_up for entry in spec.mounts):
+        if any(parse_options(entry).copy_up for entry in spec.mounts):
             import minirun.runtime.copy_up  # the child cannot import it any more
         if plan.cgroup_v1 and any(entry.type == "cgroup" for entry in spec.mounts):
             import minirun.runtime.cgroup_v1_mount  # noqa: F401
@@ -254,7 +255,7 @@ def check_bundle(spec: Spec, bundle: str) -> Process:
     if not os.path.isdir(os.path.join(bundle, spec.root_path)):
         raise MinirunError(f"config.json: root.path {spec.root_path} is not a folder")
     namespaces.check(spec)
-    mounts.check(spec)
+    mounts.check(spec, bundle)
     if spec.net_devices:
         from minirun.runtime import net_devices
 

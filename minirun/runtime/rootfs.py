@@ -49,7 +49,7 @@ from minirun.runtime.namespaces import parameter_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 
 def open_rootfs(rootfs: str, propagation: str, open_source: Callable[[int], int]) -> int:
@@ -218,7 +218,7 @@ def hide_paths(root: int, paths: tuple[str, ...]) -> None:
         return
     with step("mask what /proc and /sys tell of the host", "procfs", "Keys, timers, firmware: they have no namespace."):
         null, empty = _open_null(root), -1
-        for path in paths:
+        for path in _each_once(paths):
             place = _place(root, path)
             if place is None:
                 continue
@@ -244,7 +244,7 @@ def make_paths_readonly(root: int, paths: tuple[str, ...]) -> None:
     with step(
         "make the switches of the host's kernel read-only", "procfs", "Root in the container is root there, too."
     ):
-        for path in paths:
+        for path in _each_once(paths):
             place = _place(root, path)
             if place is None:
                 continue
@@ -253,6 +253,11 @@ def make_paths_readonly(root: int, paths: tuple[str, ...]) -> None:
             attach_tree(tree, place)
             os.close(tree)
             os.close(place.fd)
+
+
+def _each_once(paths: tuple[str, ...]) -> Iterable[str]:
+    """Return the paths without repetitions: engines and users add to lists that have a path already."""
+    return dict.fromkeys(os.path.normpath(path) for path in paths)
 
 
 def _place(root: int, path: str) -> Place | None:

@@ -24,6 +24,7 @@ from minirun.kernel.mount import (
 from minirun.kernel.process import NAMESPACE_FLAGS, clone3, setns, unshare
 from minirun.kernel.trace import forget_steps, name_process, step
 from minirun.runtime import handshake, mounts, namespaces
+from minirun.runtime.mount_options import Options, parse_options
 from minirun.runtime.rootfs import ROOTFS
 
 TYPE_CHECKING = False
@@ -52,7 +53,9 @@ def open_for_child(channel: Channel, pid: int, pidfd: int, spec: Spec, bundle: s
     except BaseException as error:  # noqa: BLE001 - whatever it is, the child waits for an answer
         cause = error.__cause__ if isinstance(error, MinirunError) else error
         code = cause.errno if isinstance(cause, OSError) else None
-        subject = error.message if isinstance(error, MinirunError) else str(getattr(error, "filename", None) or error)
+        subject = str(getattr(error, "filename", None) or error)
+        if code and isinstance(error, MinirunError):
+            subject = error.message.rpartition(": ")[0]  # the child says itself what the number means
         channel.send(handshake.SOURCE, {"errno": code or 5, "subject": subject})
     finally:
         os._exit(0)
@@ -61,7 +64,7 @@ def open_for_child(channel: Channel, pid: int, pidfd: int, spec: Spec, bundle: s
 def _answer(channel: Channel, pid: int, pidfd: int, spec: Spec, bundle: str, number: int) -> None:
     entry = spec.mounts[number] if number != ROOTFS else None
     path = os.path.join(bundle, spec.root_path) if entry is None else mounts.source_path(entry, bundle)
-    options = mounts.parse_options(entry) if entry else mounts.Options()
+    options = parse_options(entry) if entry else Options()
     mapping = _mapping_of(entry, spec, pid) if entry and options.idmap else -1
     setns(pidfd, NAMESPACE_FLAGS["mount"], "the container's mount namespace")
     with step(f"open {path} for the container", "mounts", "The container's own root may not go there."):

@@ -195,6 +195,33 @@ def test_update(oci: Oci, bundle: Bundle, path: str) -> None:
     assert (text("cpuset", path, "cpuset.cpus"), text("cpu", path, "cpu.shares")) == ("0", "77")
 
 
+@pytest.mark.parametrize(
+    ("kind", "flags", "steps"),
+    [
+        # What is true between two of these numbers must be true between the two writes, too.
+        ("rt", ("rt-period", "rt-runtime"), [(900000, 60000), (10000, 600), (900000, 60000), (20000, 1000)]),
+        ("cfs", ("period", "quota"), [(1000000, 900000), (1000, 1000), (1000000, 900000), (10000, 5000)]),
+    ],
+)
+def test_numbers_that_bound_each_other_are_written_in_an_order_that_holds(
+    oci: Oci, bundle: Bundle, path: str, kind: str, flags: tuple[str, str], steps: list[tuple[int, int]]
+) -> None:
+    files = {"rt": ("cpu.rt_period_us", "cpu.rt_runtime_us"), "cfs": ("cpu.cfs_period_us", "cpu.cfs_quota_us")}[kind]
+    if not Path(HIERARCHIES["cpu"], files[0]).exists():
+        pytest.skip("this kernel does not schedule groups in real time")
+    path = f"/{path.rpartition('/')[2]}"  # without a parent, which would have to have the time, too
+    bundle.command("exec sleep 100").cgroup(path)
+    oci.launch(bundle, "scheduled")
+    for numbers in steps:
+        oci("update", *(f"--cpu-{flag}={number}" for flag, number in zip(flags, numbers, strict=True)), "scheduled")
+        assert tuple(int(text("cpu", path, file)) for file in files) == numbers
+    before = [text("cpu", path, file) for file in files]
+    wrong = [f"--cpu-{flags[0]}=900000", f"--cpu-{flags[1]}=60000", "--cpuset-cpus=4000"]
+    done = oci("update", *wrong, "scheduled", check=False)
+    assert "linux.resources.cpu.cpus" in done.stderr
+    assert [text("cpu", path, file) for file in files] == before
+
+
 def test_a_failed_update_changes_nothing(oci: Oci, bundle: Bundle, path: str) -> None:
     bundle.command("exec sleep 100").limit({"memory": {"limit": 64 * MEGABYTE, "swap": 64 * MEGABYTE}}).cgroup(path)
     oci.launch(bundle, "updated")

@@ -46,6 +46,14 @@ def test_it_is_in_the_containers_namespaces_and_cgroup(oci: Oci, container: str)
     )
 
 
+def test_a_working_directory_that_is_missing_is_told_in_the_kernels_words(oci: Oci, bundle: Bundle) -> None:
+    name = oci.create(bundle, "sleep 600")
+    oci("start", name)
+    done = oci("exec", "--cwd", "/not/there", name, "true", check=False)
+    assert done.returncode == 255
+    assert "cannot enter the working directory /not/there: chdir: no such file or directory" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("flags", "script", "output"),
     [

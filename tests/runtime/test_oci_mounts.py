@@ -162,6 +162,20 @@ def test_masked_folders_share_one_file_system(oci: Oci, bundle: Bundle) -> None:
     assert oci.output(bundle, "ls /one /two").split() == ["/one:", "/two:"]
 
 
+@pytest.mark.parametrize("field", ["maskedPaths", "readonlyPaths"])
+def test_a_path_that_is_listed_twice_is_covered_once(oci: Oci, bundle: Bundle, field: str) -> None:
+    bundle.linux["maskedPaths"] = bundle.linux["readonlyPaths"] = []
+    bundle.linux[field] = ["/proc/sys", "/proc/version", "/proc/sys", "/proc//version", "/proc/sys/"]
+    lines = oci.output(bundle, "cat /proc/self/mountinfo").splitlines()
+    paths = [line.split()[4] for line in lines]
+    assert [paths.count(path) for path in ("/proc/sys", "/proc/version")] == [1, 1]
+
+
+def test_a_source_that_is_missing_is_named_once(oci: Oci, bundle: Bundle) -> None:
+    told = oci.refusal(bundle.mount("/here", "/not/there"))
+    assert "cannot bind /not/there to /here: open_tree: no such file or directory" in told
+
+
 def test_a_readonly_tmpfs_takes_mount_points_first(oci: Oci, bundle: Bundle, folder: Path) -> None:
     bundle.mount("/t", options=["ro"], type="tmpfs").mount("/t/sub/data", folder)
     bundle.config["mounts"][1]["options"].append("ro")  # /dev, in which devices are made after it was mounted
@@ -403,6 +417,13 @@ def test_a_root_in_memory(oci: Oci, bundle: Bundle) -> None:
     bundle.config["root"]["readonly"] = False
     assert oci.output(bundle, "touch /made; ls /made; stat -f -c %T /") == "/made\ntmpfs\n"
     assert not (bundle.rootfs / "made").exists()
+
+
+def test_a_root_in_memory_takes_no_copy_of_other_mounts(oci: Oci, bundle: Bundle) -> None:
+    bundle.mount("/", "tmpfs", ["tmpcopyup"], type="tmpfs")
+    assert "tmpcopyup on / must be the first mount" in oci.refusal(bundle)
+    bundle.config["mounts"][-1]["destination"] = str(bundle.rootfs)  # some callers write the host's path
+    assert "tmpcopyup on / must be the first mount" in oci.refusal(bundle)
 
 
 @pytest.mark.parametrize("userns", [False, True])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -10,6 +10,10 @@ from hypothesis import strategies as st
 
 from minirun.errors import MinirunError
 from minirun.runtime.cgroup_files import files_of, weight_of
+from minirun.runtime.cgroup_v1_files import files_of as files_of_v1
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 sizes = st.integers(1, 2**50)
 limits = st.one_of(st.none(), st.just(0), st.just(-1), sizes)
@@ -22,7 +26,7 @@ def texts(resources: dict[str, Any], now: dict[str, str] | None = None) -> dict[
 @given(limit=limits, swap=limits, reservation=limits)
 def test_memory(limit: int | None, swap: int | None, reservation: int | None) -> None:
     fields = {"limit": limit, "swap": swap, "reservation": reservation}
-    impossible = swap and swap > 0 and (not limit or swap < limit)
+    impossible = (swap and swap > 0 and (not limit or swap < limit)) or (swap == 0 and limit is None)
     if impossible:
         with pytest.raises(MinirunError, match=r"memory\.swap"):
             files_of({"memory": fields})
@@ -113,6 +117,12 @@ def test_names_match_in_any_case() -> None:
 )
 def test_what_asks_for_nothing(resources: dict[str, Any]) -> None:
     assert files_of(resources) == []
+
+
+@pytest.mark.parametrize("translate", [files_of, lambda resources: files_of_v1(resources, {}, ("memory",))])
+def test_no_swap_at_all_is_refused_and_not_forgotten(translate: Callable[[dict[str, Any]], object]) -> None:
+    with pytest.raises(MinirunError, match=r"linux\.resources\.memory\.swap"):
+        translate({"memory": {"swap": 0}})
 
 
 def test_what_docker_podman_and_kubernetes_pass_on_for_no_limits_is_not_real() -> None:
