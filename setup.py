@@ -18,7 +18,13 @@ from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
 CFFI_MODULES = ["minirun/kernel/native_build.py:ffi", "minirun/kernel/seccomp_build.py:ffi"]
-PROGRAMS = ["init", "launcher", "monitor", "oci_launcher"]
+# Each with the files in C that it is made of.
+PROGRAMS = {
+    "init": ["init", "birth", "credentials", "report"],
+    "launcher": ["launcher"],
+    "monitor": ["monitor"],
+    "oci_launcher": ["oci_launcher"],
+}
 
 # Static, because they are executed where no host library can be found: inside the container's root file system.
 PROGRAM_FLAGS = ["-std=gnu11", "-O2", "-static", "-s", "-Wall", "-Wextra", "-Werror"]
@@ -43,19 +49,19 @@ class BuildNative(build_ext):
         in_place = self.inplace or self.editable_mode
         folder = os.path.join("" if in_place else self.build_lib, "minirun", "native", "bin")
         self.mkpath(folder)
-        for name in PROGRAMS:
-            self.build_program(name, os.path.join(folder, name))
+        for name, parts in PROGRAMS.items():
+            self.build_program(parts, os.path.join(folder, name))
 
-    def build_program(self, name: str, target: str) -> None:
-        """Compile minirun/native/NAME.c into `target`, unless that is newer than every source."""
-        source = f"minirun/native/{name}.c"
+    def build_program(self, parts: list[str], target: str) -> None:
+        """Compile minirun/native/PART.c of each part into `target`, unless that is newer than every source."""
+        sources = [f"minirun/native/{part}.c" for part in parts]
         newest = max(
-            os.path.getmtime(path) for path in [source, *glob("minirun/native/*.h"), OCI_VERSION_FILE, __file__]
+            os.path.getmtime(path) for path in [*sources, *glob("minirun/native/*.h"), OCI_VERSION_FILE, __file__]
         )
         if not self.force and os.path.exists(target) and os.path.getmtime(target) > newest:
             return
         version = f'-DOCI_VERSION="{oci_version()}"'
-        command = [*self.compiler_of_programs(), *PROGRAM_FLAGS, version, "-o", target, source]
+        command = [*self.compiler_of_programs(), *PROGRAM_FLAGS, version, "-o", target, *sources]
         self.announce(shlex.join(command), level=2)
         subprocess.run(command, check=True)
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from minirun.kernel.trace import Event
     from minirun.model.spec import Spec
+    from minirun.runtime.handshake import Cloned
     from minirun.runtime.lifecycle import CreateOptions
-    from minirun.runtime.parent import Cloned
     from minirun.runtime.readiness import Readiness
 
 DEFAULT_ROOT = "/run/minirun/oci"

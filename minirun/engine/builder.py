@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from minirun.model.container import ContainerRecord
     from minirun.model.image import Image
     from minirun.model.snapshot import Snapshot
-    from minirun.runtime.handshake import Channel
-    from minirun.runtime.parent import Cloned
+    from minirun.runtime.handshake import Channel, Cloned
 
 MONITOR_PROGRAM = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "native", "bin", "monitor")
 
@@ -165,7 +164,11 @@ def build_exec(
     process = exec_process.of_request(request, container_spec, pid, job["console_size"])
     streams = _Streams(tty=request.tty, stdin=request.open_stdin)
     options = lifecycle.ExecOptions(
-        stdio=streams.container, cache_dir=layout.cache, start_fd=start_fd, seccomp=not request.privileged
+        stdio=streams.container,
+        cache_dir=layout.cache,
+        start_fd=start_fd,
+        seccomp=not request.privileged,
+        caller=channel.fileno(),
     )
     cloned = lifecycle.execute(layout.runtime, record.id, process, container_spec, options)
     once = [] if request.tty else ["--stdin-once"]

@@ -19,7 +19,9 @@
  *   3. no_new_privs  first, because it lets an unprivileged process load a filter
  *   4. seccomp     now if no_new_privs is off: loading then needs CAP_SYS_ADMIN, which step 5 takes away;
  *                  after step 5 otherwise, so that the filter need not allow what step 5 does
- *   5. credentials bounding set, groups, gid, uid, capability sets, ambient set - each needs a right the next gives up
+ *   5. credentials bounding set, groups, gid, uid, capability sets, ambient set (credentials.c)
+ *   -  birth       only of a process that joins a PID namespace (birth.c), which loads its filter after this, and for
+ *                  that keeps CAP_SYS_ADMIN until then if no_new_privs is off
  *   6. close       the channel to minirun, which has heard of every failure up to here and now believes that all is
  *                  well
  *   7. wait        the start fifo gives one byte when `start` is called
@@ -49,89 +51,7 @@
 #include <unistd.h>
 #include "exec_failure.h"
 
-#define PLAN_MAGIC 0x6d72756eu /* "mrun" */
-
-enum {
-    PLAN_NO_NEW_PRIVILEGES = 1, /* set no_new_privs */
-    PLAN_REAPER = 2,            /* stay as PID 1, forward signals, reap orphans */
-    PLAN_KEEP_GROUPS = 4,       /* setgroups is denied in this user namespace: leave the groups alone */
-};
-
-struct plan {
-    uint32_t magic;
-    uint32_t flags;
-    uint64_t bounding, effective, permitted, inheritable, ambient; /* bit n is capability n */
-    uint32_t uid, gid;
-    int32_t channel_fd;   /* to minirun (runtime/handshake.py), until all that can fail has been done */
-    int32_t start_fd;     /* fifo that `start` writes to; -1: do not wait */
-    int32_t trace_fd;     /* datagram socket for --explain; -1: nobody watches */
-    int32_t attribute_fd; /* the folder /proc/self/attr, for a label; -1: there is none */
-    int32_t state_fd;     /* the container's state, which hooks read; -1: there are no hooks */
-    uint32_t preserve;    /* descriptors after 2 that the command inherits */
-    uint32_t seccomp_flags;
-    uint32_t group_count;
-    uint32_t seccomp_count; /* instructions; 0: no filter */
-    uint32_t hook_count;
-    uint32_t text_size; /* bytes of strings, each with a NUL: label's file, label, then each hook's, in order */
-    uint32_t reserved;
-};
-
-/* A hook's strings are its path, its arguments and its environment. */
-struct hook {
-    uint32_t timeout; /* seconds; 0: none */
-    uint32_t argument_count, variable_count;
-};
-
-/* Where the parts of the plan begin. */
-struct parts {
-    const gid_t *groups;
-    struct sock_filter *filter;
-    const struct hook *hooks;
-    char *text;
-};
-
-static int channel_fd = -1;
-static int trace_fd = -1;
-
-/* ---- telling what happens: see minirun/kernel/trace.py ------------------------------------------------------- */
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static const char *errno_name(int error)
-{
-    switch (error) {
-    case 0: return "";
-    case EPERM: return "EPERM";
-    case ENOENT: return "ENOENT";
-    case EACCES: return "EACCES";
-    case EINVAL: return "EINVAL";
-    case ENOEXEC: return "ENOEXEC";
-    case ENOMEM: return "ENOMEM";
-    default: return "error";
-    }
-}
-
-/* Sends one operation as an event. `arguments` is JSON text and holds nothing that comes from outside. */
-static void report(const char *operation, const char *arguments, const char *man, uint64_t started, int error)
-{
-    char text[1024];
-    if (trace_fd < 0)
-        return;
-    int length = snprintf(text, sizeof text,
-                          "{\"process\":\"container\",\"pid\":%d,\"steps\":[[\"become the user's command\","
-                          "\"exec\",\"A small C program gives up privileges in an order that cannot be undone.\"]],"
-                          "\"operation\":\"%s\",\"arguments\":%s,\"result\":\"\",\"error\":\"%s\",\"started_ns\":%llu,"
-                          "\"duration_ns\":%llu,\"man\":\"%s\",\"shell\":\"\"}",
-                          (int)getpid(), operation, arguments, errno_name(error), (unsigned long long)started,
-                          (unsigned long long)(now_ns() - started), man);
-    if (length > 0 && length < (int)sizeof text && send(trace_fd, text, (size_t)length, MSG_NOSIGNAL) < 0)
-        trace_fd = -1; /* whoever watched has gone */
-}
+#include "init.h"
 
 /* An ignored signal stays ignored over exec, and Python ignores some: the command starts with every default. */
 static void reset_signals(void)
@@ -141,50 +61,6 @@ static void reset_signals(void)
         signal(number, SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-/* ---- giving up ----------------------------------------------------------------------------------------------- */
-
-/* Returns an error's text with a small first letter, which is how callers know "permission denied". */
-static const char *reason_of(int error)
-{
-    static char reason[128];
-    snprintf(reason, sizeof reason, "%s", strerror(error));
-    reason[0] |= 0x20;
-    return reason;
-}
-
-/* Returns what a signal means, "bad system call", as the error texts above. */
-static const char *signal_text(int number)
-{
-    static char text[64];
-    snprintf(text, sizeof text, "%s", strsignal(number));
-    text[0] |= 0x20;
-    return text;
-}
-
-static void complain(const char *what, const char *subject, int error)
-{
-    dprintf(STDERR_FILENO, "minirun: %s%s: %s\n", what, subject, reason_of(error));
-}
-
-/* A filter may refuse even exit_group(2): then an illegal instruction ends the process, which would turn in circles. */
-static _Noreturn void leave(int status)
-{
-    syscall(SYS_exit_group, status);
-    __builtin_trap();
-}
-
-/* Tells minirun, as long as it listens (see minirun/runtime/handshake.py), and the user otherwise. */
-static void fail(const char *what, int error)
-{
-    char message[512];
-    int length = snprintf(message, sizeof message,
-                          "[\"failed\",{\"message\":\"%s: %s\",\"hint\":\"\",\"exit_code\":125}]", what,
-                          strerror(error));
-    if (channel_fd < 0 || send(channel_fd, message, (size_t)length, MSG_NOSIGNAL) < 0)
-        complain(what, "", error);
-    leave(125);
 }
 
 /* ---- the steps ----------------------------------------------------------------------------------------------- */
@@ -219,7 +95,8 @@ static struct parts parts_of(const struct plan *plan)
  * be below those inherited. */
 static void close_others(const struct plan *plan, int plan_fd)
 {
-    const int own[] = { plan->channel_fd, plan->start_fd, plan->trace_fd, plan->attribute_fd, plan->state_fd };
+    const int own[] = { plan->channel_fd, plan->start_fd, plan->trace_fd, plan->attribute_fd,
+                        plan->state_fd,   plan->birth_fd, plan->gate_fd };
     const size_t count = sizeof own / sizeof *own;
     close(plan_fd);
     for (size_t index = 0; index < count; index++)
@@ -277,26 +154,6 @@ static void wait_for_start(int fifo)
     close(fifo);
 }
 
-/* Hands the descriptor by which a filter asks about system calls to minirun, which sends it to `listenerPath`. */
-static void send_listener(int listener)
-{
-    char message[] = "[\"listener\",{}]";
-    union {
-        struct cmsghdr header;
-        char space[CMSG_SPACE(sizeof(int))];
-    } control = { 0 };
-    struct iovec data = { .iov_base = message, .iov_len = sizeof message - 1 };
-    struct msghdr packet = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control,
-                             .msg_controllen = sizeof control.space };
-    control.header.cmsg_level = SOL_SOCKET;
-    control.header.cmsg_type = SCM_RIGHTS;
-    control.header.cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(&control.header), &listener, sizeof(int));
-    if (sendmsg(channel_fd, &packet, MSG_NOSIGNAL) < 0)
-        fail("cannot hand over the seccomp listener", errno);
-    close(listener);
-}
-
 /* Ends the conversation with minirun. */
 static void say_ready(void)
 {
@@ -316,56 +173,9 @@ static void load_seccomp(const struct plan *plan, const struct parts *parts)
     if (result < 0)
         fail("cannot load the seccomp filter", errno);
     if (plan->seccomp_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER)
-        send_listener((int)result);
+        send_descriptor("[\"listener\",{}]", (int)result, "cannot hand over the seccomp listener");
     snprintf(arguments, sizeof arguments, "{\"instructions\":\"%u\"}", plan->seccomp_count);
     report("seccomp", arguments, "seccomp(2)", started, 0);
-}
-
-static void set_credentials(const struct plan *plan, const gid_t *groups)
-{
-    char arguments[256];
-    uint64_t started = now_ns();
-
-    for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
-        if (!(plan->bounding >> capability & 1) && prctl(PR_CAPBSET_READ, capability, 0, 0, 0) == 1 &&
-            prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0)
-            fail("cannot drop a capability from the bounding set", errno);
-    snprintf(arguments, sizeof arguments, "{\"bounding\":\"%016llx\"}", (unsigned long long)plan->bounding);
-    report("drop_bounding_set", arguments, "prctl(2)", started, 0);
-
-    /* Without this the change of uid from 0 would clear the permitted set before step "capset" can choose from it. */
-    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
-        fail("cannot keep capabilities over the change of user", errno);
-    started = now_ns();
-    if (!(plan->flags & PLAN_KEEP_GROUPS) && syscall(SYS_setgroups, plan->group_count, groups) < 0)
-        fail("cannot set the supplementary groups", errno);
-    if (syscall(SYS_setresgid, plan->gid, plan->gid, plan->gid) < 0)
-        fail("cannot set the group", errno);
-    if (syscall(SYS_setresuid, plan->uid, plan->uid, plan->uid) < 0)
-        fail("cannot set the user", errno);
-    snprintf(arguments, sizeof arguments, "{\"uid\":\"%u\",\"gid\":\"%u\",\"groups\":\"%u\"}", plan->uid, plan->gid,
-             plan->group_count);
-    report("set_user", arguments, "setresuid(2)", started, 0);
-    prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0);
-
-    started = now_ns();
-    struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-    struct __user_cap_data_struct sets[2];
-    for (int half = 0; half < 2; half++) {
-        sets[half].effective = (uint32_t)(plan->effective >> (32 * half));
-        sets[half].permitted = (uint32_t)(plan->permitted >> (32 * half));
-        sets[half].inheritable = (uint32_t)(plan->inheritable >> (32 * half));
-    }
-    if (syscall(SYS_capset, &header, sets) < 0)
-        fail("cannot set the capabilities: unable to apply caps", errno);
-    snprintf(arguments, sizeof arguments, "{\"effective\":\"%016llx\",\"permitted\":\"%016llx\"}",
-             (unsigned long long)plan->effective, (unsigned long long)plan->permitted);
-    report("capset", arguments, "capset(2)", started, 0);
-
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    for (int capability = 0; capability < 64; capability++)
-        if (plan->ambient >> capability & 1 && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) < 0)
-            fail("cannot raise an ambient capability", errno);
 }
 
 /* ---- startContainer hooks ------------------------------------------------------------------------------------ */
@@ -495,9 +305,11 @@ int main(int count, char **arguments, char **environment)
     const struct plan *plan = read_plan(plan_fd);
     struct parts parts = parts_of(plan);
     const char *program = arguments[2];
-    int seccomp_early = !(plan->flags & PLAN_NO_NEW_PRIVILEGES);
+    int joins = plan->birth_fd >= 0;
+    uint64_t kept = joins ? needed_for_filter(plan) : 0;
+    int seccomp_early = !joins && !(plan->flags & PLAN_NO_NEW_PRIVILEGES);
     channel_fd = plan->channel_fd;
-    trace_fd = plan->trace_fd;
+    report_to(plan->trace_fd, plan->flags & PLAN_TELL);
 
     close_others(plan, plan_fd);
     reset_signals();
@@ -506,9 +318,15 @@ int main(int count, char **arguments, char **environment)
         fail("cannot set no_new_privs", errno);
     if (plan->seccomp_count && seccomp_early)
         load_seccomp(plan, &parts);
-    set_credentials(plan, parts.groups);
+    set_credentials(plan, parts.groups, kept);
+    if (joins)
+        be_born(plan);
     if (plan->seccomp_count && !seccomp_early)
         load_seccomp(plan, &parts);
+    if (kept & ~plan->effective)
+        set_capabilities(plan, 0);
+    if (joins)
+        report("execve", "{}", "execve(2)", now_ns(), 0); /* minirun does not hear of it later */
     say_ready();
     if (plan->start_fd >= 0)
         wait_for_start(plan->start_fd);

@@ -9,28 +9,23 @@ Everything that it needs is imported before the clone, here or by `parent` (see 
 from __future__ import annotations
 
 import os
-import sys
 
-from minirun.errors import MinirunError
 from minirun.kernel.interfaces import bring_up_loopback
-from minirun.kernel.path import make_directories_in_root, read_file_in_root
-from minirun.kernel.privilege import forbid_tracing, set_parent_death_signal
+from minirun.kernel.path import make_directories_in_root
+from minirun.kernel.privilege import set_parent_death_signal
 from minirun.kernel.process import (
-    change_directory,
     close_imports,
     enter_cgroup,
-    exec_file_descriptor,
     join_session_keyring,
     new_session,
     set_domainname,
     set_hostname,
-    set_personality,
 )
-from minirun.kernel.trace import forget_steps, name_process, step, trace_descriptor
+from minirun.kernel.trace import forget_steps, name_process, step
 from minirun.model.record import Record
-from minirun.runtime import devices, hooks, labels, mounts, namespaces, process_limits, rootfs
-from minirun.runtime.credentials import Descriptors, memory_file, pack_plan
-from minirun.runtime.handshake import CONSOLE, DEVICES, HOOKS, LIMITS, OPEN
+from minirun.runtime import devices, hooks, mounts, namespaces, process_limits, rootfs
+from minirun.runtime.command import become_command
+from minirun.runtime.handshake import CONSOLE, DEVICES, HOOKS, OPEN
 
 SIGKILL = 9  # the module `signal` would bring `enum` along, for 5 ms
 
@@ -51,8 +46,7 @@ class ChildPlan(Record):
     for a process that does not wait; `init_fd` is the sealed copy of native/init.c; `state` is what hooks and a seccomp
     listener are told of the container; `hooks` are those of startContainer; `cgroup` is the container's folder, or "",
     and `cgroup_v1` are those in v1 hierarchies; `rdt_folders` are its class and its monitoring group in resctrl, or "";
-    `root_fd` is the root of a container that a further process joins where that does not come with the mount namespace,
-    or -1; with `keep_groups` it keeps the caller's supplementary groups; with `copied_terminal` minirun copies what the
+    With `keep_groups` it keeps the caller's supplementary groups; with `copied_terminal` minirun copies what the
     terminal shows to its own standard output.
     """
 
@@ -71,7 +65,6 @@ class ChildPlan(Record):
     personality: str = ""
     memory_policy: MemoryPolicy | None = None
     rdt_folders: tuple[str, str] = ("", "")
-    root_fd: int = -1
     cgroup: str = ""
     keep_groups: bool = False
     cgroup_v1: dict[str, str] = {}
@@ -126,32 +119,6 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         if spec.root_readonly:
             rootfs.make_root_readonly()
         rootfs.set_root_propagation(spec.rootfs_propagation)
-        become_command(plan, slave, channel, keep_groups=ids.get("keep_groups", False))
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it must be told and must not return
-        give_up(channel, error)
-
-
-def run_in_container(pidfd: int, flags: int, plan: ChildPlan, channel: Channel) -> NoReturn:
-    """Join a running container and become a further command in it (`exec`)."""
-    try:
-        name_process("exec")
-        forget_steps()
-        set_parent_death_signal(SIGKILL)
-        close_imports()
-        new_session()
-        ids, cgroup_tasks = wait_for_parent(channel)
-
-        enter_cgroups(cgroup_tasks)
-        process_limits.forget_inherited_cpus()
-        forbid_tracing()
-        if flags:
-            namespaces.join_container(pidfd, flags)
-        if plan.root_fd >= 0:
-            rootfs.enter_root(plan.root_fd)
-        become_root(ids, plan)
-        use_own_keyring(plan)
-        root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        slave = open_console(root, plan, channel, bind=False)
         become_command(plan, slave, channel, keep_groups=ids.get("keep_groups", False))
     except BaseException as error:  # noqa: BLE001 - whatever it is, it must be told and must not return
         give_up(channel, error)
@@ -284,132 +251,3 @@ def make_working_directory(root: int, process: Process) -> None:
         except OSError as error:
             if error.errno != 30:  # EROFS: a read-only folder; entering it will tell whether it is there
                 raise
-
-
-def become_command(plan: ChildPlan, slave: int, channel: Channel, *, keep_groups: bool) -> NoReturn:
-    """Hand over to native/init.c, which gives up privileges, waits for the start and executes the command."""
-    process = plan.process
-    with step(f"enter the working directory {process.cwd}", "exec", exit_code=126):
-        change_directory(process.cwd)
-        # A folder outside the root shows itself here: getcwd(2) fails or gives no absolute path (CVE-2024-21626).
-        if not os.getcwd().startswith("/"):
-            raise MinirunError(f"the working directory {process.cwd} is outside the container's root")
-    program = find_program(process.args[0], process.env)
-    if slave >= 0:
-        from minirun.runtime import console
-
-        console.become_controlling_terminal(slave)
-    else:
-        use_streams(plan.stdio, process.uid)
-    if process.umask is not None:
-        os.umask(process.umask)
-    if keep_groups and process.additional_gids and not plan.keep_groups:
-        problem = "process.user.additionalGids: setgroups(2) is denied in this user namespace"
-        raise MinirunError(problem, "It was made without the right over groups: see user_namespaces(7).")
-    environment = complete_environment(process)
-    label, attribute_fd = labels.prepare(process)
-    descriptors = Descriptors(
-        channel=channel.fileno(),
-        start=plan.start_fd,
-        trace=trace_descriptor(),
-        attribute=attribute_fd,
-        state=memory_file("state", hooks.state_text(plan.state | {"pid": os.getpid(), "status": "created"}))
-        if plan.hooks
-        else -1,
-    )
-    packed = pack_plan(
-        process,
-        plan.seccomp,
-        descriptors,
-        hooks=plan.hooks,
-        label=label,
-        reaper=plan.reaper,
-        keep_groups=keep_groups or plan.keep_groups,
-        preserve=max(plan.preserve_fds, default=2) - 2,
-    )
-    plan_fd = memory_file("plan", packed)
-    for inherited in (*descriptors.as_dict().values(), *plan.preserve_fds):
-        if inherited >= 0:
-            os.set_inheritable(inherited, True)
-    if plan.personality:
-        with step(f"take the personality {plan.personality}", "exec", "It changes what uname(2) says."):
-            set_personality(plan.personality)
-    if plan.memory_policy:
-        process_limits.take_memory_policy(plan.memory_policy)
-    if process_limits.asked_for(process):
-        channel.send(LIMITS)
-        wait_for_parent(channel)
-    set_parent_death_signal(0)
-    with step("hand over to the program that waits for the start", "exec", "It runs from a sealed copy in memory."):
-        exec_file_descriptor(plan.init_fd, ["minirun-init", str(plan_fd), program, *process.args], environment)
-    sys.exit("exec returned")
-
-
-def complete_environment(process: Process) -> list[str]:
-    """Return the command's environment: of two values for one name the last, and HOME, which shells rely on."""
-    variables = {entry.partition("=")[0]: entry for entry in process.env}
-    if variables.get("HOME", "HOME=") == "HOME=":
-        variables["HOME"] = f"HOME={home_of(process.uid)}"
-    return list(variables.values())
-
-
-def home_of(uid: int) -> str:
-    """Return the home folder of a user by the container's passwd(5), "/" for a user that is not there."""
-    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    passwd = read_file_in_root(root, "/etc/passwd") or ""
-    os.close(root)
-    for line in passwd.splitlines():
-        fields = line.split(":")
-        if len(fields) >= 6 and fields[2] == str(uid):
-            return fields[5] or "/"
-    return "/"
-
-
-def use_streams(stdio: tuple[int, int, int], uid: int) -> None:
-    """Make the given descriptors the three standard streams, and give pipes to the user so that /dev/stdout opens."""
-    spare = [os.dup(fd) for fd in stdio]
-    for stream, fd in enumerate(spare):
-        os.dup2(fd, stream, inheritable=True)
-        os.close(fd)
-        status = os.fstat(stream)
-        if uid and status.st_uid != uid and status.st_mode & 0o170000 == 0o010000:
-            try:
-                os.fchown(stream, uid, -1)
-            except OSError as error:
-                if error.errno not in (1, 22):  # EPERM, EINVAL: it belongs to a user who is nobody in here
-                    raise
-
-
-def find_program(name: str, environment: Sequence[str]) -> str:
-    """Return the path of the program to execute, looked up as execvp(3) does, in the container's PATH.
-
-    Raises MinirunError: exit code 127 if there is none, 126 if it cannot be executed.
-    """
-    if "/" in name:
-        candidates = [name]
-    else:
-        paths = [text[5:] for text in environment if text.startswith("PATH=")]
-        path = paths[-1] if paths else "/bin:/usr/bin"
-        candidates = [os.path.join(folder or ".", name) for folder in path.split(":")]
-    denied = ""
-    if not name:
-        candidates = []
-    for candidate in candidates:
-        try:
-            mode = os.stat(candidate).st_mode
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            denied = denied or (error.strerror or "").lower()
-            continue
-        if mode & 0o170000 == 0o040000:
-            denied = denied or "is a directory: permission denied"  # EACCES is what Podman looks for, to say 126
-        elif not mode & 0o111:
-            denied = denied or "permission denied"
-        else:
-            return candidate
-    if denied:
-        raise MinirunError(f'exec: "{name}": {denied}', "Check the program's mode and path in the image.", 126)
-    if "/" in name:
-        raise MinirunError(f'exec: "{name}": no such file or directory', "Is the path right inside the image?", 127)
-    raise MinirunError(f'exec: "{name}": executable file not found in $PATH', "Is it installed in the image?", 127)

@@ -77,10 +77,14 @@ def bind_console(root: int, slave: int) -> None:
 
 
 def become_controlling_terminal(slave: int) -> None:
-    """Make the pty this session's controlling terminal and its three standard streams. Raises MinirunError."""
+    """Make the pty this session's controlling terminal. Raises MinirunError."""
     with step(
         "take the pseudo-terminal as controlling terminal", "terminal", "Ctrl-C then reaches the foreground job."
     ):
         fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
-        for stream in (0, 1, 2):
-            os.dup2(slave, stream, inheritable=True)
+
+
+def use_as_streams(slave: int) -> None:
+    """Make the pty the three standard streams."""
+    for stream in (0, 1, 2):
+        os.dup2(slave, stream, inheritable=True)

@@ -1,6 +1,6 @@
 """The plan for native/init.c: who the command runs as, with which rights, behind which filter, after which hooks.
 
-The layout is `struct plan` in init.c; change both together.
+The layout is `struct plan` in native/init.h; change both together.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from minirun.model.spec import Capabilities, Hook, Process
     from minirun.runtime.seccomp import Filter
 
-_HEADER = struct.Struct("=II5QIIiiiiiIIIIIII")
+_HEADER = struct.Struct("=II5QII7iIIIIIII")
 _HOOK = struct.Struct("=III")
 _MAGIC = 0x6D72756E
-_NO_NEW_PRIVILEGES, _REAPER, _KEEP_GROUPS = 1, 2, 4
+_NO_NEW_PRIVILEGES, _REAPER, _KEEP_GROUPS, _TERMINAL, _TELL = 1, 2, 4, 8, 16
 _SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 
 
@@ -28,7 +28,8 @@ class Descriptors(Record):
     """What native/init.c inherits; -1 stands for none.
 
     `channel` leads to minirun, `start` is the fifo to wait on, `trace` takes events, `attribute` is /proc/self/attr,
-    `state` holds the container's state for hooks.
+    `state` holds the container's state for hooks. For a process that joins, `birth` is the file for its pid and `gate`
+    the pipe to wait on for its priorities.
     """
 
     channel: int = -1
@@ -36,6 +37,8 @@ class Descriptors(Record):
     trace: int = -1
     attribute: int = -1
     state: int = -1
+    birth: int = -1
+    gate: int = -1
 
 
 class Label(Record):
@@ -54,11 +57,13 @@ def pack_plan(
     label: Label = Label(),  # noqa: B008 - a frozen value
     reaper: bool = False,
     keep_groups: bool = False,
+    tell: bool = False,
     preserve: int = 0,
 ) -> bytes:
     """Return the plan as bytes. Raises MinirunError for an unknown capability or a filter that is too long.
 
-    `hooks` are those of startContainer; `preserve` is how many descriptors after 2 the command inherits.
+    `hooks` are those of startContainer; with `tell` events go over the channel; `preserve` is how many descriptors
+    after 2 the command inherits.
     """
     program = seccomp.program if seccomp else b""
     if len(program) // 8 > 0xFFFF:
@@ -73,6 +78,8 @@ def pack_plan(
         (_NO_NEW_PRIVILEGES if process.no_new_privileges else 0)
         | (_REAPER if reaper else 0)
         | (_KEEP_GROUPS if keep_groups else 0)
+        | (_TERMINAL if process.terminal else 0)
+        | (_TELL if tell else 0)
     )
     strings = [label.file, label.text]
     for hook in hooks:
@@ -89,6 +96,8 @@ def pack_plan(
         descriptors.trace,
         descriptors.attribute,
         descriptors.state,
+        descriptors.birth,
+        descriptors.gate,
         preserve,
         seccomp.flags if seccomp else 0,
         len(process.additional_gids),

@@ -23,17 +23,19 @@
                                            <------ READY, or FAILED with message, hint, exit code
     the container waits on exec.fifo
 
-A process cannot clone a child straight into a user or PID namespace that exists, or into a time namespace whose offsets
-are yet to be set: it must enter it first, and then it could not go back. For those the parent makes an intermediate
+A process cannot clone a child straight into a user namespace that exists, or into a time namespace whose offsets are
+yet to be set: it must enter it first, and then it could not go back. For those the parent makes an intermediate
 process that enters, and that makes the container's first process as its own *sibling* (CLONE_PARENT), so that it is the
 parent's child after all:
 
     parent                                         intermediate process
     ------                                         --------------------
-    clone3(CLONE_INTO_CGROUP)              ------> setns(net, ipc, user, pid, ...), unshare(time)
+    clone3(CLONE_INTO_CGROUP)              ------> setns(net, ipc, user, ...), unshare(time)
                                                    clone3(CLONE_PARENT, namespaces)  ---> the child, in the same cgroup
                                            <------ CLONED   pid  + its pidfd; ends
     and from here on as above
+
+How a process joins a PID namespace that exists, with others in it, is another story: see join.py.
 
 One message is one datagram of a SOCK_SEQPACKET pair: JSON, with descriptors as SCM_RIGHTS. Nothing is pickled: what
 comes out of a container is data, never code.
@@ -47,8 +49,9 @@ import struct
 
 from minirun.errors import MinirunError
 from minirun.kernel.files import read
-from minirun.kernel.trace import reason_of
+from minirun.kernel.trace import Event, reason_of
 from minirun.model import jsontext
+from minirun.model.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,9 +67,19 @@ SOURCE = "source"
 LIMITS = "limits"
 LISTENER = "listener"
 READY = "ready"
+REPORTS = "reports"
+TOLD = "told"
 FAILED = "failed"
 _LARGEST = 200_000  # what a socket's default buffer (net.core.wmem_default) takes in one piece
 _MOST_FDS = 253  # SCM_MAX_FD of the kernel
+
+
+class Cloned(Record):
+    """A process that stands just before its exec: its pid, a pidfd, and the master of its terminal or -1."""
+
+    pid: int
+    pidfd: int
+    console: int
 
 
 class Channel:
@@ -97,7 +110,10 @@ class Channel:
         return kind, fields, fds[0] if fds else -1
 
     def receive_all(self) -> tuple[str, dict[str, Any], list[int]]:
-        """Return the next message with all its descriptors; ("", {}, []) at end of file. Raises OSError."""
+        """Return the next message with all its descriptors; ("", {}, []) at end of file.
+
+        Raises OSError, and MinirunError for what is no message: who sends may be in the hands of others.
+        """
         space = socket.CMSG_SPACE(4 * _MOST_FDS)
         try:
             data, rights, _, _ = self._end.recvmsg(_LARGEST, space, socket.MSG_CMSG_CLOEXEC)
@@ -106,8 +122,15 @@ class Channel:
         if not data:
             return "", {}, []
         fds = [fd for _, _, content in rights for (fd,) in struct.iter_unpack("=i", content[: len(content) & ~3])]
-        kind, fields = jsontext.loads(data)
-        return kind, fields, fds
+        try:
+            kind, fields = jsontext.loads(data)
+            if isinstance(kind, str) and isinstance(fields, dict):
+                return kind, fields, fds
+        except (ValueError, TypeError, RecursionError):
+            pass
+        for fd in fds:
+            os.close(fd)
+        raise MinirunError("a process of the container has sent what is no message", "Is it traced from inside?")
 
     def send_failure(self, error: BaseException) -> None:
         """Tell the parent why the child gives up."""
@@ -135,15 +158,48 @@ def open_channel() -> tuple[Channel, Channel]:
 
 def raise_failure(fields: dict[str, Any]) -> None:
     """Raise in the parent what the child reported."""
-    raise MinirunError(fields["message"], fields["hint"], fields["exit_code"])
+    exit_code = fields.get("exit_code")
+    if not isinstance(exit_code, int) or not 0 < exit_code < 256:
+        exit_code = 125
+    raise MinirunError(str(fields.get("message")), str(fields.get("hint") or ""), exit_code)
 
 
-def child_died(pid: int, own_cgroup: int = -1) -> MinirunError:
+def event_of(fields: dict[str, Any]) -> Event:
+    """Return the event that native/init.c tells, as far as it is one: what is not a text is left out."""
+
+    def text(value: object) -> str:
+        return value if isinstance(value, str) and value.isprintable() else ""
+
+    def number(value: object) -> int:
+        return value if isinstance(value, int) else 0
+
+    def each(value: object) -> list[Any]:
+        return value if isinstance(value, list) else []
+
+    arguments = fields.get("arguments")
+    steps = [(*map(text, each(entry)), "", "", "")[:3] for entry in each(fields.get("steps"))]
+    return Event(
+        process=text(fields.get("process")),
+        pid=number(fields.get("pid")),
+        steps=tuple((title, topic, why) for title, topic, why in steps),
+        operation=text(fields.get("operation")),
+        arguments={text(n): text(v) for n, v in arguments.items()} if isinstance(arguments, dict) else {},
+        result="",
+        error=text(fields.get("error")),
+        started_ns=number(fields.get("started_ns")),
+        duration_ns=number(fields.get("duration_ns")),
+        man=text(fields.get("man")),
+        shell="",
+    )
+
+
+def child_died(pid: int, own_cgroup: int = -1, options: int = 0) -> MinirunError:
     """Describe a child that ended without a word, as the OOM killer makes it.
 
-    `own_cgroup` is a descriptor of the child's cgroup, if what is counted there is about nobody else.
+    `own_cgroup` is a descriptor of the child's cgroup, if what is counted there is about nobody else; `options` are
+    those of waitpid(2).
     """
-    _, status = os.waitpid(pid, 0)
+    _, status = os.waitpid(pid, options)
     if os.WIFSIGNALED(status) and own_cgroup >= 0 and _has_killed(own_cgroup):
         return MinirunError("container init was OOM-killed (memory limit too low?)", "Raise its memory limit.")
     how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.WEXITSTATUS(status)}"

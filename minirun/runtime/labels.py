@@ -48,22 +48,38 @@ def selinux_is_enabled() -> bool:
 
 def prepare(process: Process) -> tuple[Label, int]:
     """Return what to write for the next exec, and the folder /proc/self/attr as a descriptor, or -1 without a label."""
-    if process.apparmor_profile:
-        label = Label("exec", f"exec {process.apparmor_profile}")
-    elif process.selinux_label:
-        label = Label("exec", process.selinux_label)
-    else:
-        return Label(), -1
+    label = _label_of(process)
+    if not label.text:
+        return label, -1
     with step(f"open what takes the label '{label.text}'", "exec", "A fresh procfs has nothing mounted over it."):
         procfs = new_file_system("proc", {})
-        folder = os.open("self/attr", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=procfs)
-        if process.apparmor_profile:
-            try:
-                own = os.open("apparmor", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
-            except FileNotFoundError:
-                pass  # before Linux 5.1 all modules shared one folder
-            else:
-                os.close(folder)
-                folder = own
+        folder = _open_attributes(process, "self/attr", procfs)
         os.close(procfs)
         return label, folder
+
+
+def prepare_on_host(process: Process) -> tuple[Label, int]:
+    """Do as `prepare` in a process that has not yet joined the container, and sees the host's own /proc."""
+    label = _label_of(process)
+    if not label.text:
+        return label, -1
+    with step(
+        f"open what takes the label '{label.text}'", "exec", "It is the host's /proc: the container's may be a fake."
+    ):
+        return label, _open_attributes(process, "/proc/self/attr", None)
+
+
+def _label_of(process: Process) -> Label:
+    if process.apparmor_profile:
+        return Label("exec", f"exec {process.apparmor_profile}")
+    return Label("exec", process.selinux_label) if process.selinux_label else Label()
+
+
+def _open_attributes(process: Process, path: str, directory: int | None) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    if process.apparmor_profile:
+        try:
+            return os.open(f"{path}/apparmor", flags, dir_fd=directory)
+        except FileNotFoundError:
+            pass  # before Linux 5.1 all modules shared one folder
+    return os.open(path, flags, dir_fd=directory)

@@ -10,7 +10,7 @@ import os
 import time
 
 from minirun.errors import MinirunError, warn
-from minirun.kernel.process import NAMESPACE_FILES, NAMESPACE_FLAGS, pidfd_open, pidfd_send_signal
+from minirun.kernel.process import pidfd_open, pidfd_send_signal
 from minirun.kernel.trace import step
 from minirun.model import jsontext
 from minirun.model.record import Record
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from minirun.model.spec import Hook, Process, Spec
-    from minirun.runtime.parent import Cloned
+    from minirun.runtime.handshake import Cloned
     from minirun.runtime.readiness import Readiness
     from minirun.runtime.seccomp import Filter
 
@@ -58,8 +58,8 @@ class ExecOptions(Record):
     """How a further process is run. With `start_fd` it waits for a byte from there before its exec.
 
     `cgroups` are those below the container's own to run in (see cgroup.open_below); `preserve_fds` are the descriptors
-    after 2 that it gets. Without `seccomp` the container's
-    filter does not apply to it.
+    after 2 that it gets. Without `seccomp` the container's filter does not apply to it. `caller` is a socket: when its
+    other end is closed, nobody waits for the process any more.
     """
 
     stdio: tuple[int, int, int] = (0, 1, 2)
@@ -71,6 +71,7 @@ class ExecOptions(Record):
     new_keyring: bool = True
     seccomp: bool = True
     copied_terminal: bool = False
+    caller: int = -1
 
 
 def load_spec(bundle: str, name: str = "config.json") -> Spec:
@@ -390,8 +391,9 @@ def delete(root: str, container_id: str, force: bool = False) -> None:
 
 def execute(root: str, container_id: str, process: Process, spec: Spec, options: ExecOptions) -> Cloned:
     """Run a further process in a running container. The caller becomes its parent. Raises MinirunError."""
-    from minirun.runtime import parent
+    from minirun.runtime import join, namespaces, parent
     from minirun.runtime.child import ChildPlan
+    from minirun.runtime.joiner import Target
 
     found = state.load(root, container_id)
     now = state.status(root, found)
@@ -424,11 +426,11 @@ def execute(root: str, container_id: str, process: Process, spec: Spec, options:
             keep_groups=_keeps_groups(spec),
             memory_policy=spec.memory_policy,
             rdt_folders=(found.rdt_folder, found.rdt_monitor),
-            root_fd=root_fd,
             copied_terminal=options.copied_terminal,
         )
         cgroup_fd, tasks = (entrance.fd, entrance.tasks) if entrance else (-1, ())
-        return parent.clone_into_container(pidfd, _other_namespaces(found.pid), plan, cgroup_fd, tasks)
+        target = Target(found.pid, pidfd, namespaces.other_than_ours(found.pid), root_fd=root_fd)
+        return join.clone_into(target, plan, cgroup_fd, tasks, caller=options.caller, patient=now == "paused")
     except MinirunError as error:
         if options.cgroups and isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EBUSY:
             raise cgroup.cannot_enter() from error
@@ -448,18 +450,6 @@ def _with_affinity(process: Process, spec: Spec) -> Process:
     return process.replace(
         cpu_affinity_initial=default.cpu_affinity_initial, cpu_affinity_final=default.cpu_affinity_final
     )
-
-
-def _other_namespaces(pid: int) -> int:
-    """Return the flags of the namespaces in which the process differs from this one: setns refuses one's own user's."""
-    flags = 0
-    for kind, name in NAMESPACE_FILES.items():
-        try:
-            if os.readlink(f"/proc/{pid}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}"):
-                flags |= NAMESPACE_FLAGS[kind]
-        except FileNotFoundError:
-            pass  # a kernel without this namespace
-    return flags
 
 
 # -- while it runs ----------------------------------------------------------------------------------------------------

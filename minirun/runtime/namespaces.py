@@ -262,6 +262,12 @@ def on_host(pid: int, mapping: str, number: int) -> int:
     raise MinirunError(f"the id {number} is not mapped in the container's user namespace")
 
 
+def pid_inside(pid: int) -> int:
+    """Return the number of a process in its own PID namespace."""
+    numbers = next(line for line in read(f"/proc/{pid}/status").splitlines() if line.startswith("NSpid:"))
+    return int(numbers.split()[-1])
+
+
 def become_root(*, has_root: bool, keep_groups: bool) -> None:
     """Become the root of the user namespace, so that what this process makes belongs to the container's users.
 
@@ -279,14 +285,31 @@ def unshare_cgroup(spec: Spec) -> None:
             unshare(NAMESPACE_FLAGS["cgroup"])
 
 
-def join_container(pidfd: int, flags: int) -> None:
-    """Enter the namespaces in `flags` of the process behind `pidfd` (setns(2), by pidfd since Linux 5.8)."""
+def other_than_ours(pid: int) -> int:
+    """Return the flags of the namespaces in which the process differs from this one: setns refuses one's own user's."""
+    flags = 0
+    for kind, name in NAMESPACE_FILES.items():
+        try:
+            if os.readlink(f"/proc/{pid}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}"):
+                flags |= NAMESPACE_FLAGS[kind]
+        except FileNotFoundError:
+            pass  # a kernel without this namespace
+    return flags
+
+
+def join_container(pidfd: int, flags: int, pid_namespace: int = -1) -> None:
+    """Enter the namespaces in `flags` of the process behind `pidfd` (setns(2), by pidfd since Linux 5.8).
+
+    With `pid_namespace`, the PID namespace is the one behind that descriptor.
+    """
     with step("join the container's namespaces", "namespaces", "The command sees what the container's processes see."):
-        if not flags & NAMESPACE_FLAGS["user"]:
+        if flags and not flags & NAMESPACE_FLAGS["user"] and pid_namespace < 0:
             setns(pidfd, flags)  # all or none
             return
-        kinds = [kind for kind, flag in NAMESPACE_FLAGS.items() if flags & flag]
-        _enter({kind: _container_joiner(pidfd, kind) for kind in kinds})
+        joins = {kind: _container_joiner(pidfd, kind) for kind, flag in NAMESPACE_FLAGS.items() if flags & flag}
+        if pid_namespace >= 0:
+            joins["pid"] = _container_joiner(pid_namespace, "pid")
+        _enter(joins)
 
 
 def _container_joiner(pidfd: int, kind: str) -> Callable[[], None]:

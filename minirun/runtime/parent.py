@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 
 from minirun.errors import MinirunError
-from minirun.kernel.privilege import forbid_tracing, set_parent_death_signal
+from minirun.kernel.privilege import set_parent_death_signal
 from minirun.kernel.process import (
     CLONE_PARENT,
-    NAMESPACE_FLAGS,
     PERSONALITIES,
     clone3,
     prepare_to_run_programs,
@@ -18,6 +17,7 @@ from minirun.kernel.process import (
 from minirun.kernel.trace import forget_steps, name_process, step
 from minirun.model.record import Record
 from minirun.runtime import child, handshake, hooks, mounts, namespaces, process_limits, sources
+from minirun.runtime.handshake import Cloned
 from minirun.runtime.mount_options import parse_options
 
 TYPE_CHECKING = False
@@ -30,14 +30,6 @@ if TYPE_CHECKING:
     from minirun.runtime.handshake import Channel
 
 INIT_PROGRAM = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "native", "bin", "init")
-
-
-class Cloned(Record):
-    """A process that stands just before its exec: its pid, a pidfd, and the master of its terminal or -1."""
-
-    pid: int
-    pidfd: int
-    console: int
 
 
 def open_init() -> int:
@@ -102,27 +94,6 @@ def clone_container(
             import minirun.runtime.cgroup_v1_mount  # noqa: F401
         run_child = lambda channel: child.run_container(spec, bundle, plan, channel)  # noqa: E731
         return _clone(way, cgroup_fd, run_child, plan, meanwhile, serve)
-
-
-def clone_into_container(pidfd: int, flags: int, plan: ChildPlan, cgroup_fd: int, tasks: tuple[int, ...]) -> Cloned:
-    """Clone a further process into a running container. Raises MinirunError.
-
-    `tasks` are descriptors of the `tasks` of cgroups that it is to enter.
-    """
-    user = NAMESPACE_FLAGS["user"]
-    # A process of the container's PID namespace must be made as its child. With a user namespace everything is entered
-    # in the order that its rights demand, and otherwise by the child itself, all or none.
-    first = flags if flags & user else flags & NAMESPACE_FLAGS["pid"]
-
-    def enter() -> int:
-        forbid_tracing()  # before a child of this process is seen from inside (CVE-2016-9962)
-        namespaces.join_container(pidfd, first)
-        return 0
-
-    way = _Way(enter=enter if first else None, in_user_namespace=bool(first & user))
-    with step("make a process in the container's cgroup", "namespaces", "Its PID namespace is entered before."):
-        run_child = lambda channel: child.run_in_container(pidfd, flags & ~first, plan, channel)  # noqa: E731
-        return _clone(way, cgroup_fd, run_child, plan, lambda: tasks)
 
 
 def _run_hooks(spec: Spec, plan: ChildPlan, pid: int) -> None:
@@ -223,7 +194,8 @@ def _shake_hands(
         elif kind in (handshake.HOOKS, handshake.DEVICES, handshake.OPEN):
             serve(kind, fields, channel, pid, pidfd)
         elif kind == handshake.LIMITS:
-            process_limits.apply(pid, plan.process)
+            process_limits.set_priorities(pid, plan.process)
+            process_limits.set_resources(pid, plan.process)
             channel.send(handshake.PROCEED)
         elif kind == handshake.LISTENER:
             from minirun.runtime import listener

@@ -95,18 +95,26 @@ _LEAST_RUNTIME = 1024  # nanoseconds: the kernel's arithmetic has no finer scale
 
 
 def asked_for(process: Process) -> bool:
-    """Say whether `apply` has anything to do."""
+    """Say whether `set_resources` or `set_priorities` has anything to do."""
+    return bool(process.rlimits) or priorities_asked_for(process)
+
+
+def priorities_asked_for(process: Process) -> bool:
+    """Say whether `set_priorities` has anything to do."""
     return bool(
-        process.rlimits
-        or process.oom_score_adj is not None
-        or process.scheduler
-        or process.io_priority
-        or process.cpu_affinity_final
+        process.oom_score_adj is not None or process.scheduler or process.io_priority or process.cpu_affinity_final
     )
 
 
-def apply(pid: int, process: Process) -> None:
-    """Set what the bundle asks for on the process `pid`. Raises MinirunError."""
+def set_resources(pid: int, process: Process) -> None:
+    """Set the bundle's resource limits on the process `pid`; its children inherit them. Raises MinirunError."""
+    for limit in process.rlimits:
+        with step(f"set the resource limit {limit.type}", "cgroup", "getrlimit(2) says what each of them limits."):
+            set_resource_limit(pid, limit.type.removeprefix("RLIMIT_"), limit.soft, limit.hard)
+
+
+def set_priorities(pid: int, process: Process) -> None:
+    """Set on the process `pid` what the bundle says of its CPUs, and of its place among others. Raises MinirunError."""
     if process.oom_score_adj is not None:
         title = f"set process.oomScoreAdj to {process.oom_score_adj}"
         hint = "To lower it takes CAP_SYS_RESOURCE on the host." if process.oom_score_adj < 0 else ""
@@ -132,9 +140,6 @@ def apply(pid: int, process: Process) -> None:
         kind, level = process.io_priority
         with step(f"give the process the I/O priority {kind} {level}", "cgroup"):
             set_io_priority(pid, kind, level)
-    for limit in process.rlimits:
-        with step(f"set the resource limit {limit.type}", "cgroup", "getrlimit(2) says what each of them limits."):
-            set_resource_limit(pid, limit.type.removeprefix("RLIMIT_"), limit.soft, limit.hard)
 
 
 _REALTIME_HINT = "It takes CAP_SYS_NICE, and in a cgroup of v1 a share: linux.resources.cpu.realtimeRuntime."
