@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 class Birth(Record):
     """What it takes to make the command's process in another PID namespace than this one's: see native/birth.c.
 
-    Descriptors: `page` for its pid, `gate` to wait on for its priorities (or -1), `reports` for what it has to say, `state`
-    with the container's state for hooks (or -1), `attribute` for its `label` (or -1).
+    Descriptors, -1 where there is none: `page` for its pid, `gate` to wait on for its priorities, `reports` for what it
+    has to say, `state` with the container's state for hooks, `attribute` for its `label`.
     """
 
     page: int

@@ -45,8 +45,8 @@ class Target(Record):
 def run(target: Target, plan: ChildPlan, channel: Channel, page: int, gate: int, state: int) -> NoReturn:
     """Join `target` and have native/init.c make the command's process, whose pid it writes into `page`.
 
-    `gate` is the pipe on which that process waits for its priorities, `state` a file with the container's state for hooks;
-    -1 where there is none.
+    `gate` is the pipe on which that process waits for its priorities, `state` a file with the container's state for
+    hooks; -1 where there is none.
     """
     try:
         name_process("exec")

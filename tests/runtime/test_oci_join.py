@@ -1,0 +1,69 @@
+"""What joins a running container, seen by a hostile process in there that may trace everything it sees."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from watching import Seen, build_watcher, wait_for
+
+if TYPE_CHECKING:
+    from oci_bundles import Bundle, Oci
+
+ROUNDS = 12
+SECRET = "host-secret-" + "5f3c9a"
+TRACER = ("CAP_SYS_PTRACE", "CAP_KILL", "CAP_DAC_READ_SEARCH")
+
+
+@pytest.fixture(scope="session")
+def watcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the program that looks into every process that appears."""
+    return build_watcher(tmp_path_factory.mktemp("watcher"))
+
+
+@pytest.fixture
+def marker(scratch: Path) -> Path:
+    """Return a file of the host that no container is given."""
+    path = scratch / "marker"
+    path.write_text("host\n")
+    return path
+
+
+def watch(oci: Oci, bundle: Bundle, watcher: Path, marker: Path) -> tuple[str, Path]:
+    """Run the watcher in a container; return its name and the file that it writes to."""
+    seen = bundle.path / "seen"
+    seen.touch()
+    bundle.mount("/watcher", watcher)
+    bundle.config["process"]["args"] = ["/watcher", str(marker), SECRET]
+    name = oci.new_id()
+    oci.save(bundle, "")
+    with seen.open("w") as output:
+        command = [*oci.command, "run", "--detach", "--bundle", str(bundle.path), name]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=60)
+    wait_for(lambda: "watching" in seen.read_text(), "watching")
+    return name, seen
+
+
+@pytest.mark.parametrize("users", ["host", "mapped"])
+@pytest.mark.parametrize("capabilities", [TRACER, ("CAP_KILL",)], ids=["tracer", "default"])
+def test_exec_shows_nothing_of_the_host(
+    oci: Oci, bundle: Bundle, watcher: Path, marker: Path, users: str, capabilities: tuple[str, ...]
+) -> None:
+    """CVE-2016-9962 and what is behind it: whoever is seen in there must hold nothing but the container's."""
+    if users == "mapped":
+        bundle.map_users()
+    bundle.capabilities(*capabilities)
+    name, seen = watch(oci, bundle, watcher, marker)
+    environment = {**os.environ, "TOKEN": SECRET}
+    for _ in range(ROUNDS):
+        done = oci("exec", "--env", "A=1", name, "sh", "-c", "echo $A; sleep 0.1", env=environment)
+        assert done.stdout == "1\n"
+    found = Seen(seen.read_text())
+    assert len(found.processes()) >= ROUNDS
+    assert any("sleep 0.1" in line for line in found.of("cmdline"))
+    found.assert_nothing_of_the_host("/bin/busybox", "/bin/sh", "/usr/bin/busybox")

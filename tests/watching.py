@@ -1,0 +1,57 @@
+"""A program that looks into whatever joins its container: see watcher.c, and what it must not see."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SOURCE = Path(__file__).with_name("watcher.c")
+PATIENCE = 30  # seconds
+
+
+def build_watcher(folder: Path) -> Path:
+    """Compile the watcher into a folder, static, for a container without libraries."""
+    target = folder / "watcher"
+    subprocess.run(["musl-gcc", "-std=gnu11", "-O2", "-static", "-Wall", "-o", target, SOURCE], check=True)
+    target.chmod(0o755)
+    return target
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen"
+        time.sleep(0.02)
+
+
+class Seen:
+    """What the watcher has seen, from what it wrote."""
+
+    def __init__(self, text: str) -> None:
+        self.lines = text.splitlines()
+
+    def of(self, kind: str) -> list[str]:
+        """Return what was seen of a kind, without the pids."""
+        return [line.split(" ", 2)[2].strip() for line in self.lines if line.startswith(f"{kind} ")]
+
+    def processes(self) -> set[int]:
+        """Return the processes that were seen."""
+        return {int(line.split(" ", 2)[1]) for line in self.lines if not line.startswith("watching")}
+
+    def assert_nothing_of_the_host(self, *programs: str) -> None:
+        """Make sure that every process held only what is the container's, and ran only one of these programs."""
+        assert self.of("reached") == []
+        assert self.of("secret") == []
+        of_init = ("/memfd:init (deleted)", "/memfd:plan (deleted)")
+        for kind in ("exe", "maps"):
+            assert set(self.of(kind)) - {*of_init, *programs} == set(), kind
+        foreign = [line for line in self.of("cmdline") if "exec " in line or "python" in line or "--bundle" in line]
+        assert foreign == []
+
+
