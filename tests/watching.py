@@ -53,5 +53,3 @@ class Seen:
             assert set(self.of(kind)) - {*of_init, *programs} == set(), kind
         foreign = [line for line in self.of("cmdline") if "exec " in line or "python" in line or "--bundle" in line]
         assert foreign == []
-
-
