@@ -82,7 +82,9 @@ def build_container(
     streams = _Streams(tty=record.request.tty, stdin=record.request.open_stdin)
     # Where the host's hierarchies are to be seen, the container needs a place of its own in each of them.
     use_v1 = host_cgroups.are_shown(job.mounts)
-    options = lifecycle.CreateOptions(stdio=streams.container, cache_dir=layout.cache, use_cgroup_v1=use_v1)
+    options = lifecycle.CreateOptions(
+        stdio=streams.container, cache_dir=layout.cache, use_cgroup_v1=use_v1, caller=channel.fileno()
+    )
     cloned = lifecycle.create(layout.runtime, record.id, bundle, lifecycle.load_spec(bundle), options)
     try:
         channel.send(CREATED, {"pid": cloned.pid})

@@ -25,7 +25,7 @@ from minirun.kernel.trace import forget_steps, name_process, step
 from minirun.model.record import Record
 from minirun.runtime import devices, hooks, mounts, namespaces, process_limits, rootfs
 from minirun.runtime.command import become_command
-from minirun.runtime.handshake import CONSOLE, DEVICES, HOOKS, OPEN
+from minirun.runtime.handshake import BUILT, CONSOLE, DEVICES, HOOKS, OPEN
 
 SIGKILL = 9  # the module `signal` would bring `enum` along, for 5 ms
 
@@ -119,6 +119,8 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         if spec.root_readonly:
             rootfs.make_root_readonly()
         rootfs.set_root_propagation(spec.rootfs_propagation)
+        if namespaces.path_of(spec, "pid"):
+            wait_while_joined(slave, channel)
         become_command(plan, slave, channel, keep_groups=ids.get("keep_groups", False))
     except BaseException as error:  # noqa: BLE001 - whatever it is, it must be told and must not return
         give_up(channel, error)
@@ -179,6 +181,13 @@ def have_hooks_run(spec: Spec, channel: Channel) -> None:
     if spec.hooks.get("prestart") or spec.hooks.get("createRuntime"):
         channel.send(HOOKS)
         wait_for_parent(channel)
+
+
+def wait_while_joined(slave: int, channel: Channel) -> NoReturn:
+    """Hold what is built until the command's process has joined it, coming from outside: see runtime/join.py."""
+    channel.send(BUILT, {}, *([slave] if slave >= 0 else []))
+    wait_for_parent(channel)
+    os._exit(0)
 
 
 def give_up(channel: Channel, error: BaseException) -> NoReturn:

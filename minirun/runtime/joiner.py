@@ -33,6 +33,7 @@ class Target(Record):
 
     `pid_namespace` is a descriptor of a PID namespace, or -1 where that is one of those in `flags`. `root_fd` is the
     root of a container in the mount namespace of the host, or -1 where the root comes with the mount namespace.
+    `terminal` is the slave of a terminal that is there already, or -1.
     """
 
     pid: int
@@ -40,6 +41,7 @@ class Target(Record):
     flags: int
     pid_namespace: int = -1
     root_fd: int = -1
+    terminal: int = -1
 
 
 def run(target: Target, plan: ChildPlan, channel: Channel, page: int, gate: int, state: int) -> NoReturn:
@@ -66,7 +68,7 @@ def run(target: Target, plan: ChildPlan, channel: Channel, page: int, gate: int,
         child.become_root(ids, plan)
         child.use_own_keyring(plan)
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        slave = child.open_console(root, plan, channel, bind=False)
+        slave = target.terminal if target.terminal >= 0 else child.open_console(root, plan, channel, bind=False)
         # This process has made both ends, so that by its own the command's process gets at nothing but this one, which
         # is gone by then.
         ours, theirs = handshake.open_channel()

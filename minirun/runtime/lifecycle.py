@@ -38,7 +38,8 @@ class CreateOptions(Record):
     shows to its own output. Compiled seccomp filters are kept in `cache_dir`. `preserve_fds` are the descriptors after
     2 that the command gets. `config` is the bundle's file, an absolute path or relative to the bundle. `notify_socket`
     is where a service manager waits to hear that the container is ready, "" if none does. Controllers that the host has
-    bound to cgroup v1 serve the container only with `use_cgroup_v1`.
+    bound to cgroup v1 serve the container only with `use_cgroup_v1`. `caller` is a socket: when its other end is
+    closed, nobody waits for the container any more.
     """
 
     stdio: tuple[int, int, int] = (0, 1, 2)
@@ -52,6 +53,7 @@ class CreateOptions(Record):
     config: str = "config.json"
     notify_socket: str = ""
     copied_terminal: bool = False
+    caller: int = -1
 
 
 class ExecOptions(Record):
@@ -191,7 +193,9 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
             opened.extend(tasks)
             return tasks
 
-        cloned = parent.clone_container(spec, bundle, plan, entrance.fd if entrance else -1, complete_cgroups)
+        cloned = parent.clone_container(
+            spec, bundle, plan, entrance.fd if entrance else -1, complete_cgroups, options.caller
+        )
         if spec.intel_rdt and spec.intel_rdt.clos_id:
             created = created.replace(rdt_made=False)  # from here on it stays: others may use it by its name
         created = created.replace(pid=cloned.pid, pid_start_time=state.start_time(cloned.pid))

@@ -33,7 +33,7 @@ from minirun.kernel.mount import (
 from minirun.kernel.path import WITHOUT_SYMLINKS, make_directories_in_root, make_file_in_root, open_in_root
 from minirun.kernel.trace import step
 from minirun.runtime.mount_options import Options, parse_options
-from minirun.runtime.namespaces import is_fresh
+from minirun.runtime.namespaces import is_fresh, path_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -173,6 +173,10 @@ def make_mounts(
                 from minirun.runtime.cgroup_v1_mount import mount_hierarchies
 
                 mount_hierarchies(root, entry, options, spec, cgroup_v1)
+            elif entry.type == "proc" and path_of(spec, "pid"):
+                from minirun.runtime.joined_procfs import mount_joined
+
+                tree = mount_joined(root, entry, options, spec, open_source)
             elif entry.type in _BY_DESCRIPTOR or entry.type == "cgroup":
                 tree = _mount_by_descriptor(root, entry, options, spec, cgroup)
             else:
@@ -320,7 +324,7 @@ def _mount_by_descriptor(root: int, entry: MountSpec, options: Options, spec: Sp
     fstype = "cgroup2" if entry.type == "cgroup" else entry.type
     with step(f"mount {fstype} on {entry.destination}", fstype, _WHY.get(fstype, "")):
         mode = _mode_of(root, entry.destination) if fstype == "tmpfs" else ""
-        place = Place(_open_place(root, entry, fstype), entry.destination)
+        place = Place(open_place(root, entry, fstype), entry.destination)
         refuse_place_in_proc(root, place, entry, options)
         later = MOUNT_ATTR_RDONLY if fstype == "tmpfs" else 0
         tree = -1
@@ -355,7 +359,7 @@ def _mode_of(root: int, destination: str) -> str:
     return f"{mode:o}"
 
 
-def _open_place(root: int, entry: MountSpec, fstype: str) -> int:
+def open_place(root: int, entry: MountSpec, fstype: str) -> int:
     """Open the destination. /proc and /sys must not be links: masking /proc/kcore would mask something else."""
     if fstype not in ("proc", "sysfs"):
         return make_directories_in_root(root, entry.destination)

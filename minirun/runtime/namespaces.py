@@ -127,6 +127,11 @@ def is_fresh(spec: Spec, kind: str) -> bool:
     return any(namespace.type == kind and not namespace.path for namespace in spec.namespaces)
 
 
+def path_of(spec: Spec, kind: str) -> str:
+    """Return the path of the namespace of this type that the container joins, "" if there is none."""
+    return next((namespace.path for namespace in spec.namespaces if namespace.type == kind), "")
+
+
 def clone_flags(spec: Spec) -> int:
     """Return the flags of the namespaces that the clone3 of the container's first process makes.
 
@@ -149,12 +154,18 @@ def is_root_of_machine() -> bool:
 
 def need_intermediate(spec: Spec) -> bool:
     """Say whether something must be entered before the clone, which the parent could not leave again."""
-    joined = {namespace.type for namespace in spec.namespaces if namespace.path}
+    joined = _joined(spec)
     return (
         is_fresh(spec, "time")
-        or not joined.isdisjoint(("user", "pid"))
+        or "user" in joined
         or bool(joined and spec.has_namespace("user"))  # with the rights that a new user namespace takes away
     )
+
+
+def _joined(spec: Spec) -> dict[str, str]:
+    """Return the paths of the namespaces to enter, by their types: all but the PID namespace, see join.py."""
+    paths = {namespace.type: namespace.path for namespace in spec.namespaces if namespace.path}
+    return {kind: paths[kind] for kind in NAMESPACE_TYPES if kind in paths and kind != "pid"}
 
 
 def enter_before_clone(spec: Spec) -> int:
@@ -163,8 +174,7 @@ def enter_before_clone(spec: Spec) -> int:
     Returns the flags of what the clone has yet to make.
     """
     flags = clone_flags(spec)
-    paths = {namespace.type: namespace.path for namespace in spec.namespaces if namespace.path}
-    _enter({kind: _joiner(kind, paths[kind]) for kind in NAMESPACE_TYPES if kind in paths})
+    _enter({kind: _joiner(kind, path) for kind, path in _joined(spec).items()})
     if is_fresh(spec, "time"):
         first = flags & NAMESPACE_FLAGS["user"]  # which is to own the time namespace
         flags &= ~first
@@ -199,8 +209,7 @@ def _enter(joins: dict[str, Callable[[], None]]) -> None:
 def join_in_child(spec: Spec) -> None:
     """Enter the namespaces given by path, unless the intermediate process has done it."""
     if not need_intermediate(spec):
-        paths = {namespace.type: namespace.path for namespace in spec.namespaces if namespace.path}
-        _enter({kind: _joiner(kind, path) for kind, path in paths.items()})
+        _enter({kind: _joiner(kind, path) for kind, path in _joined(spec).items()})
 
 
 def _joiner(kind: str, path: str) -> Callable[[], None]:

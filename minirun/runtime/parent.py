@@ -43,7 +43,9 @@ class _Way(Record):
 
     `flags` are those of its own clone3. With `enter`, an intermediate process runs that before (see handshake.py),
     which returns the flags that are left. A new user namespace gets the `mappings` of users and groups.
-    `own_cgroup` is a descriptor of the cgroup in which there is no other process yet, or -1.
+    `own_cgroup` is a descriptor of the cgroup in which there is no other process yet, or -1. With `pid_namespace`, its
+    path, the process only builds the container, and the command's joins it from outside; `shares_mounts` says that its
+    root does not come with a mount namespace.
     """
 
     flags: int = 0
@@ -51,14 +53,23 @@ class _Way(Record):
     mappings: tuple[tuple[IdMapping, ...], tuple[IdMapping, ...]] = ((), ())
     in_user_namespace: bool = False
     own_cgroup: int = -1
+    pid_namespace: str = ""
+    shares_mounts: bool = False
+    caller: int = -1
 
 
 def clone_container(
-    spec: Spec, bundle: str, plan: ChildPlan, cgroup_fd: int, meanwhile: Callable[[], tuple[int, ...]]
+    spec: Spec,
+    bundle: str,
+    plan: ChildPlan,
+    cgroup_fd: int,
+    meanwhile: Callable[[], tuple[int, ...]],
+    caller: int = -1,
 ) -> Cloned:
     """Clone the container's first process and let it build its world. Raises MinirunError.
 
-    `meanwhile` is run while it starts, and returns descriptors of the `tasks` of cgroups that it is to enter.
+    `meanwhile` is run while it starts, and returns descriptors of the `tasks` of cgroups that it is to enter. `caller`
+    is a socket whose other end belongs to whoever wants the container (see join.py), or -1.
     """
     way = _Way(
         namespaces.clone_flags(spec),
@@ -66,6 +77,9 @@ def clone_container(
         (spec.uid_mappings, spec.gid_mappings) if namespaces.is_fresh(spec, "user") else ((), ()),
         spec.has_namespace("user"),
         cgroup_fd,
+        namespaces.path_of(spec, "pid"),
+        not spec.has_namespace("mount"),
+        caller,
     )
 
     def serve(kind: str, fields: dict[str, Any], channel: Channel, pid: int, pidfd: int) -> None:
@@ -91,7 +105,9 @@ def clone_container(
         if any(parse_options(entry).copy_up for entry in spec.mounts):
             import minirun.runtime.copy_up  # the child cannot import it any more
         if plan.cgroup_v1 and any(entry.type == "cgroup" for entry in spec.mounts):
-            import minirun.runtime.cgroup_v1_mount  # noqa: F401
+            import minirun.runtime.cgroup_v1_mount
+        if way.pid_namespace:
+            import minirun.runtime.joined_procfs  # noqa: F401
         run_child = lambda channel: child.run_container(spec, bundle, plan, channel)  # noqa: E731
         return _clone(way, cgroup_fd, run_child, plan, meanwhile, serve)
 
@@ -131,7 +147,12 @@ def _clone(
             pid, pidfd = _take_over(ours, intermediate, pidfd, way)
         if any(way.mappings):
             namespaces.map_ids(pid, *way.mappings)
-        console = _shake_hands(ours, pid, pidfd, way, plan, tasks, serve)
+        console, slave = _shake_hands(ours, pid, pidfd, way, plan, tasks, serve)
+        if way.pid_namespace:
+            cloned = _join_built(way, plan, pid, pidfd, slave, cgroup_fd, tasks)
+            _kill(pid)
+            os.close(pidfd)
+            return cloned.replace(console=console)
     except BaseException:
         _kill(pid)
         os.close(pidfd)
@@ -139,6 +160,26 @@ def _clone(
     finally:
         ours.close()
     return Cloned(pid, pidfd, console)
+
+
+def _join_built(
+    way: _Way, plan: ChildPlan, pid: int, pidfd: int, slave: int, cgroup_fd: int, tasks: tuple[int, ...]
+) -> Cloned:
+    """Have the command's process join what the process `pid` has built, which stays outside its PID namespace."""
+    from minirun.runtime import join
+    from minirun.runtime.joiner import Target
+
+    opened = [slave] if slave >= 0 else []
+    try:
+        opened.append(pid_namespace := os.open(way.pid_namespace, os.O_RDONLY | os.O_CLOEXEC))
+        root = -1
+        if way.shares_mounts:
+            opened.append(root := os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        target = Target(pid, pidfd, namespaces.other_than_ours(pid), pid_namespace, root, slave)
+        return join.clone_into(target, plan, cgroup_fd, tasks, caller=way.caller)
+    finally:
+        for fd in opened:
+            os.close(fd)
 
 
 def _be_intermediate(enter: Callable[[], int], channel: Channel) -> None:
@@ -176,8 +217,11 @@ def _shake_hands(
     plan: ChildPlan,
     tasks: tuple[int, ...],
     serve: Callable[[str, dict[str, Any], Channel, int, int], None],
-) -> int:
-    """Serve the child until it is ready; return the terminal's master or -1."""
+) -> tuple[int, int]:
+    """Serve the child until it is ready, or has built what another will join.
+
+    Returns the terminal's master and slave, -1 for what does not come.
+    """
     console = -1
     if any(plan.rdt_folders):
         from minirun.runtime import rdt
@@ -203,8 +247,8 @@ def _shake_hands(
             listener.hand_over(fd, pid, plan)
         elif kind == handshake.FAILED:
             handshake.raise_failure(fields)
-        elif kind == handshake.READY:
-            return console
+        elif kind in (handshake.READY, handshake.BUILT):
+            return console, fd
         elif not kind:
             raise handshake.child_died(pid, way.own_cgroup)
 

@@ -104,7 +104,8 @@ def unmount_from_host(rootfs: str) -> None:
                 raise
 
 
-ROOTFS = -1  # the root file system among the numbers of the sources that the parent can open
+# The root file system, and the /proc of a joined PID namespace, among the numbers of the sources that the parent opens.
+ROOTFS, JOINED_PROCFS = -1, -2
 
 # What linux.rootfsPropagation means for the host's tree until it is left. What is unbindable could not even be bound
 # into the container, so that is for the root at the end (`set_root_propagation`).

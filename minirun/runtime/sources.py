@@ -25,7 +25,7 @@ from minirun.kernel.process import NAMESPACE_FLAGS, clone3, setns, unshare
 from minirun.kernel.trace import forget_steps, name_process, step
 from minirun.runtime import handshake, mounts, namespaces
 from minirun.runtime.mount_options import Options, parse_options
-from minirun.runtime.rootfs import ROOTFS
+from minirun.runtime.rootfs import JOINED_PROCFS, ROOTFS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 def open_for_child(channel: Channel, pid: int, pidfd: int, spec: Spec, bundle: str, what: dict[str, int]) -> None:
     """Answer the child's OPEN with the mount it asks for, or with why there is none.
 
-    `what` is the "number" of a mount, or ROOTFS, or the number of a "device".
+    `what` is the "number" of a mount, or ROOTFS or JOINED_PROCFS, or the number of a "device".
     """
     helper, helper_pidfd = clone3(0)
     if helper:
@@ -48,6 +48,10 @@ def open_for_child(channel: Channel, pid: int, pidfd: int, spec: Spec, bundle: s
         forget_steps()
         if "device" in what:
             channel.send(handshake.SOURCE, {}, _make_device(spec.devices[what["device"]], pid))
+        elif what["number"] == JOINED_PROCFS:
+            from minirun.runtime.joined_procfs import clone_procfs
+
+            channel.send(handshake.SOURCE, {}, clone_procfs(spec))
         else:
             _answer(channel, pid, pidfd, spec, bundle, what["number"])
     except BaseException as error:  # noqa: BLE001 - whatever it is, the child waits for an answer

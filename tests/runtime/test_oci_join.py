@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from oci_bundles import make_bundle
 from watching import Seen, build_watcher, wait_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import Any
+
     from oci_bundles import Bundle, Oci
 
 ROUNDS = 12
@@ -30,6 +34,12 @@ def marker(scratch: Path) -> Path:
     path = scratch / "marker"
     path.write_text("host\n")
     return path
+
+
+@pytest.fixture
+def make_other(oci_template: tuple[Path, dict[str, Any]], scratch: Path) -> Callable[[], Bundle]:
+    """Return a function that makes a second bundle."""
+    return lambda: make_bundle(scratch / "other", *oci_template)
 
 
 def watch(oci: Oci, bundle: Bundle, watcher: Path, marker: Path) -> tuple[str, Path]:
@@ -64,4 +74,30 @@ def test_exec_shows_nothing_of_the_host(
     found = Seen(seen.read_text())
     assert len(found.processes()) >= ROUNDS
     assert any("sleep 0.1" in line for line in found.of("cmdline"))
+    found.assert_nothing_of_the_host("/bin/busybox", "/bin/sh", "/usr/bin/busybox")
+
+
+@pytest.mark.parametrize("users", ["host", "mapped"])
+def test_a_container_that_joins_shows_nothing_of_the_host(
+    oci: Oci, bundle: Bundle, make_other: Callable[[], Bundle], watcher: Path, marker: Path, users: str
+) -> None:
+    """A container whose PID namespace is another's is built outside of that: Podman's pods, `--pid container:`."""
+    other = make_other()
+    if users == "mapped":
+        bundle.map_users()
+        other.map_users()
+    bundle.capabilities(*TRACER)
+    name, seen = watch(oci, bundle, watcher, marker)
+    pid = oci.pid(name)
+    other.namespace("pid", f"/proc/{pid}/ns/pid")
+    if users == "mapped":
+        other.namespace("user", f"/proc/{pid}/ns/user")
+        del other.linux["uidMappings"], other.linux["gidMappings"]
+    environment = {**os.environ, "TOKEN": SECRET}
+    for _ in range(ROUNDS // 2):
+        oci.save(other, "sleep 0.1; cat /proc/1/cmdline")
+        done = oci("run", "--bundle", other.path, oci.new_id(), env=environment)
+        assert done.stdout.startswith("/watcher\0")
+    found = Seen(seen.read_text())
+    assert len(found.processes()) >= ROUNDS // 2
     found.assert_nothing_of_the_host("/bin/busybox", "/bin/sh", "/usr/bin/busybox")
