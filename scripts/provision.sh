@@ -51,6 +51,10 @@ main() {
     [ "$(id -u)" = 0 ] || fail "installing needs root; run: sudo $0 $*"
     command -v dpkg-query > /dev/null || fail "this machine is not a Debian; the README lists what minirun needs"
 
+    # Ctrl-C ends it here and now, with what it has made in temporary folders gone.
+    trap 'exit 130' INT
+    trap 'exit 129' HUP
+    trap 'exit 143' TERM
     # Two provisionings at once would write into the same environment.
     mkdir -p "$prefix"
     exec 9< "$prefix"
@@ -100,7 +104,6 @@ installed:$package
 apt_install() {
     # The daemons that the tests start by themselves are not to run as services: deny starting any, as Debian has it.
     policy=/usr/sbin/policy-rc.d
-    trap 'exit 130' HUP INT TERM
     if [ ! -e $policy ]; then
         trap 'rm -f $policy' EXIT
         printf '#!/bin/sh\nexit 101\n' > $policy
@@ -133,20 +136,22 @@ source_files() {
 install_minirun() {
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "minirun needs Python 3.11 or newer"
     echo "Installing minirun into $prefix"
-    # `python -m venv` keeps what is there, and installs pip again; an environment of an older Python has to go.
-    if ! "$prefix/bin/python" -c 'import pip' 2> /dev/null; then
-        clear=--clear
-        "$prefix/bin/python" -I -c 'import minirun' 2> /dev/null && clear=""
-        # shellcheck disable=SC2086 # one word or none
-        "$python" -m venv $clear "$prefix"
-    fi
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    # `python -m venv` keeps what is there, and brings pip back; what is half made or of an older Python has to go.
+    clear=--clear
+    [ ! -e "$prefix/provisioned" ] || ! "$prefix/bin/python" -I -c 'import minirun' 2> /dev/null || clear=""
+    # shellcheck disable=SC2086 # one word or none
+    [ -z "$clear" ] && "$prefix/bin/python" -c 'import pip' 2> /dev/null || quietly "$python" -m venv $clear "$prefix" ||
+        fail "no virtual environment could be made in $prefix"
     pip_install "setuptools>=68" wheel "cffi>=1.16"
 
     # pip builds where it is told to; a copy keeps the checkout clean and leaves out what was built in place.
-    work=$(mktemp -d)
-    trap 'rm -rf "$work"' EXIT
-    (cd "$checkout" && source_files | tar --create --files-from -) | tar --extract --no-same-owner --directory "$work"
-    pip_install --no-build-isolation "$work$extra"
+    mkdir "$work/source"
+    (cd "$checkout" && source_files | tar --create --files-from -) |
+        tar --extract --no-same-owner --directory "$work/source"
+    rm -f "$prefix/provisioned"
+    pip_install --no-build-isolation "$work/source$extra"
     strip_installation
 }
 
@@ -167,8 +172,16 @@ write_executables() {
 }
 
 pip_install() {
-    "$prefix/bin/python" -m pip install -qq --no-input --disable-pip-version-check --root-user-action=ignore "$@" \
-        < /dev/null || fail "pip could not install: $*"
+    quietly "$prefix/bin/python" -m pip install -qq --no-input --disable-pip-version-check --root-user-action=ignore "$@" ||
+        fail "pip could not install: $*"
+}
+
+# Run a command and show what it says only if it fails, and not when Ctrl-C has ended it.
+quietly() {
+    "$@" > "$work/said" 2>&1 < /dev/null || {
+        cat "$work/said" >&2
+        return 1
+    }
 }
 
 main "$@"

@@ -568,11 +568,14 @@ class Terminal:
 
 @pytest.fixture
 def terminal(minirun: Minirun) -> Iterator[Callable[..., Terminal]]:
-    """Return a function that runs minirun on a terminal: `terminal("run", "-it", "busybox", rows=30, columns=100)`."""
+    """Return a function that runs minirun on a terminal: `terminal("run", "-it", "busybox", rows=30, columns=100)`.
+
+    With `program`, that runs instead.
+    """
     opened: list[Terminal] = []
 
-    def start(*arguments: str, rows: int = 24, columns: int = 80) -> Terminal:
-        opened.append(Terminal([str(minirun.executable), *arguments], rows, columns))
+    def start(*arguments: str, rows: int = 24, columns: int = 80, program: str = "") -> Terminal:
+        opened.append(Terminal([program or str(minirun.executable), *arguments], rows, columns))
         return opened[-1]
 
     yield start

@@ -36,17 +36,14 @@ def containerd(place: Path, prefix: Sequence[str]) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def docker_daemon(
-    place: Path, runtime: Path, rootfs: Path, prefix: Sequence[str], arguments: Sequence[str] = ()
-) -> Iterator[Caller]:
-    """Start dockerd with `runtime` for all containers and an image `busybox`; return the client."""
+def docker_daemon(place: Path, rootfs: Path, prefix: Sequence[str], arguments: Sequence[str] = ()) -> Iterator[Caller]:
+    """Start dockerd with an image `busybox`; return the client."""
     socket = f"unix://{place}/docker.sock"
     client = Caller(["docker", "--host", socket], {"DOCKER_CONFIG": str(place), "DOCKER_BUILDKIT": "0"})
     folders = [f"--{name}={place}/{name}" for name in ("data-root", "exec-root", "pidfile")]
-    runtimes = [f"--add-runtime=minirun={runtime}", "--default-runtime=minirun"]
     with containerd(place, prefix) as containerd_socket:
         sockets = ["--host", socket, "--containerd", containerd_socket]
-        command = [*prefix, "dockerd", *folders, *runtimes, *sockets, "--storage-driver=overlay2", *arguments]
+        command = [*prefix, "dockerd", *folders, *sockets, "--storage-driver=overlay2", *arguments]
         daemon = launch(command, place / "docker.log", lambda: succeeds([*client.command, "version"]))
         try:
             client("import", rootfs, "busybox")

@@ -34,8 +34,9 @@ GREEDY = "x=0123456789; while :; do x=$x$x; done"
 def docker(place: Path, executables: Path, busybox_rootfs: Path) -> Iterator[Caller]:
     """Start dockerd with an image `busybox`; return the client."""
     with machine() as (inside, manager):
-        driver = [f"--exec-opt=native.cgroupdriver={manager}"]
-        with docker_daemon(place, executables / "minirun-oci", busybox_rootfs, inside, driver) as client:
+        runtime = [f"--add-runtime=minirun={executables}/minirun-oci", "--default-runtime=minirun"]
+        driver = f"--exec-opt=native.cgroupdriver={manager}"
+        with docker_daemon(place, busybox_rootfs, inside, [*runtime, driver]) as client:
             yield client
 
 
