@@ -21,7 +21,7 @@ python=/usr/bin/python3
 runtime_packages="ca-certificates iproute2 iptables kmod libseccomp2 python3"
 build_packages="gcc libc6-dev libcap-dev libseccomp-dev musl-tools python3-dev python3-venv"
 image_packages="busybox-static mmdebstrap"
-test_packages="attr buildah crun curl e2fsprogs libcap2-bin podman procps qemu-system-x86 shellcheck skopeo uidmap util-linux zstd"
+test_packages="attr bash-completion buildah crun curl e2fsprogs fish libcap2-bin podman procps qemu-system-x86 shellcheck skopeo uidmap util-linux zsh zstd"
 
 fail() {
     echo "provision.sh: $1" >&2
@@ -169,6 +169,16 @@ strip_installation() {
 
 write_executables() {
     "$prefix/bin/python" -I -m minirun.cli.executables "$bin" "$prefix/lib/minirun"
+    write_completion bash bash-completion/completions/minirun
+    write_completion zsh zsh/site-functions/_minirun
+    write_completion fish fish/vendor_completions.d/minirun.fish
+}
+
+# Shells look there for what completes the commands in $bin.
+write_completion() {
+    file="$(dirname "$bin")/share/$2"
+    mkdir -p "$(dirname "$file")"
+    "$bin/minirun" completion "$1" > "$file"
 }
 
 pip_install() {

@@ -15,7 +15,7 @@ from minirun.cli.flags import FALSE, TRUE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
 
@@ -39,6 +39,11 @@ class Command(click.Command):
         ctx.params.update(switches)
         return rest
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from minirun.cli.help_text import write_options
+
+        write_options(self, ctx, formatter)
+
     def invoke(self, ctx: click.Context) -> Any:
         _start_watching(ctx)
         settings(ctx).failure_code = self.failure_code
@@ -55,6 +60,24 @@ class Group(click.Group):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs | {"add_help_option": False})
         self.params.extend(_common_options(self.params))
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from minirun.cli.help_text import write_options
+
+        write_options(self, ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.write_commands("Commands", self.list_commands(ctx), ctx, formatter)
+
+    def write_commands(
+        self, title: str, names: Iterable[str], ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        """Write a section with what each command does."""
+        found = [(name, self.get_command(ctx, name)) for name in names]
+        rows = [(name, command.get_short_help_str(limit=100).rstrip(".")) for name, command in found if command]
+        with formatter.section(title):
+            formatter.write_dl(rows)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return super().get_command(ctx, {"list": "ls", "remove": "rm"}.get(cmd_name, cmd_name))
@@ -147,7 +170,7 @@ def _common_options(own: list[click.Parameter]) -> list[click.Parameter]:
     )
     return [
         helping,
-        click.Option(["--explain"], is_flag=True, help="Tell each kernel operation; --explain=json for programs."),
+        click.Option(["--explain"], is_flag=True, help="Tell each request to the kernel; --explain=json for programs."),
         click.Option(["--debug"], is_flag=True, help="Show a traceback when something fails."),
     ]
 

@@ -87,7 +87,7 @@ def _check_terminal(record: ContainerRecord, *, reads: bool) -> None:
 
 
 @click.command(cls=Command)
-@click.option("-t", "--timeout", "--time", type=int, help="Seconds to wait before killing; -1: for ever.")
+@click.option("-t", "--timeout", "--time", type=int, help="How long to wait before killing; -1: for ever.")
 @_NAMES
 def stop(names: tuple[str, ...], timeout: int | None) -> None:
     """Stop one or more running containers: ask first, then kill."""
@@ -97,7 +97,7 @@ def stop(names: tuple[str, ...], timeout: int | None) -> None:
 
 
 @click.command(cls=Command)
-@click.option("-t", "--timeout", "--time", type=int, help="Seconds to wait before killing; -1: for ever.")
+@click.option("-t", "--timeout", "--time", type=int, help="How long to wait before killing; -1: for ever.")
 @_NAMES
 def restart(names: tuple[str, ...], timeout: int | None) -> None:
     """Stop one or more containers and start them again."""
@@ -189,13 +189,13 @@ def wait(names: tuple[str, ...]) -> None:
 @click.option("-i", "--interactive", is_flag=True, help="Keep standard input open.")
 @click.option("-t", "--tty", is_flag=True, help="Allocate a terminal.")
 @click.option("--privileged", is_flag=True, help="Give the command all capabilities.")
-@click.option("-e", "--env", multiple=True, help="NAME=VALUE, or NAME to take minirun's own value.")
+@click.option("-e", "--env", multiple=True, help="Set a variable; a NAME alone takes minirun's own value.")
 @click.option("--env-file", multiple=True, help="Read environment variables from a file.")
 @click.option("-w", "--workdir", default="", help="Work directory.")
-@click.option("-u", "--user", default="", help="User, as NAME|UID[:GROUP|GID].")
+@click.option("-u", "--user", default="", help="Run as this user, by names or numbers.")
 @_DETACH_KEYS
 @_NAME
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND [ARG...]")
 def exec_(name: str, command: tuple[str, ...], **options: Any) -> int:
     """Run a further COMMAND in a running container."""
     from minirun.engine import containers
@@ -235,8 +235,8 @@ def exec_(name: str, command: tuple[str, ...], **options: Any) -> int:
 @click.option("-l", "--latest", is_flag=True, help="Show the last one made.")
 @click.option("--no-trunc", is_flag=True, help="Do not cut ids and commands.")
 @click.option("-s", "--size", is_flag=True, help="Show the size of what they have written.")
-@click.option("--format", "template", default="", help="'table TEMPLATE', TEMPLATE (of Go) or json.")
-@click.option("-f", "--filter", "filters", multiple=True, help="NAME=VALUE; name, status, label, ancestor, ...")
+@click.option("--format", "template", default="", help="A Go template, 'table TEMPLATE', or json.")
+@click.option("-f", "--filter", "filters", multiple=True, help="Only those: name, status, label, ancestor, ...")
 def ps(
     everything: bool,
     quiet: bool,
@@ -329,7 +329,7 @@ def port(name: str, private: str | None) -> None:
 @_NAME
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[PS OPTIONS]")
 def top(name: str, options: tuple[str, ...]) -> None:
-    """Show the processes of a container, with the host's process numbers."""
+    """Show a container's processes, with the host's process numbers."""
     from minirun.cli import processes
     from minirun.engine import containers, usage
 
@@ -344,7 +344,7 @@ def top(name: str, options: tuple[str, ...]) -> None:
 @click.option("-a", "--all", "everything", is_flag=True, help="Show those that do not run, too.")
 @click.option("--no-stream", is_flag=True, help="Show the first result and end.")
 @click.option("--no-trunc", is_flag=True, help="Do not cut ids.")
-@click.option("--format", "template", default="", help="'table TEMPLATE', TEMPLATE (of Go) or json.")
+@click.option("--format", "template", default="", help="A Go template, 'table TEMPLATE', or json.")
 @click.argument("names", nargs=-1, metavar="[CONTAINER...]")
 def stats(names: tuple[str, ...], everything: bool, no_stream: bool, no_trunc: bool, template: str) -> None:
     """Show what containers use, again and again until Ctrl-C."""

@@ -7,7 +7,7 @@ import click
 from minirun.cli.command import Command
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Explain a topic of the steps that --explain shows")
 @click.argument("topic", required=False)
 def explain(topic: str | None) -> None:
     """Explain a TOPIC of the steps that --explain shows; without one, list them."""

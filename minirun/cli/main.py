@@ -78,13 +78,7 @@ class Minirun(Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for section, names in SECTIONS.items():
-            rows = []
-            for name in names:
-                command = self.get_command(ctx, name)
-                if command is not None and not command.hidden:
-                    rows.append((name, command.get_short_help_str(limit=100).rstrip(".")))
-            with formatter.section(section):
-                formatter.write_dl(rows)
+            self.write_commands(section, names, ctx, formatter)
 
 
 @click.command(cls=Minirun, context_settings={"max_content_width": 120})

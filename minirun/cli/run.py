@@ -58,20 +58,29 @@ def _with(function: Callable[..., Any], options: list[Callable[..., Any]]) -> Ca
     return function
 
 
-@click.command(cls=Command, failure_code=125, context_settings={"allow_interspersed_args": False})
+@click.command(
+    cls=Command,
+    failure_code=125,
+    short_help="Run a command in a new container",
+    context_settings={"allow_interspersed_args": False},
+)
 @container_options
 @run_options
 @click.argument("image")
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND [ARG...]]")
 def run(image: str, command: tuple[str, ...], **options: Any) -> int:
     """Create a container from IMAGE, run COMMAND in it and wait for its end."""
     return run_container(image, command, options, host_layout())
 
 
-@click.command(cls=Command, context_settings={"allow_interspersed_args": False})
+@click.command(
+    cls=Command,
+    short_help="Make a container without starting it",
+    context_settings={"allow_interspersed_args": False},
+)
 @container_options
 @click.argument("image")
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND [ARG...]]")
 def create(image: str, command: tuple[str, ...], **options: Any) -> None:
     """Create a container from IMAGE without starting it, and print its id."""
     request = request_of(image, command, options | {"detach": False})

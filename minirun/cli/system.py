@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 
 import click
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 _TEMPLATE = click.option("-f", "--format", "template", default="", help="A Go template, or json.")
 _V1_NAMES = {"cpu": "cpu", "cpuset": "cpuset", "io": "blkio", "memory": "memory", "pids": "pids"}
 """The controllers that limit containers, by their name in cgroup v2."""
+_LABELS = {
+    "NCPU": "CPUs",
+    "MemTotal": "Total Memory",
+    "RootDir": "Root Directory",
+    "StateDir": "State Directory",
+    "Driver": "Storage Driver",
+}
+"""What is not simply its JSON name with spaces."""
 
 
 @click.command(cls=Command)
@@ -48,22 +57,25 @@ def _oci_version() -> str:
     return OCI_VERSION
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Show what this machine offers, and what there is")
 @_TEMPLATE
 def info(template: str) -> None:
-    """Show what this machine offers: kernel, cgroups, storage, security, and what there is."""
+    """Show what this machine offers, kernel, cgroups, storage and security, and what there is."""
     facts = _facts()
     if template:
         _print_formatted(template, facts)
         return
+    from minirun.cli.format import binary_size
+
+    facts["MemTotal"] = binary_size(facts["MemTotal"])
     for name, value in facts.items():
+        label = _LABELS.get(name) or re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
         if isinstance(value, dict):
-            click.echo(f"{name}:")
+            click.echo(f"{label}:")
             for inner, text in value.items():
                 click.echo(f"  {inner}: {text}")
         else:
-            shown = " ".join(value) or "none" if isinstance(value, list) else value
-            click.echo(f"{name}: {shown}")
+            click.echo(f"{label}: {' '.join(value) or 'none' if isinstance(value, list) else value}")
 
 
 def _print_formatted(template: str, facts: dict[str, Any]) -> None:
@@ -93,6 +105,7 @@ def _facts() -> dict[str, Any]:
         **_containers(),
         **_cgroups(),
         "SecurityOptions": ["seccomp"] if os.path.exists("/proc/sys/kernel/seccomp") else [],
+        "Rights": _rights(),
         "MissingCapabilities": _missing_capabilities(available_capabilities()),
     }
 
@@ -128,12 +141,32 @@ def _cgroups() -> dict[str, Any]:
         for name, v1_name in _V1_NAMES.items()
         if name not in hierarchy.controllers
     }
+    layout = {"CgroupMode": "unified", "CgroupLimits": "all"}
+    if bound:
+        layout["CgroupMode"] = "hybrid"
+        layout["CgroupLimits"] = f"minirun run: {_listed(hierarchy.controllers)}; minirun-oci: those of v1, too"
+    elif missing:
+        layout["CgroupLimits"] = _listed(hierarchy.controllers)
     return {
         "CgroupVersion": "2",
+        **layout,
         "CgroupMountPoint": hierarchy.mount_point,
         "CgroupControllers": [name for name in _V1_NAMES if name in hierarchy.controllers],
         **({"CgroupControllersMissing": missing} if missing else {}),
     }
+
+
+def _listed(controllers: frozenset[str]) -> str:
+    return ", ".join(name for name in _V1_NAMES if name in controllers) or "none"
+
+
+def _rights() -> str:
+    """Say what the caller may do here."""
+    from minirun.runtime.namespaces import is_root_of_machine
+
+    if os.geteuid() != 0:
+        return f"those of user {os.geteuid()}: containers and images are for root, try sudo"
+    return "root" if is_root_of_machine() else "root of a user namespace, not of the machine"
 
 
 def _missing_capabilities(available: frozenset[str]) -> list[str]:
@@ -171,7 +204,7 @@ def _file_system_of(path: str) -> str:
 @click.command(cls=Command)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the completion script for a SHELL: source <(minirun completion bash)."""
+    """Print a script that has SHELL complete minirun's commands, flags and names."""
     click.echo(_SCRIPTS[shell])
 
 
@@ -188,19 +221,32 @@ def complete(words: tuple[str, ...]) -> None:
 _SCRIPTS = {
     "bash": """\
 _minirun() {
-    local IFS=$'\\n'
-    local current=${COMP_WORDS[COMP_CWORD]}
-    COMPREPLY=($(compgen -W "$(minirun __complete -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)" -- "$current"))
+    # Bash has taken words apart at ":" and "=", and replaces only what comes after the last of them.
+    local line=${COMP_LINE:0:COMP_POINT} breaks= words current
+    read -ra words <<< "$line"
+    [[ $line == *[[:space:]] ]] && words+=("")
+    current=${words[-1]}
+    mapfile -t COMPREPLY < <(minirun __complete -- "${words[@]:1}" 2> /dev/null)
+    [[ $COMP_WORDBREAKS == *:* ]] && breaks+=:
+    [[ $COMP_WORDBREAKS == *=* ]] && breaks+==
+    [[ $breaks ]] && COMPREPLY=("${COMPREPLY[@]#"${current%"${current##*[$breaks]}"}"}")
+    [[ ${#COMPREPLY[@]} == 1 && $COMPREPLY == *[:=] ]] && compopt -o nospace
 }
 complete -o default -F _minirun minirun""",
     "zsh": """\
 #compdef minirun
 _minirun() {
     local -a found
-    found=(${(f)"$(minirun __complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)"})
-    compadd -a found || _files
+    found=(${(f)"$(minirun __complete -- "${(@)words[2,CURRENT]}" 2> /dev/null)"})
+    (( $#found )) || { _files; return; }
+    compadd -S '' -- ${(M)found:#*[:=]}
+    compadd -- ${found:#*[:=]}
 }
-compdef _minirun minirun""",
+if [[ $funcstack[1] == _minirun ]]; then _minirun "$@"; else compdef _minirun minirun; fi""",
     "fish": """\
-complete -c minirun -f -a '(minirun __complete -- (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'""",
+function __minirun_complete
+    set -l found (minirun __complete -- (commandline -opc)[2..-1] (commandline -ct) 2> /dev/null)
+    test (count $found) -gt 0; and printf '%s\\n' $found; or __fish_complete_path (commandline -ct)
+end
+complete -c minirun -f -a '(__minirun_complete)'""",
 }

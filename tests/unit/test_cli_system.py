@@ -1,22 +1,18 @@
-"""`version`, `info` and completion: what they say is what the machine and the store say."""
+"""`version` and `info`: what they say is what the machine and the store say."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import minirun
-from minirun.cli.completing import candidates
-from minirun.cli.main import COMMANDS, main
-from minirun.model.layout import Layout
-
-CALL = f"{sys.executable} -c 'from minirun.cli.entry import main; main()'"
+from minirun.cli.main import main
 
 
 def output_of(capsys: pytest.CaptureFixture[str], *args: str) -> str:
@@ -50,58 +46,28 @@ def test_info_tells_facts_of_this_machine(capsys: pytest.CaptureFixture[str], tm
             assert why == "not in this kernel" or os.path.isdir(why.rpartition(" ")[2])
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    made = Layout(str(tmp_path / "root"), str(tmp_path / "state"))
-    os.makedirs(made.names)
-    os.makedirs(made.images)
-    for name, container_id in (("web", "a" * 64), ("worker", "b" * 64)):
-        os.symlink(container_id, f"{made.names}/{name}")
-    os.makedirs(made.bundle("b" * 64))
-    Path(made.images, "names.json").write_text(json.dumps({"docker.io/library/busybox:latest": "sha256:" + "c" * 64}))
-    return made
+def test_info_is_for_people(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    lines = dict(
+        line.split(": ", 1) for line in output_of(capsys, "--root", str(tmp_path), "info").splitlines() if ": " in line
+    )
+    size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    number, unit = re.fullmatch(r"([\d.]+)([GM]iB)", lines["Total Memory"]).groups()  # type: ignore[union-attr]
+    assert float(number) == pytest.approx(size / {"GiB": 2**30, "MiB": 2**20}[unit], rel=0.01)
+    assert lines["Root Directory"] == str(tmp_path)
+    assert lines["Rights"].startswith("root")
+    mounted = Path("/proc/self/mountinfo").read_text()
+    if " - cgroup2 " in mounted:
+        hybrid = any(
+            f"{name}" in line for line in mounted.splitlines() if " - cgroup " in line for name in ("memory", "pids")
+        )
+        assert lines["Cgroup Mode"] == ("hybrid" if hybrid else "unified")
+        assert ("minirun-oci" in lines["Cgroup Limits"]) == hybrid
 
 
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (("st",), ["start", "stats", "stop"]),
-        (("rm", ""), ["web", "worker"]),
-        (("rm", "we"), ["web"]),
-        (("stop", "w"), ["worker"]),
-        (("exec", "-it", "w"), ["worker"]),
-        (("run", "--rm", "b"), ["busybox:latest"]),
-        (("run", "--pid"), ["--pid", "--pids-limit"]),
-        (("image", "hi"), ["history"]),
-        (("explain", "p"), ["pivot_root", "ports", "procfs"]),
-        (("ps", "x"), []),
-    ],
-)
-def test_candidates(layout: Layout, words: tuple[str, ...], expected: list[str]) -> None:
-    assert candidates(layout, words) == expected
-
-
-def test_candidates_without_a_store_or_words() -> None:
-    nowhere = Layout("/nonexistent", "/nonexistent")
-    assert candidates(nowhere, ("rm", "")) == []
-    assert candidates(nowhere, ("run", "")) == []
-    assert candidates(nowhere, ()) == sorted(COMMANDS)
-
-
-def test_bash_completes_with_the_script(layout: Layout) -> None:
-    script = f"""
-        minirun() {{ MINIRUN_ROOT={layout.root} MINIRUN_STATE={layout.state} {CALL} "$@"; }}
-        source <(minirun completion bash)
-        COMP_WORDS=(minirun rm w) COMP_CWORD=2 COMPREPLY=()
-        _minirun
-        echo "${{COMPREPLY[@]}}"
-        complete -p minirun
-    """
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[0] == "web worker"
-    assert "_minirun" in done.stdout.splitlines()[1]
-
-
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_have_a_script_that_asks_the_same(capsys: pytest.CaptureFixture[str], shell: str) -> None:
-    assert "minirun __complete -- " in output_of(capsys, "completion", shell)
+def test_info_says_what_who_is_not_root_may_do(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    told = output_of(capsys, "info")
+    assert "Rights: those of user 1000: containers and images are for root, try sudo\n" in told
+    assert "Containers:" not in told
