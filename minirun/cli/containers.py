@@ -307,11 +307,13 @@ def _document(layout: Layout, name: str, kind: str | None) -> dict[str, Any]:
 def port(name: str, private: str | None) -> None:
     """Show where a container's ports are published."""
     from minirun.cli.listing import address
-    from minirun.engine import containers
+    from minirun.engine import containers, publishing
 
     layout = swept_layout()
     record = containers.find(layout, name)
     runs = containers.status(layout, record).state in ("running", "paused")
+    if runs:
+        publishing.look_after(layout, record)
     published = record.endpoint.ports if record.endpoint and runs else ()
     if private is None:
         for mapping in published:

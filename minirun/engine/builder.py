@@ -15,6 +15,7 @@ import socket
 
 from minirun.engine import exec_process, garbage, host_cgroups, records, spec, users, volumes
 from minirun.engine.launch import CREATED, HOLD, hostname_of
+from minirun.kernel import open_files
 from minirun.kernel.mount import PROPAGATION, mount, set_propagation
 from minirun.kernel.path import read_file_in_root
 from minirun.kernel.privilege import available_capabilities
@@ -27,6 +28,7 @@ from minirun.storage import images
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any, NoReturn
 
     from minirun.model.container import ContainerRecord
@@ -42,9 +44,14 @@ def serve(channel: Channel) -> NoReturn:
     new_session()
     kind, fields, fds = channel.receive_all()
     held: list[int] = []
+    limit = open_files.allow(fields["of"]) if kind == HOLD else 0
     while kind == HOLD:
         held += fds
         kind, fields, fds = channel.receive_all()
+    if limit:
+        # The container inherits the limit, and what is opened until then must find numbers below it.
+        held = open_files.move_up(held, limit)
+        open_files.limit(limit)
     if not kind:
         os._exit(0)
     if fields["traced"]:
@@ -106,9 +113,21 @@ def _monitor_arguments(layout: Layout, record: ContainerRecord, listener: int, h
     events = f"{cgroup.folder_of(cgroup.find_hierarchy(), f'/minirun/{record.id}', record.id)}/memory.events"
     if os.path.exists(events):
         arguments += ["--memory-events", events]
-    for fd in hold:
-        arguments += ["--keep", _inherit(fd)]
+    for first, last in _runs(hold):
+        arguments += ["--keep", f"{first}-{last}"]
     return arguments
+
+
+def _runs(hold: Iterable[int]) -> list[tuple[int, int]]:
+    """Let the monitor inherit descriptors; return the first and the last of those whose numbers follow each other."""
+    runs: list[tuple[int, int]] = []
+    for fd in sorted(hold):
+        os.set_inheritable(fd, True)
+        if runs and runs[-1][1] == fd - 1:
+            runs[-1] = (runs[-1][0], fd)
+        else:
+            runs.append((fd, fd))
+    return runs
 
 
 def mount_snapshot(snapshot: Snapshot) -> None:

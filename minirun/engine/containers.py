@@ -10,7 +10,7 @@ import signal
 import time
 
 from minirun.engine import attach as attaching
-from minirun.engine import claims, garbage, host_cgroups, launch, records, volumes
+from minirun.engine import claims, garbage, host_cgroups, launch, publishing, records, volumes
 from minirun.engine.records import all_records, find
 from minirun.engine.spec import arguments
 from minirun.errors import MinirunError
@@ -19,7 +19,7 @@ from minirun.kernel.trace import step
 from minirun.model.container import ContainerJob, ContainerRecord, ExecRequest, VolumeMount
 from minirun.model.record import Record
 from minirun.model.signals import parse_signal
-from minirun.network import dns, endpoints, ports
+from minirun.network import dns, endpoints
 from minirun.runtime import lifecycle
 from minirun.runtime import state as runtime_state
 from minirun.storage import images
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from minirun.model.container import ExitStatus, RunRequest
     from minirun.model.image import Image
     from minirun.model.layout import Layout
-    from minirun.model.network import PortMapping
 
 __all__ = [
     "Attachment",
@@ -114,7 +113,12 @@ def run(
             garbage.remove_container(layout, record.id, anonymous_volumes=True)
             claim.discard()
             raise
-        return _start(layout, record, claim, attachment)
+        try:
+            return _start(layout, record, claim, attachment)
+        except MinirunError as error:
+            if not request.auto_remove and status(layout, record).state == "created":
+                error.hint = f"{error.hint} {launch.what_stays(record)}".strip()
+            raise
 
 
 def _create(layout: Layout, request: RunRequest) -> tuple[ContainerRecord, Claim]:
@@ -226,7 +230,7 @@ def _start(layout: Layout, record: ContainerRecord, claim: Claim, attachment: At
             with step(
                 "take an address and the host's ports", "network", "Nothing is wired yet, but nobody can take them."
             ):
-                prepared = endpoints.prepare(layout, record.id, _published(layout, record))
+                prepared = publishing.prepare(layout, record)
                 endpoint, sockets = prepared.endpoint, prepared.sockets
         previous_exit = records.exit_status(layout, record.id)
         record = record.replace(endpoint=endpoint, started_at=time.time())
@@ -309,14 +313,6 @@ def _signal_sender(layout: Layout, record: ContainerRecord) -> Callable[[int], N
             pass  # it has just ended; its exit record is on the way
 
     return send
-
-
-def _published(layout: Layout, record: ContainerRecord) -> tuple[PortMapping, ...]:
-    request = record.request
-    if not request.publish_all:
-        return request.ports
-    exposed = images.load_image(layout, record.image_id).config.exposed_ports
-    return ports.with_exposed(request.ports, (*exposed, *request.expose))
 
 
 def _job(layout: Layout, record: ContainerRecord) -> ContainerJob:

@@ -99,6 +99,9 @@ def launch_exec(
 
     Raises MinirunError.
     """
+    from minirun.engine import publishing
+
+    publishing.look_after(layout, record)
     start_read, start_write = os.pipe2(os.O_CLOEXEC)
     try:
         job = {"request": request.as_dict(), "exit_file": exit_file, "console_size": console_size}
@@ -138,7 +141,7 @@ def _give_job(
     fields = {"root": layout.root, "state": layout.state, "id": record.id, "job": job, "traced": traced >= 0}
     try:
         for start in range(0, len(hold), _FDS_PER_MESSAGE):
-            builder.channel.send(HOLD, {}, *hold[start : start + _FDS_PER_MESSAGE])
+            builder.channel.send(HOLD, {"of": len(hold)}, *hold[start : start + _FDS_PER_MESSAGE])
         builder.channel.send(kind, fields, monitor_end.fileno(), *fds, *((traced,) if traced >= 0 else ()))
         monitor_end.close()
         kind, answer, _ = builder.channel.receive()
@@ -155,6 +158,14 @@ def _give_job(
     finally:
         builder.channel.close()
     return Launched(answer["pid"], control)
+
+
+def what_stays(record: ContainerRecord) -> str:
+    """Say what there is after a `run` without --rm whose start has failed, and what can be done with it."""
+    return (
+        f"The container {record.name} was created and stays: 'minirun start {record.name}' tries again, "
+        f"'minirun rm {record.name}' removes it."
+    )
 
 
 def hostname_of(record: ContainerRecord) -> str:

@@ -14,7 +14,7 @@ from minirun.kernel.trace import operation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 NETLINK_NETFILTER = 12
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 0x1, 0x4, 0x300
@@ -26,15 +26,15 @@ CTA_IP_V4_DST = 2
 CTA_PROTO_NUM, CTA_PROTO_DST_PORT = 1, 3
 
 
-@operation(man="conntrack(8)", shell="conntrack --delete --proto udp --orig-port-dst {port}")
-def forget_udp_flows(port: int) -> int:
-    """Make the kernel forget the UDP flows to a port of this host; return how many there were.
+@operation(man="conntrack(8)", shell="conntrack --delete --proto udp --orig-port-dst {ports}")
+def forget_udp_flows(ports: Collection[int]) -> int:
+    """Make the kernel forget the UDP flows to ports of this host; return how many there were.
 
     The nat table is asked about the first packet of a flow only. UDP has no end of a connection, so a client that keeps
     sending from one port would be sent for ever where the rules of an earlier time led. Raises OSError.
     """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as netfilter:
-        flows = [flow for flow in _flows(netfilter) if _is_udp_to_this_host(flow, port)]
+        flows = [flow for flow in _flows(netfilter) if _is_udp_to_this_host(flow, ports)]
         for flow in flows:
             body = struct.pack("=BBHHH", socket.AF_INET, 0, 0, len(flow) + 4, CTA_TUPLE_ORIG | 0x8000) + flow
             netfilter.send(struct.pack("=IHHII", 16 + len(body), CT_DELETE, NLM_F_REQUEST | NLM_F_ACK, 0, 0) + body)
@@ -57,12 +57,12 @@ def _flows(netfilter: socket.socket) -> Iterator[bytes]:
             packet = packet[(length + 3) & ~3 :]
 
 
-def _is_udp_to_this_host(flow: bytes, port: int) -> bool:
+def _is_udp_to_this_host(flow: bytes, ports: Collection[int]) -> bool:
     parts = _attributes(flow)
     protocol = _attributes(parts[CTA_TUPLE_PROTO])
-    if protocol[CTA_PROTO_NUM] != bytes([socket.IPPROTO_UDP]) or protocol[CTA_PROTO_DST_PORT] != port.to_bytes(
-        2, "big"
-    ):
+    if protocol[CTA_PROTO_NUM] != bytes([socket.IPPROTO_UDP]):
+        return False
+    if int.from_bytes(protocol[CTA_PROTO_DST_PORT], "big") not in ports:
         return False
     # Not what containers send to the same port of other hosts. Only an address of this host can be bound to.
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:

@@ -39,6 +39,17 @@ def interface_index(name: str) -> int:
         return 0
 
 
+def is_up(name: str) -> bool:
+    """Say whether an interface is switched on. Raises OSError (ENODEV)."""
+    control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    try:
+        answer = ioctl(control, SIOCGIFFLAGS, struct.pack("16sH14x", name.encode(), 0))
+    finally:
+        control.close()
+    (flags,) = struct.unpack_from("H", answer, 16)
+    return bool(flags & IFF_UP)
+
+
 def interface_address(name: str) -> tuple[str, str]:
     """Return an interface's IPv4 address and netmask. Raises OSError (ENODEV, EADDRNOTAVAIL)."""
     asked = struct.pack("16s16x", name.encode())

@@ -75,6 +75,7 @@ DECLARATIONS = """
     int minirun_set_mempolicy(int mode, const unsigned long *nodes, unsigned long bits);
     int minirun_syncfs(int fd);
     int minirun_signalfd(void);
+    int minirun_getsockopt(int fd, int level, int option, void *value, unsigned int length);
 """
 
 SOURCE = r"""
@@ -325,6 +326,11 @@ static int minirun_signalfd(void)
 }
 
 static int minirun_syncfs(int fd) { return result(syncfs(fd)); }
+
+static int minirun_getsockopt(int fd, int level, int option, void *value, unsigned int length)
+{
+    return result(getsockopt(fd, level, option, value, &length));
+}
 """
 
 ffi = FFI()

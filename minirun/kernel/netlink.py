@@ -32,7 +32,8 @@ RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE = 
 RT_SCOPE_UNIVERSE = 0
 
 # linux/if_link.h and linux/if_addr.h
-IFLA_IFNAME, IFLA_NET_NS_FD = 3, 28
+IFLA_IFNAME, IFLA_MASTER, IFLA_NET_NS_FD, IFLA_EXT_MASK = 3, 10, 28, 29
+RTEXT_FILTER_SKIP_STATS = 0x8
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS, IFA_RT_PRIORITY, IFA_PROTO = 1, 2, 4, 8, 9, 11
 IFA_F_PERMANENT = 0x80
 IFA_F_SETTABLE = 0x712  # NODAD, HOMEADDRESS, MANAGETEMPADDR, NOPREFIXROUTE, MCAUTOJOIN: the others tell a state
@@ -215,6 +216,27 @@ def bring_up(route: RouteSocket, name: str) -> None:
     route.request(RTM_NEWLINK, link, 0, name)
 
 
+@operation(man="ip-link(8)", shell="ip link set {name} up master {bridge}")
+def plug(route: RouteSocket, name: str, bridge: str, bridge_index: int) -> None:
+    """Make an interface, up, a port of the bridge (interface number `bridge_index`). Raises OSError."""
+    payload = struct.pack("=BxHiII", 0, 0, 0, IFF_UP, IFF_UP)
+    payload += attribute(IFLA_IFNAME, os.fsencode(name) + b"\0")
+    payload += attribute(IFLA_MASTER, struct.pack("=I", bridge_index))
+    route.request_raw(RTM_NEWLINK, payload, 0, f"{name} on {bridge}")
+
+
+def ports_of(route: RouteSocket, bridge_index: int) -> dict[str, bool]:
+    """Return the names of a bridge's ports, and for each whether it is switched on. Raises OSError."""
+    payload = struct.pack("=BxHiII", 0, 0, 0, 0, 0)
+    payload += attribute(IFLA_MASTER, struct.pack("=I", bridge_index))
+    payload += attribute(IFLA_EXT_MASK, struct.pack("=I", RTEXT_FILTER_SKIP_STATS))
+    found = {}
+    for entry in route.dump(RTM_GETLINK, payload):
+        flags: int = struct.unpack_from("=BxHiII", entry)[3]
+        found[os.fsdecode(attributes(entry[16:])[IFLA_IFNAME].rstrip(b"\0"))] = bool(flags & IFF_UP)
+    return found
+
+
 @operation(man="ip-link(8)", shell="ip link set {name} alias {alias}")
 def set_alias(route: RouteSocket, name: str, alias: str) -> None:
     """Note on an interface what it belongs to; `ip link` shows it. Raises OSError."""
@@ -257,6 +279,17 @@ def permanent_addresses(route: RouteSocket, index: int) -> list[bytes]:
             (flags,) = struct.unpack("=I", attrs[IFA_FLAGS])
         if of_index == index and scope == RT_SCOPE_UNIVERSE and flags & IFA_F_PERMANENT:
             found.append(entry)
+    return found
+
+
+def ipv4_addresses(route: RouteSocket, index: int) -> set[tuple[str, int]]:
+    """Return an interface's IPv4 addresses, each with its prefix length. Raises OSError."""
+    found = set()
+    for entry in route.dump(RTM_GETADDR, struct.pack("=BBBBI", socket.AF_INET, 0, 0, 0, 0)):
+        _, prefix_length, _, _, of_index = struct.unpack_from("=BBBBI", entry)
+        attrs = attributes(entry[8:])
+        if of_index == index and IFA_LOCAL in attrs:
+            found.add((socket.inet_ntoa(attrs[IFA_LOCAL]), prefix_length))
     return found
 
 

@@ -20,7 +20,7 @@
  *             [--log PATH [--log-max-size BYTES] [--log-max-file COUNT]]
  *             [--listen FD] [--control FD]
  *             [--stdin FD] [--stdout FD] [--stderr FD] | [--pty FD]
- *             [--stdin-once] [--memory-events PATH] [--keep FD]...
+ *             [--stdin-once] [--memory-events PATH] [--keep FIRST-LAST]...
  *             [--cleanup COMMAND ARGUMENT...]
  * File descriptors are inherited and are 3 or higher; every other one is closed. --keep names those that are only held
  * open (the lock, reserved ports) until everything is unmade.
@@ -79,6 +79,7 @@ enum {
     DRAIN_TIME = 2000,         /* ms: how long output may still come after the exit */
     PATIENCE = 10000,          /* ms: for a client that takes no output, or does not clean up, after the exit */
     TERMINAL = 128 << 10,      /* more than a terminal buffers; FIONREAD tells of 4 KiB of it only */
+    KEPT_MAX = 64,             /* descriptors, and ranges of them, that the arguments name */
     TURN = 64,                 /* messages that one client gets handled before it is the others' turn */
 };
 
@@ -948,42 +949,52 @@ __attribute__((noreturn)) static void fail(void)
     quit(1);
 }
 
+/* Descriptors that stay open, from `first` to `last`. */
+struct range { int first, last; };
+
 static int by_number(const void *a, const void *b)
 {
-    return *(const int *)a - *(const int *)b;
+    return ((const struct range *)a)->first - ((const struct range *)b)->first;
 }
 
 /* Closes what was inherited but not named; nothing of it may keep a pipe or a lock alive. */
-static void close_others(int *kept, size_t count)
+static void close_others(struct range *kept, size_t count)
 {
     unsigned first = 0;
 
     qsort(kept, count, sizeof *kept, by_number);
     for (size_t i = 0; i < count; i++) {
-        if ((unsigned)kept[i] > first)
-            syscall(SYS_close_range, first, (unsigned)kept[i] - 1, 0);
-        first = (unsigned)kept[i] + 1;
+        if ((unsigned)kept[i].first > first)
+            syscall(SYS_close_range, first, (unsigned)kept[i].first - 1, 0);
+        first = (unsigned)kept[i].last + 1;
     }
     syscall(SYS_close_range, first, ~0U, 0);
     for (int fd = open("/dev/null", O_RDWR); fd >= 0 && fd < 2; fd = dup(fd))
         ;
 }
 
-static int descriptor(const char *name, const char *value, int *kept, size_t *count)
+/* Reads "FD" or "FIRST-LAST" and returns the first, or -1 if that is not so or not open. */
+static int descriptor(const char *name, const char *value, struct range *kept, size_t *count)
 {
     char *end;
-    long fd = strtol(value, &end, 10);
+    long first = strtol(value, &end, 10), last = first;
+    bool wrong = first < 3 || *count == KEPT_MAX;
 
-    if (*end || fd < 3 || *count == 64 || fcntl((int)fd, F_SETFD, FD_CLOEXEC)) {
+    if (*end == '-')
+        last = strtol(end + 1, &end, 10);
+    for (long fd = first; fd <= last && !wrong; fd++)
+        wrong = fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+    if (*end || wrong) {
         complain("monitor: %s %s is no file descriptor above 2", name, value);
         return -1;
     }
-    return kept[(*count)++] = (int)fd;
+    kept[(*count)++] = (struct range){(int)first, (int)last};
+    return (int)first;
 }
 
 static void parse(char **argv)
 {
-    int kept[64];
+    struct range kept[KEPT_MAX];
     size_t count = 0;
 
     for (char **argument = argv + 1; *argument; argument++) {

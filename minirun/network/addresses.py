@@ -67,6 +67,11 @@ def overlap(one: Subnet, other: Subnet) -> bool:
     return one[0] >> shift == other[0] >> shift
 
 
+def is_within(address: str, subnet: str) -> bool:
+    """Say whether an address belongs to a subnet, "10.64.0.0/16"."""
+    return overlap(parse_subnet(subnet), (to_number(address), 32))
+
+
 def routed_subnets(fib_trie: str) -> Iterator[Subnet]:
     """Read every destination the host has a route to, in all tables, from the text of /proc/net/fib_trie.
 

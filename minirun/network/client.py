@@ -50,7 +50,7 @@ def ask(layout: Layout, request: dict[str, Any], fds: Sequence[int] = ()) -> Non
     """Have the helper do something, again by a new one if it dies over it. Raises its error as MinirunError."""
     for attempt in range(ATTEMPTS):
         try:
-            _converse(layout, request | {"again": attempt > 0}, fds)
+            _converse(layout, request, fds)
         except HelperLostError:
             time.sleep(0.001 * attempt)
         else:

@@ -8,7 +8,6 @@ first thing made, its name leads to the interface, and its content, the containe
 
 from __future__ import annotations
 
-import json
 import os
 
 from minirun.kernel.interfaces import interface_index
@@ -16,7 +15,7 @@ from minirun.kernel.trace import step
 from minirun.model.layout import Layout
 from minirun.model.network import Endpoint, PortMapping
 from minirun.model.record import Record
-from minirun.network import addresses, bridge, client, ports
+from minirun.network import account, addresses, bridge, client, ports
 from minirun.network.client import warm_up
 
 TYPE_CHECKING = False
@@ -24,7 +23,17 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Collection
 
-__all__ = ["Prepared", "attach", "collect_garbage", "detach", "prepare", "release", "remove_all", "warm_up"]
+__all__ = [
+    "Prepared",
+    "attach",
+    "collect_garbage",
+    "detach",
+    "look_after",
+    "prepare",
+    "release",
+    "remove_all",
+    "warm_up",
+]
 
 
 class Prepared(Record):
@@ -43,15 +52,15 @@ def prepare(layout: Layout, container_id: str, published: tuple[PortMapping, ...
     The caller holds the container's lock by now, so that `collect_garbage` of another minirun knows it is live. Raises
     MinirunError (125), with nothing left, when a port is taken or not this host's to take.
     """
-    network = bridge.default_network(layout)
+    network = account.default_network(layout)
     try:
         known, sockets = ports.reserve(published)
     except ports.PortTakenError as error:
-        raise ports.PortTakenError(error.mapping, _who_has(layout, error.mapping)) from None
+        raise ports.PortTakenError(error.mapping, *_who_has(layout, error.mapping)) from None
     try:
-        address = addresses.lease(bridge.leases_folder(layout), network, container_id)
+        address = addresses.lease(account.leases_folder(layout), network, container_id)
         if known:
-            _record_ports(layout, container_id, known)
+            account.record_ports(layout, container_id, known)
     except BaseException:
         for held in sockets:
             held.close()
@@ -71,10 +80,22 @@ def attach(layout: Layout, container_id: str, endpoint: Endpoint, pid: int) -> N
     with step("connect the container to its network", topic="network"):
         namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            request = {"do": "attach", "container": container_id, "endpoint": endpoint.as_dict()}
+            # Its ports, of which there may be too many for a packet, are in the account.
+            wiring = endpoint.replace(ports=())
+            request = {"do": "attach", "container": container_id, "endpoint": wiring.as_dict()}
             client.ask(layout, request, [namespace])
         finally:
             os.close(namespace)
+
+
+def look_after(layout: Layout) -> None:
+    """Mend what others have broken of the network that running containers have: the bridge, the firewall.
+
+    When all is well, that takes a millisecond and no other process. Raises MinirunError where it cannot be mended.
+    """
+    with step("look whether the network is as it should be", "network"):
+        if bridge.needs_mending(layout):
+            client.ask(layout, {"do": "mend"})
 
 
 def detach(layout: Layout, container_id: str, endpoint: Endpoint) -> None:
@@ -94,8 +115,8 @@ def collect_garbage(layout: Layout, live_ids: Callable[[], Collection[str]]) -> 
     `live_ids` is asked after the leases have been read: a container that another minirun starts just now is live
     before it has a lease, so it can never look like a leftover. Raises MinirunError.
     """
-    leases = addresses.leases(bridge.leases_folder(layout))
-    publishers = _publishers(layout)
+    leases = account.leases(layout)
+    publishers = account.publishers(layout)
     if not leases and not publishers:
         return
     live = set(live_ids())
@@ -109,7 +130,7 @@ def collect_garbage(layout: Layout, live_ids: Callable[[], Collection[str]]) -> 
 
 def release(layout: Layout, container_id: str) -> None:
     """Take back whatever a container has, when its endpoint is not on record: as `detach`, found by its id."""
-    for address, holder in addresses.leases(bridge.leases_folder(layout)).items():
+    for address, holder in account.leases(layout).items():
         if holder == container_id:
             _take_back_address(layout, address, container_id)
     _take_back_ports(layout, container_id)
@@ -119,7 +140,7 @@ def remove_all(layout: Layout) -> None:
     """Unmake the network itself: the bridge, minirun's firewall chains, and what is on record. Containers that still
     run are cut off. Raises MinirunError."""
     client.ask(layout, {"do": "remove all"})
-    for directory in (bridge.leases_folder(layout), bridge.published_folder(layout), bridge.folder(layout)):
+    for directory in (account.leases_folder(layout), account.published_folder(layout), account.folder(layout)):
         for name in _names(directory):
             if not os.path.isdir(path := f"{directory}/{name}"):
                 os.unlink(path)
@@ -134,48 +155,23 @@ def remove_all(layout: Layout) -> None:
 def _take_back_address(layout: Layout, address: str, container_id: str) -> None:
     if interface_index(veth := addresses.veth_of(address)):
         client.tell(layout, {"do": "reap", "veth": veth})
-    addresses.release(bridge.leases_folder(layout), address, container_id)
-
-
-# -- which container publishes what -----------------------------------------------------------------------------------
-
-
-def _record_ports(layout: Layout, container_id: str, published: tuple[PortMapping, ...]) -> None:
-    """Note a container's ports, before any rule is made for them: the note is what leads to rules left behind."""
-    path = f"{bridge.published_folder(layout)}/{container_id}"
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
-        json.dump([mapping.as_dict() for mapping in published], file)
-    os.rename(f"{path}.new", path)
+    addresses.release(account.leases_folder(layout), address, container_id)
 
 
 def _take_back_ports(layout: Layout, container_id: str) -> None:
     """Remove a container's rules and then the note that leads to them. Without a note there are none."""
-    path = f"{bridge.published_folder(layout)}/{container_id}"
-    if os.path.exists(path):
-        bridge.unpublish(container_id)
-    for leftover in (path, f"{path}.new"):
-        try:
-            os.unlink(leftover)
-        except FileNotFoundError:
-            pass
+    if container_id in account.publishers(layout):
+        bridge.unpublish(layout)
+        account.forget_ports(layout, container_id)
 
 
-def _publishers(layout: Layout) -> set[str]:
-    return {name.removesuffix(".new") for name in _names(bridge.published_folder(layout))}
-
-
-def _who_has(layout: Layout, mapping: PortMapping) -> str:
-    """Return a hint that says who has a port, as far as it can be told."""
-    for container_id in sorted(_publishers(layout)):
-        try:
-            with open(f"{bridge.published_folder(layout)}/{container_id}", encoding="utf-8") as file:
-                theirs = [PortMapping.from_dict(fields) for fields in json.load(file)]
-        except FileNotFoundError:
-            continue
+def _who_has(layout: Layout, mapping: PortMapping) -> tuple[str, str]:
+    """Return the id of the container that publishes a port, or else the host's program that uses it."""
+    for container_id in sorted(account.publishers(layout)):
+        theirs = account.published_ports(layout, container_id)
         if any((port.host_port, port.protocol) == (mapping.host_port, mapping.protocol) for port in theirs):
-            return f"The container {container_id[:12]} publishes it. Choose another host port."
-    program = ports.program_on(mapping)
-    return f"{program} uses it. Choose another host port." if program else "Choose another host port."
+            return container_id, ""
+    return "", ports.program_on(mapping)
 
 
 def _names(directory: str) -> list[str]:

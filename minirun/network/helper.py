@@ -26,6 +26,7 @@ from minirun.kernel.process import close_range
 from minirun.model.layout import Layout
 from minirun.model.network import Endpoint
 from minirun.network import bridge
+from minirun.network.reconcile import netns_inode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def socket_path(directory: int) -> str:
 
     By the way of /proc/self/fd, because a socket's address holds 107 characters only (unix(7)).
     """
-    return f"/proc/self/fd/{directory}/helper-{bridge.netns_inode()}.sock"
+    return f"/proc/self/fd/{directory}/helper-{netns_inode()}.sock"
 
 
 def start(layout: Layout, directory: int) -> bool:
@@ -115,7 +116,7 @@ def _detach_and_serve(layout: Layout, listener: socket.socket, lock: int) -> Non
     become_helper("minirun-network")
 
     listener = socket.socket(fileno=3)
-    path = os.path.join(directory, f"helper-{bridge.netns_inode()}.sock")
+    path = os.path.join(directory, f"helper-{netns_inode()}.sock")
     try:
         Helper(layout, listener, path).serve()
     finally:
@@ -192,13 +193,13 @@ class Helper:
         match request["do"]:
             case "attach":
                 endpoint = Endpoint.from_dict(request["endpoint"])
-                if request.get("again") and endpoint.ports:
-                    bridge.unpublish(request["container"])  # what a killed helper may have done of this already
                 bridge.wire(self._layout, self._route, request["container"], endpoint, fds[0])
+            case "mend":
+                bridge.mend(self._layout, self._route)
             case "reap":
                 self._reap[request["veth"]] = time.monotonic() + REAP_SECONDS
             case "remove all":
-                bridge.remove(self._route)
+                bridge.remove(self._layout, self._route)
             case unknown:
                 raise MinirunError(f"the network helper cannot {unknown}")
 

@@ -12,6 +12,7 @@ import os
 import socket
 
 from minirun.errors import MinirunError
+from minirun.kernel import open_files
 from minirun.model.network import PortMapping
 
 TYPE_CHECKING = False
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 SOCKET_TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+MANY = 100  # so many ports fit into any limit of open files
 PORT_RANGE = "/proc/sys/net/ipv4/ip_local_port_range"  # "32768	60999": where Docker takes free ports from, too
 
 # -- what the user writes ---------------------------------------------------------------------------------------------
@@ -123,11 +125,19 @@ def reserve(ports: Iterable[PortMapping]) -> tuple[tuple[PortMapping, ...], tupl
 
     Raises MinirunError when one is taken, with none left bound.
     """
+    wanted = tuple(ports)
+    if len(wanted) > MANY:
+        open_files.allow(len(wanted))
     known: list[PortMapping] = []
     sockets: list[socket.socket] = []
+    # Where the search for a free port goes on: below, everything is taken. From the start each time, a thousand ports
+    # would be half a million attempts.
+    untried: dict[tuple[str, str, int], int] = {}
     try:
-        for mapping in ports:
-            port, holder = _reserve_one(mapping)
+        for mapping in wanted:
+            search = (mapping.host_ip, mapping.protocol, mapping.host_port)
+            port, holder = _reserve_one(mapping, untried.get(search, 0))
+            untried[search] = port + 1
             known.append(mapping.replace(host_port=port, host_port_last=0))
             sockets.append(holder)
     except BaseException:
@@ -137,8 +147,9 @@ def reserve(ports: Iterable[PortMapping]) -> tuple[tuple[PortMapping, ...], tupl
     return tuple(known), tuple(sockets)
 
 
-def _reserve_one(mapping: PortMapping) -> tuple[int, socket.socket]:
-    for port in _wanted_ports(mapping):
+def _reserve_one(mapping: PortMapping, lowest: int) -> tuple[int, socket.socket]:
+    candidates = _wanted_ports(mapping)
+    for port in range(max(candidates.start, lowest), candidates.stop):
         try:
             return port, _bind(mapping.host_ip or "0.0.0.0", port, mapping.protocol)
         except OSError as error:
@@ -147,20 +158,33 @@ def _reserve_one(mapping: PortMapping) -> tuple[int, socket.socket]:
                     f"cannot publish {published(mapping)}: the host has no address {mapping.host_ip}",
                     "`ip address` shows the host's addresses; without one, the port is published on all.",
                 ) from None
+            if error.errno == errno.EMFILE:
+                raise MinirunError(
+                    f"cannot publish {published(mapping)}: each port takes an open file, and there may be no more",
+                    "Publish fewer ports, or raise the limit (`ulimit -Hn`).",
+                ) from None
             if error.errno != errno.EADDRINUSE:
                 raise MinirunError(f"cannot publish {published(mapping)}: {error.strerror}") from error
     raise PortTakenError(mapping)
 
 
 class PortTakenError(MinirunError):
-    """A host port that somebody else has. `mapping` is what was asked for."""
+    """A host port that somebody else has: a container, by its id, or a program of the host.
 
-    def __init__(self, mapping: PortMapping, hint: str = "") -> None:
-        super().__init__(f"cannot publish {published(mapping)}: port is already allocated", hint)
+    `mapping` is what was asked for.
+    """
+
+    def __init__(self, mapping: PortMapping, container_id: str = "", program: str = "") -> None:
+        holder = f"The container {container_id[:12]} publishes it. " if container_id else ""
+        holder = holder or (f"{program} uses it. " if program else "")
+        super().__init__(
+            f"cannot publish {published(mapping)}: port is already allocated", f"{holder}Choose another host port."
+        )
         self.mapping = mapping
+        self.container_id = container_id
 
 
-def _wanted_ports(mapping: PortMapping) -> Iterable[int]:
+def _wanted_ports(mapping: PortMapping) -> range:
     if mapping.host_port:
         return range(mapping.host_port, (mapping.host_port_last or mapping.host_port) + 1)
     with open(PORT_RANGE, encoding="ascii") as file:

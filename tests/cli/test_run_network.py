@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
 import subprocess
+import time
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from eventually import eventually
 
 if TYPE_CHECKING:
@@ -111,3 +116,105 @@ def test_no_network(shell: Shell) -> None:
     assert shell("--network=none", "ls /sys/class/net; ip route; ping -c1 -W1 198.51.100.10 2>&1 | tail -1") == (
         "lo\nping: sendto: Network is unreachable\n"
     )
+
+
+# -- what others break ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["port web", "exec web true", "restart -t0 other", "run --rm busybox true"])
+def test_whatever_needs_the_network_mends_it(minirun: Minirun, busybox_image: str, command: str) -> None:
+    minirun("run", "-d", "--name=other", busybox_image, "sleep", "1000")
+    minirun("run", "-d", "--name=web", "-p", "18060:80", busybox_image, *SERVE)
+    eventually(lambda: answers("127.0.0.1:18060"))
+    subprocess.run("iptables -t nat -F; iptables -F; ip link delete minirun0", shell=True, check=True)
+    assert not answers("127.0.0.1:18060")
+    minirun(*command.split())
+    assert answers("127.0.0.1:18060")
+
+
+def test_a_network_that_cannot_be_mended_is_told(minirun: Minirun, busybox_image: str, tmp_path: Path) -> None:
+    minirun("run", "-d", "--name=web", busybox_image, "sleep", "1000")
+    setting = "/proc/sys/net/ipv4/ip_forward"
+    (tmp_path / "off").write_text("0\n")
+    subprocess.run(["mount", "--bind", "-o", "ro", tmp_path / "off", setting], check=True)
+    try:
+        done = minirun("exec", "web", "echo", "hello")
+        assert done.stdout == "hello\n", "the command needs nothing of it"
+        assert "cannot let the host forward packets" in done.stderr
+        done = minirun("run", "--rm", busybox_image, "echo", "hello", check=False)
+        assert (done.returncode, done.stdout) == (125, "")
+        assert "cannot let the host forward packets" in done.stderr
+        assert minirun("ps", "-aq").stdout.count("\n") == 1
+    finally:
+        subprocess.run(["umount", setting], check=True)
+
+
+# -- starts that fail -------------------------------------------------------------------------------------------------
+
+
+def test_who_has_a_port_is_told_by_name(minirun: Minirun, busybox_image: str) -> None:
+    minirun("run", "-d", "--name=first", "-p", "18061:80", busybox_image, "sleep", "1000")
+    minirun("rename", "first", "web")
+    done = minirun("run", "--rm", "--name=late", "-p", "18061:80", busybox_image, "true", check=False)
+    assert done.returncode == 125
+    assert "port is already allocated" in done.stderr
+    assert re.search(r"^hint: The container web publishes it\.", done.stderr, re.MULTILINE)
+    with socket.create_server(("127.0.0.1", 18062)):
+        done = minirun("run", "--rm", "-p", "18062:80", busybox_image, "true", check=False)
+        assert f"(process {os.getpid()}) uses it." in done.stderr
+    assert minirun("ps", "-a", "--format", "{{.Names}}").stdout == "web\n"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("-p", "18063:80"), ("--mount", "type=bind,source=/nonexistent,target=/x"), ("-u", "nobody-knows")],
+    ids=["port", "mount", "user"],
+)
+def test_a_failed_start_says_what_it_leaves(minirun: Minirun, busybox_image: str, options: tuple[str, ...]) -> None:
+    with socket.create_server(("127.0.0.1", 18063)):
+        done = minirun("run", "--rm", "--name=web", *options, busybox_image, "true", check=False)
+        assert done.returncode != 0
+        assert "stays" not in done.stderr
+        assert minirun("ps", "-aq").stdout == ""
+
+        done = minirun("run", "-d", "--name=web", *options, busybox_image, "true", check=False)
+        assert done.returncode != 0
+        assert done.stdout == ""
+        assert "The container web was created and stays: 'minirun start web' tries again" in done.stderr
+        assert minirun.inspect("web")["State"]["Status"] == "created"
+        done = minirun("start", "web", check=False)
+        assert "stays" not in done.stderr, "who starts a container knows that it is there"
+    minirun("rm", "web")
+
+
+# -- many ports -------------------------------------------------------------------------------------------------------
+
+
+def test_thousands_of_exposed_ports(minirun: Minirun, make_image: MakeImage) -> None:
+    image = make_image("exposing-many", ExposedPorts={f"{port}/tcp": {} for port in range(1000, 4000)})
+    script = "mkdir /www; echo hello > /www/index.html; ulimit -n > /www/limit; exec httpd -f -p 3999 -h /www"
+    began = time.monotonic()
+    minirun("run", "-d", "--name=many", "-P", image, "sh", "-c", script)
+    assert time.monotonic() - began < 20, "it took more than a minute"
+    ports = dict(line.split(" -> ") for line in minirun("port", "many").stdout.splitlines())
+    assert len(ports) == 3000
+    eventually(lambda: answers(ports["3999/tcp"].replace("0.0.0.0", "127.0.0.1")))
+    limit = minirun("exec", "many", "cat", "/www/limit").stdout
+    assert limit == subprocess.run(["sh", "-c", "ulimit -n"], capture_output=True, text=True, check=True).stdout
+    for port in list(ports.values())[::500]:
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("0.0.0.0", int(port.rpartition(":")[2])))
+    minirun("rm", "-f", "many")
+    assert "DNAT --to" not in subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_range_of_ports(minirun: Minirun, busybox_image: str) -> None:
+    serve = ("sh", "-c", "mkdir /www; echo hello > /www/index.html; exec httpd -f -p 8500 -h /www")
+    minirun("run", "-d", "--name=range", "-p", "8000-9000:8000-9000", busybox_image, *serve)
+    eventually(lambda: answers("127.0.0.1:8500"))
+    saved = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
+    assert saved.count("DNAT --to") == 1
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", 8501), timeout=5)
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("0.0.0.0", 9000))

@@ -2,59 +2,141 @@
 
 from __future__ import annotations
 
-from minirun.model.network import Endpoint, Network, PortMapping
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minirun.model.network import Network, PortMapping
 from minirun.network import rules
 
 NETWORK = Network("bridge", "minirun0", "10.64.0.0/16", "10.64.0.1")
-EMPTY = {table: f"*{table}\nCOMMIT\n" for table in rules.TABLES}
 PORTS = (PortMapping(80, 8080), PortMapping(53, 5353, "127.0.0.1", "udp"))
-ENDPOINT = Endpoint("bridge", "10.64.0.2", 16, "10.64.0.1", "02:42:0a:40:00:02", "mr0a400002", PORTS)
+PUBLISHED = rules.publication("aa", "10.64.0.2", PORTS)
+WANTED = rules.wanted(NETWORK, PUBLISHED)
+NOTHING = rules.parse("")
+LINES = [
+    *(f":{chain} - [0:0]" for chains in rules.CHAINS.values() for chain in chains),
+    *(f"-A {chain} {rule}" for chains in WANTED.values() for chain, own in chains.items() for rule in own),
+]
 
 
-def installed() -> dict[str, str]:
-    """What iptables-save prints of an installation, as far as it matters here."""
-    saved = {}
-    for part in rules.installation(NETWORK, EMPTY).split("COMMIT\n")[:-1]:
-        table = part.splitlines()[0][1:]
-        saved[table] = part.replace("-I ", "-A ") + "COMMIT\n"
-    return saved
+def apply(batch: str, present: rules.Rules) -> rules.Rules:
+    """Do to the rules what iptables-restore --noflush does to the kernel's."""
+    after = {table: {chain: list(own) for chain, own in chains.items()} for table, chains in present.items()}
+    for line in batch.splitlines():
+        if line.startswith("*"):
+            table = after[line[1:]]
+        elif line.startswith(":"):
+            table[line[1:].split()[0]] = []
+        elif line != "COMMIT":
+            verb, chain, rule = line.split(" ", 2)
+            own = table.setdefault(chain, [])
+            match verb:
+                case "-A":
+                    own.append(rule)
+                case "-I":
+                    own.insert(0, rule)
+                case "-D":
+                    own.remove(rule)
+    return after
 
 
-def test_installing_twice_makes_no_second_jump_and_keeps_published_ports() -> None:
-    first, second = rules.installation(NETWORK, EMPTY), rules.installation(NETWORK, installed())
-    assert first.count("-I ") == 5
-    assert "-I " not in second
-    assert ":MINIRUN-PORTS " in first
-    assert ":MINIRUN-PORTS " not in second, "declaring the chain would empty it"
-    assert ":MINIRUN-FORWARD " in second
+def settled(present: rules.Rules) -> bool:
+    """Say whether each of minirun's rules is there once, in its order where that counts."""
+    for table, chains in WANTED.items():
+        for chain, own in chains.items():
+            there = present[table].get(chain, [])
+            if (sorted(there) != sorted(own)) if chain == rules.PORTS else (there != own):
+                return False
+    return True
 
 
-def test_only_the_containers_own_rules_are_removed() -> None:
-    saved = "*nat\n-A PREROUTING -j X\n" + "\n".join(
-        line
-        for container_id in ("aa", "aab")
-        for line in rules.publication(container_id, ENDPOINT).splitlines()
-        if line.startswith("-A")
-    )
-    batch = rules.removal("aa", saved)
-    assert batch.splitlines()[0] == "*nat"
-    assert batch.splitlines()[-1] == "COMMIT"
-    assert [line[:17] for line in batch.splitlines()[1:-1]] == ["-D MINIRUN-PORTS "] * 2
-    assert '"minirun aab"' not in batch
-    assert rules.removal("cc", saved) == ""
+def test_nothing_is_changed_where_all_is_well() -> None:
+    assert rules.changes(WANTED, WANTED) == ""
+    assert rules.changes(WANTED, rules.parse(rules.text(WANTED))) == ""
+
+
+def test_an_installation_makes_every_chain_and_jump() -> None:
+    batch = rules.changes(WANTED, NOTHING)
+    assert batch.count("-I ") == 5
+    assert batch.count("COMMIT") == 3
+    assert settled(apply(batch, NOTHING))
+
+
+@given(st.data())
+def test_whatever_somebody_did_is_mended_and_nothing_is_there_twice(data: st.DataObject) -> None:
+    """Rules removed, doubled, in another order, chains emptied or gone, and ports of containers that are no more."""
+    present = {table: {chain: list(own) for chain, own in chains.items()} for table, chains in WANTED.items()}
+    for table, chains in present.items():
+        for chain in list(chains):
+            if data.draw(st.booleans()):
+                del chains[chain]
+                continue
+            stale = rules.publication("bb", "10.64.0.9", PORTS) if chain == rules.PORTS else []
+            old = [*stale, "-i minirun0 -j RETURN"] if chain in rules.CHAINS[table] else []
+            chains[chain] = data.draw(st.lists(st.sampled_from([*chains[chain], *old]), max_size=6))
+    batch = rules.changes(WANTED, present)
+    assert settled(apply(batch, present))
+    assert (batch == "") == settled(present)
+
+
+@given(st.randoms(use_true_random=False))
+def test_own_rules_are_found_among_those_of_others(chance: random.Random) -> None:
+    others = ["-A FORWARD -j DOCKER-USER", ":DOCKER - [0:0]", "-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT", "# x"]
+    parts = []
+    for table, chains in rules.parse(rules.text(WANTED)).items():
+        _, *lines = rules.text({table: chains}).splitlines()
+        for line in others:
+            lines.insert(chance.randrange(len(lines) + 1), line)
+        parts += [f"*{table}", *lines, "COMMIT"]
+    parts += ["*mangle", ":MINIRUN-X - [0:0]", "COMMIT"]
+    assert rules.changes(WANTED, rules.parse("\n".join(parts))) == ""
+
+
+@given(st.lists(st.one_of(st.sampled_from(LINES), st.sampled_from(["*filter", "*nat", "*raw", "COMMIT", ""]))))
+def test_any_order_of_lines_is_mended(lines: list[str]) -> None:
+    present = rules.parse("\n".join(lines))
+    after = apply(rules.changes(WANTED, present), present)
+    assert rules.changes(WANTED, after) == ""
 
 
 def test_uninstalling_removes_every_chain_and_jump() -> None:
-    batch = rules.uninstallation(installed())
+    batch = rules.uninstallation(WANTED)
     chains = [chain for names in rules.CHAINS.values() for chain in names]
     assert [line for line in batch.splitlines() if line.startswith("-X")] == [f"-X {chain}" for chain in chains]
     assert batch.count("-D ") == 5
-    assert rules.uninstallation(EMPTY) == ""
+    assert rules.uninstallation(NOTHING) == ""
 
 
 def test_a_host_address_restricts_the_rule() -> None:
-    _, everywhere, loopback, _ = rules.publication("aa", ENDPOINT).splitlines()
+    everywhere, loopback = PUBLISHED
     assert "-d " not in everywhere
     assert "--dport 8080 " in everywhere
     assert everywhere.endswith("--to-destination 10.64.0.2:80")
     assert "-d 127.0.0.1/32 -p udp -m udp --dport 5353 " in loopback
+
+
+def test_ports_that_are_the_same_inside_are_one_rule() -> None:
+    ports = [PortMapping(port, port) for port in (*range(8000, 9001), 9005)]
+    ports += [PortMapping(port, port, "", "udp") for port in range(9001, 9003)]
+    ports += [PortMapping(port - 1000, port) for port in range(9500, 9503)]
+    texts = rules.publication("aa", "10.64.0.2", ports)
+    assert [text.split("--dport ")[1].split()[0] for text in texts] == [
+        "8000:9000",
+        "9005",
+        "9001:9002",
+        "9500",
+        "9501",
+        "9502",
+    ]
+    assert texts[0].endswith("--to-destination 10.64.0.2")
+    assert texts[1].endswith("--to-destination 10.64.0.2:9005")
+
+
+def test_udp_ports_that_come_anew_are_known() -> None:
+    published = rules.publication("aa", "10.64.0.2", [PortMapping(port, port, "", "udp") for port in (5, 6, 7, 99)])
+    wanted = rules.wanted(NETWORK, [*PUBLISHED, *published])
+    assert rules.missing_udp_ports(wanted, WANTED) == {5, 6, 7, 99}
+    assert rules.missing_udp_ports(WANTED, NOTHING) == {5353}
+    assert rules.missing_udp_ports(WANTED, wanted) == set()

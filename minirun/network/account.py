@@ -1,0 +1,147 @@
+"""The account of the default network: its subnet, the leases of addresses, and which container publishes which ports.
+
+    state/network/bridge.json               the bridge, its subnet, its gateway
+    state/network/bridge/leases/ADDRESS     a symbolic link to the id of the container that has the address
+    state/network/bridge/published/ID       the ports that a container publishes
+    state/network/bridge/firewall           the firewall as it was left (see `reconcile`)
+
+Files only: what the account says is made true by `bridge` and `reconcile`. There is one such network in a network
+namespace, and one state folder that keeps account of it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+
+from minirun.kernel import files, interfaces
+from minirun.kernel.hostfiles import make_private
+from minirun.model.layout import Layout
+from minirun.model.network import Network, PortMapping
+from minirun.network import addresses, dns
+
+BRIDGE = "minirun0"
+
+
+def folder(layout: Layout) -> str:
+    """Return the folder of the account."""
+    return f"{layout.network}/bridge"
+
+
+def leases_folder(layout: Layout) -> str:
+    """Return the folder of address leases: one symbolic link for each, to the container's id."""
+    return f"{folder(layout)}/leases"
+
+
+def published_folder(layout: Layout) -> str:
+    """Return the folder of published ports: one JSON file for each container that publishes any."""
+    return f"{folder(layout)}/published"
+
+
+# -- the network ------------------------------------------------------------------------------------------------------
+
+
+def default_network(layout: Layout) -> Network:
+    """Return the default network; choose its subnet when there is none yet or its bridge has to be made again.
+
+    Raises MinirunError when no subnet is free.
+    """
+    network = recorded_network(layout)
+    if network is not None and interfaces.interface_index(BRIDGE):
+        return network
+    make_private(leases_folder(layout))
+    make_private(published_folder(layout))
+    lock = os.open(f"{layout.network}/bridge.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        previous = recorded_network(layout)
+        network = _existing_network() if interfaces.interface_index(BRIDGE) else None
+        if network is None:
+            network = _choose_network(previous)
+        if network != previous:
+            _write(f"{layout.network}/bridge.json", json.dumps(network.as_dict()))
+        return network
+    finally:
+        os.close(lock)
+
+
+def recorded_network(layout: Layout) -> Network | None:
+    """Return what bridge.json says, or None when there is no such file."""
+    try:
+        with open(f"{layout.network}/bridge.json", encoding="utf-8") as file:
+            return Network(**json.load(file))
+    except FileNotFoundError:
+        return None
+
+
+def _existing_network() -> Network | None:
+    """Return the network of a bridge that exists, or None when it has no address (yet)."""
+    try:
+        gateway, netmask = interfaces.interface_address(BRIDGE)
+    except OSError:
+        return None
+    prefix = addresses.to_number(netmask).bit_count()
+    first = addresses.to_number(gateway) & addresses.to_number(netmask)
+    return Network("bridge", BRIDGE, f"{addresses.to_address(first)}/{prefix}", gateway)
+
+
+def _choose_network(previous: Network | None) -> Network:
+    taken = list(addresses.routed_subnets(files.read("/proc/net/fib_trie")))
+    for server in dns.nameservers(dns.host_resolv_conf()):
+        try:
+            taken.append((addresses.to_number(server), 32))  # behind the default route, but the containers need it
+        except ValueError:
+            continue  # an IPv6 one cannot collide
+    subnet = addresses.choose_subnet(taken, previous.subnet if previous else "")
+    return Network("bridge", BRIDGE, subnet, addresses.to_address(addresses.parse_subnet(subnet)[0] + 1))
+
+
+def _write(path: str, text: str) -> None:
+    temporary = f"{path}.new"  # there is one writer at a time, by lock; what a killed one has left is overwritten
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.rename(temporary, path)
+
+
+# -- what the containers have -----------------------------------------------------------------------------------------
+
+
+def leases(layout: Layout) -> dict[str, str]:
+    """Return which addresses are taken: address to container id."""
+    return addresses.leases(leases_folder(layout))
+
+
+def record_ports(layout: Layout, container_id: str, published: tuple[PortMapping, ...]) -> None:
+    """Note a container's ports, before any rule is made for them: the note is what leads to rules left behind."""
+    path = f"{published_folder(layout)}/{container_id}"
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        file.write(json.dumps([mapping.as_dict() for mapping in published]))
+    os.rename(f"{path}.new", path)
+
+
+def forget_ports(layout: Layout, container_id: str) -> None:
+    """Remove the note of a container's ports, and the half of one that a killed minirun has left."""
+    path = f"{published_folder(layout)}/{container_id}"
+    for leftover in (path, f"{path}.new"):
+        try:
+            os.unlink(leftover)
+        except FileNotFoundError:
+            pass
+
+
+def publishers(layout: Layout) -> set[str]:
+    """Return the ids of the containers with a note of ports, or half of one."""
+    try:
+        return {name.removesuffix(".new") for name in os.listdir(published_folder(layout))}
+    except FileNotFoundError:
+        return set()
+
+
+def published_ports(layout: Layout, container_id: str) -> tuple[PortMapping, ...]:
+    """Return the ports that a container publishes, none when it has no note."""
+    try:
+        with open(f"{published_folder(layout)}/{container_id}", encoding="utf-8") as file:
+            return tuple(PortMapping.from_dict(fields) for fields in json.load(file))
+    except FileNotFoundError:
+        return ()
