@@ -67,7 +67,7 @@ def _make_up(layout: Layout, network: Network, wanted: Rules, lock: int) -> None
     batch = rules.changes(wanted, present)
     if batch:
         firewall.restore(batch, lock)
-        if ports := rules.missing_udp_ports(wanted, present):
+        if ports := rules.changed_udp_ports(wanted, present):
             conntrack.forget_udp_flows(ports)
     if batch or noted is None:
         # Counted, not asked: if somebody else has changed something in between, the kernel is ahead of the note.

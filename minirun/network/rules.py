@@ -185,10 +185,10 @@ def _difference(chain: str, rules: list[str], present: list[str]) -> list[str]:
     return [f"-D {chain} {rule}" for rule in surplus] + [f"-A {chain} {rule}" for rule in missing]
 
 
-def missing_udp_ports(rules: Rules, present: Rules) -> set[int]:
-    """Return the UDP ports of the host that are to be published and are not yet."""
+def changed_udp_ports(rules: Rules, present: Rules) -> set[int]:
+    """Return the UDP ports of the host that are to lead elsewhere than they do, or nowhere."""
     found: set[int] = set()
-    for rule in set(rules["nat"][PORTS]) - set(present["nat"].get(PORTS, [])):
+    for rule in set(rules["nat"][PORTS]) ^ set(present["nat"].get(PORTS, [])):
         if "-p udp " in rule:
             first, _, last = rule.partition("--dport ")[2].split()[0].partition(":")
             found.update(range(int(first), int(last or first) + 1))

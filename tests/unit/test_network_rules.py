@@ -134,9 +134,10 @@ def test_ports_that_are_the_same_inside_are_one_rule() -> None:
     assert texts[1].endswith("--to-destination 10.64.0.2:9005")
 
 
-def test_udp_ports_that_come_anew_are_known() -> None:
+def test_udp_ports_that_change_are_known() -> None:
     published = rules.publication("aa", "10.64.0.2", [PortMapping(port, port, "", "udp") for port in (5, 6, 7, 99)])
     wanted = rules.wanted(NETWORK, [*PUBLISHED, *published])
-    assert rules.missing_udp_ports(wanted, WANTED) == {5, 6, 7, 99}
-    assert rules.missing_udp_ports(WANTED, NOTHING) == {5353}
-    assert rules.missing_udp_ports(WANTED, wanted) == set()
+    assert rules.changed_udp_ports(wanted, WANTED) == {5, 6, 7, 99}
+    assert rules.changed_udp_ports(WANTED, NOTHING) == {5353}
+    assert rules.changed_udp_ports(WANTED, wanted) == {5, 6, 7, 99}
+    assert rules.changed_udp_ports(wanted, wanted) == set()
