@@ -37,7 +37,10 @@ threading.Thread(target=answer_datagrams, daemon=True).start()
 print("ready", flush=True)
 while True:
     connection, caller = tcp.accept()
-    connection.sendall(f"{name} {caller[0]}".encode())
+    try:
+        connection.sendall(f"{name} {caller[0]}".encode())
+    except OSError:
+        pass  # the caller has given up
     connection.close()
 """
 
