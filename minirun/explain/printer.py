@@ -13,10 +13,13 @@ arrival. An exec closes the sender's end, so that neither the monitor nor the us
 
 from __future__ import annotations
 
+import json
 import os
+import select
 import signal
 import socket
 import sys
+from time import monotonic_ns
 
 from minirun.explain.story import Story
 from minirun.kernel.trace import event_from_json, forward_to, set_tracer
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 _LARGEST_EVENT = 1 << 20
 _END = b"end"
+_LONGEST_EXEC = 10_000  # milliseconds
 
 
 class Printer:
@@ -84,9 +88,30 @@ def print_events(channel: socket.socket, output: TextIO, style: str) -> None:
     # While a container has the terminal it is in raw mode, where a new line does not return to the left margin.
     end = "\r\n" if on_terminal else "\n"
     story = Story(colours=on_terminal and not os.environ.get("NO_COLOR"))
-    while (packet := channel.recv(_LARGEST_EVENT)) not in (b"", _END):
+    while True:
+        packet, descriptors, _, _ = socket.recv_fds(channel, _LARGEST_EVENT, 1)
+        if packet in (b"", _END):
+            return
+        for descriptor in descriptors:
+            packet = _with_outcome(packet, descriptor)
         if style == "json":
             output.write(packet.decode() + end)
         else:
             output.writelines(line + end for line in story.lines(event_from_json(packet)))
         output.flush()
+
+
+def _with_outcome(packet: bytes, descriptor: int) -> bytes:
+    """Return the event of an exec with how that went: nobody can tell of one that has succeeded.
+
+    So init tells of it before, and sends a pipe along (native/report.c). The exec closes the other end of that; one
+    that fails is told by an errno's name in it. A process that is stopped at that moment is not waited for.
+    """
+    event = event_from_json(packet)
+    pipe = select.poll()
+    pipe.register(descriptor, select.POLLIN)
+    known = pipe.poll(_LONGEST_EXEC)
+    error = os.read(descriptor, 64).decode() if known else ""
+    os.close(descriptor)
+    duration = monotonic_ns() - event.started_ns
+    return json.dumps(event.replace(error=error, duration_ns=duration).as_dict()).encode()

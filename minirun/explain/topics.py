@@ -214,8 +214,9 @@ clone3 fails with ENOSYS rather than EPERM: its flags lie behind a pointer
 where the filter cannot look, and the C library then falls back to clone, where
 it can.
 
-The filter is loaded last, just before exec, because minirun itself needs what
-it refuses.""",
+The filter is loaded late, because minirun itself needs what it refuses. With
+no_new_privs it comes after capabilities and users are given up; without, just
+before, because loading it then needs CAP_SYS_ADMIN.""",
         "seccomp(2), bpf(2), syscalls(2)",
         "minirun run --rm IMAGE grep Seccomp /proc/self/status",
     ),
@@ -276,9 +277,14 @@ terminal. Ctrl-P Ctrl-Q leaves the container running.""",
 Up to here Python has built the container's world. The process that becomes the
 user's command must not drag along anything of it: descriptors of the host
 (CVE-2024-21626), a way back to its own executable (CVE-2019-5736), rights. So
-Python executes a tiny static program from a sealed copy in memory, which waits
-for the start, loads the filter, gives up capabilities and user ids, closes all
-descriptors and executes the command.
+Python executes a tiny static program from a sealed copy in memory. In order, it
+
+  1. closes all descriptors but those that are meant for the command,
+  2. loads the filter, unless no_new_privs lets that wait until after 3,
+  3. gives up capabilities of the bounding set, groups and user ids, and then
+     all other capabilities that the command is not to have,
+  4. waits for the start: a byte in the fifo exec.fifo,
+  5. executes the command.
 
 An error here has three exit codes, after the shell's: 127 when the command
 does not exist, 126 when it cannot be executed, 125 when the container itself

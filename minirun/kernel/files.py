@@ -71,6 +71,34 @@ def make_directory_at(directory: int, name: str, mode: int = 0o755) -> None:
     os.mkdir(name, mode, dir_fd=directory)
 
 
+@operation(man="openat(2)", shell="touch .../{name}")
+def make_file_at(directory: int, name: str, mode: int = 0o644) -> None:
+    """Make one empty file in the folder behind the descriptor `directory`, which has no such name. Raises OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    os.close(os.open(name, flags, mode, dir_fd=directory))
+
+
+@operation(man="mkfifo(3)", shell="mkfifo -m 600 {path}")
+def make_fifo(path: str) -> int:
+    """Make a fifo for a process to wait on; return a descriptor with which neither side blocks. Raises OSError."""
+    os.mkfifo(path, 0o600)
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+
+@operation(man="fifo(7)", shell="printf '\\0' > {path}")
+def write_to_fifo(path: str) -> None:
+    """Write one byte into a fifo on which a process waits. Raises OSError."""
+    fifo = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    os.write(fifo, b"\0")
+    os.close(fifo)
+
+
+@operation(man="unlink(2)", shell="rm {path}")
+def remove_file(path: str) -> None:
+    """Remove a file's name. Raises OSError."""
+    os.unlink(path)
+
+
 @operation(man="rmdir(2)", shell="rmdir {path}")
 def remove_directory(path: str) -> None:
     """Remove one empty folder; in cgroupfs that removes a cgroup. Raises OSError."""

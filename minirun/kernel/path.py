@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from minirun.kernel._native import lib
+from minirun.kernel.files import make_directory_at, make_file_at
 from minirun.kernel.process import check
 from minirun.kernel.trace import operation
 
@@ -59,8 +60,7 @@ def make_file_in_root(root: int, path: str, mode: int = 0o644) -> int:
     try:
         name = walk.to_parent_of(path)
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            os.close(os.open(name, flags, mode, dir_fd=walk.folders[-1]))
+            make_file_at(walk.folders[-1], name, mode)
         except FileExistsError:
             pass  # made by somebody else in between; if it is a link now, the next line does not follow it
         return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=walk.folders[-1])
@@ -150,7 +150,7 @@ class _Walk:
             return os.open(name, flags, dir_fd=self.folders[-1])
         except FileNotFoundError:
             try:
-                os.mkdir(name, self._mode, dir_fd=self.folders[-1])
+                make_directory_at(self.folders[-1], name, self._mode)
             except FileExistsError:
                 pass  # made by somebody else in between
             return os.open(name, flags, dir_fd=self.folders[-1])

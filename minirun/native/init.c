@@ -144,11 +144,13 @@ static void wait_for_start(int fifo)
         signal(ending[index], end_by_signal);
     char byte;
     ssize_t count;
+    uint64_t started = now_ns();
     do
         count = read(fifo, &byte, 1);
     while (count < 0 && errno == EINTR);
     if (count != 1)
         fail("the container was not started", errno);
+    report("wait_for_start", "{}", "fifo(7)", started, 0);
     for (unsigned int index = 0; index < ways; index++)
         signal(ending[index], SIG_DFL);
     close(fifo);
@@ -249,9 +251,10 @@ static void run_hook(unsigned int number, const struct hook *hook, char **text, 
 
 static void execute(const char *program, char **arguments, char **environment)
 {
-    report("execve", "{}", "execve(2)", now_ns(), 0);
+    report_exec();
     execve(program, arguments, environment);
     int error = errno;
+    report_failed_exec(error);
     tell_exec_failure(program, error, reason_of(error));
     leave(error == ENOENT ? 127 : 126);
 }
@@ -282,6 +285,7 @@ static void reap_as_init(const char *program, char **arguments, char **environme
         }
         execute(program, arguments, environment);
     }
+    leave_report_of_exec();
     for (int number = 1; number < NSIG; number++)
         if (number != SIGCHLD && number != SIGKILL && number != SIGSTOP && number != SIGTTIN && number != SIGTTOU)
             signal(number, forward);
@@ -312,10 +316,14 @@ int main(int count, char **arguments, char **environment)
     report_to(plan->trace_fd, plan->flags & PLAN_TELL);
 
     close_others(plan, plan_fd);
+    prepare_report_of_exec();
     reset_signals();
     set_label(plan, &parts);
+    uint64_t started = now_ns();
     if (plan->flags & PLAN_NO_NEW_PRIVILEGES && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         fail("cannot set no_new_privs", errno);
+    if (plan->flags & PLAN_NO_NEW_PRIVILEGES)
+        report("set_no_new_privs", "{}", "prctl(2)", started, 0);
     if (plan->seccomp_count && seccomp_early)
         load_seccomp(plan, &parts);
     set_credentials(plan, parts.groups, kept);

@@ -63,6 +63,10 @@ void report_to(int trace_fd, int over_channel);
 void begin_step(const char *title, const char *topic, const char *why);
 uint64_t now_ns(void);
 void report(const char *operation, const char *arguments, const char *man, uint64_t started, int error);
+void prepare_report_of_exec(void);
+void report_exec(void);
+void report_failed_exec(int error);
+void leave_report_of_exec(void);
 
 const char *reason_of(int error);
 const char *signal_text(int number);

@@ -3,6 +3,7 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,6 +16,7 @@
 int channel_fd = -1;
 
 static int trace_fd = -1;
+static int outcome[2] = { -1, -1 }; /* a pipe that tells how the exec went */
 static int told_over_channel;
 static struct {
     const char *title, *topic, *why;
@@ -57,8 +59,27 @@ static const char *errno_name(int error)
     }
 }
 
-/* Sends one operation as an event. `arguments` is JSON text and holds nothing that comes from outside. */
-void report(const char *operation, const char *arguments, const char *man, uint64_t started, int error)
+/* Sends a message, with a descriptor if that is not negative. */
+static int send_with(int socket, const char *message, size_t length, int descriptor)
+{
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = { 0 };
+    struct iovec data = { .iov_base = (char *)message, .iov_len = length };
+    struct msghdr packet = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control,
+                             .msg_controllen = sizeof control.space };
+    if (descriptor < 0)
+        return send(socket, message, length, MSG_NOSIGNAL) < 0 ? -1 : 0;
+    control.header.cmsg_level = SOL_SOCKET;
+    control.header.cmsg_type = SCM_RIGHTS;
+    control.header.cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(&control.header), &descriptor, sizeof(int));
+    return sendmsg(socket, &packet, MSG_NOSIGNAL) < 0 ? -1 : 0;
+}
+
+static void report_with(const char *operation, const char *arguments, const char *man, uint64_t started, int error,
+                        int descriptor)
 {
     char text[1024];
     int fd = told_over_channel ? channel_fd : trace_fd;
@@ -72,8 +93,44 @@ void report(const char *operation, const char *arguments, const char *man, uint6
                           step.title, step.topic, step.why, operation, arguments, errno_name(error),
                           (unsigned long long)started, (unsigned long long)(now_ns() - started), man,
                           told_over_channel ? "]" : "");
-    if (length > 0 && length < (int)sizeof text && send(fd, text, (size_t)length, MSG_NOSIGNAL) < 0)
+    if (length > 0 && length < (int)sizeof text && send_with(fd, text, (size_t)length, descriptor) < 0)
         report_to(-1, 0); /* whoever watched has gone */
+}
+
+/* Sends one operation as an event. `arguments` is JSON text and holds nothing that comes from outside. */
+void report(const char *operation, const char *arguments, const char *man, uint64_t started, int error)
+{
+    report_with(operation, arguments, man, started, error, -1);
+}
+
+/* Makes ready for `report_exec`, before a filter may refuse to. */
+void prepare_report_of_exec(void)
+{
+    if (trace_fd >= 0 && pipe2(outcome, O_CLOEXEC) < 0)
+        outcome[0] = outcome[1] = -1;
+}
+
+/* Tells of the exec that comes next. Its event goes with the end of a pipe that tells whoever prints how it went
+ * (minirun/explain/printer.py): the exec closes the other end, and one that fails writes its error there. */
+void report_exec(void)
+{
+    report_with("execve", "{}", "execve(2)", now_ns(), 0, outcome[0]);
+    if (outcome[0] >= 0)
+        close(outcome[0]);
+}
+
+void report_failed_exec(int error)
+{
+    const char *name = errno_name(error);
+    if (outcome[1] >= 0 && write(outcome[1], name, strlen(name)) < 0)
+        report_to(-1, 0);
+}
+
+/* Lets go of the pipe, in a process that does not exec but whose child does. */
+void leave_report_of_exec(void)
+{
+    if (outcome[0] >= 0 && close(outcome[0]) == 0)
+        close(outcome[1]);
 }
 
 /* Returns an error's text with a small first letter, which is how callers know "permission denied". */
@@ -121,18 +178,7 @@ _Noreturn void fail(const char *what, int error)
 /* Sends a message with a descriptor to minirun, and closes it here. */
 void send_descriptor(const char *message, int descriptor, const char *failure)
 {
-    union {
-        struct cmsghdr header;
-        char space[CMSG_SPACE(sizeof(int))];
-    } control = { 0 };
-    struct iovec data = { .iov_base = (char *)message, .iov_len = strlen(message) };
-    struct msghdr packet = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control,
-                             .msg_controllen = sizeof control.space };
-    control.header.cmsg_level = SOL_SOCKET;
-    control.header.cmsg_type = SCM_RIGHTS;
-    control.header.cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(&control.header), &descriptor, sizeof(int));
-    if (sendmsg(channel_fd, &packet, MSG_NOSIGNAL) < 0)
+    if (send_with(channel_fd, message, strlen(message), descriptor) < 0)
         fail(failure, errno);
     close(descriptor);
 }

@@ -10,6 +10,7 @@ import os
 import time
 
 from minirun.errors import MinirunError, warn
+from minirun.kernel.files import make_fifo, remove_file, write_to_fifo
 from minirun.kernel.process import pidfd_open, pidfd_send_signal
 from minirun.kernel.trace import step
 from minirun.model import jsontext
@@ -283,8 +284,8 @@ def _checked(process: Process, *, own_users: bool) -> Process:
 
 def _make_start_fifo(folder: str) -> int:
     """Make the fifo that the container waits on, and open it so that neither side blocks."""
-    os.mkfifo(f"{folder}/exec.fifo", 0o600)
-    return os.open(f"{folder}/exec.fifo", os.O_RDWR | os.O_CLOEXEC)
+    with step("make the fifo that the container waits on", "exec", "Who starts it writes a byte into it."):
+        return make_fifo(f"{folder}/exec.fifo")
 
 
 def start(root: str, container_id: str, notify_socket: str = "") -> Readiness | None:
@@ -304,10 +305,8 @@ def start(root: str, container_id: str, notify_socket: str = "") -> Readiness | 
             ready = _listen(state.folder(root, container_id), notify_socket)
         path = f"{state.folder(root, container_id)}/exec.fifo"
         with step("let the container go", "exec", "One byte in the fifo that its last program waits on."):
-            fifo = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            os.write(fifo, b"\0")
-            os.close(fifo)
-            os.unlink(path)
+            write_to_fifo(path)
+            remove_file(path)
     try:
         hooks.run(_hooks(root, found, "poststart"), "poststart", state.document(found, "running"))
     except MinirunError:

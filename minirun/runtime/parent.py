@@ -94,11 +94,12 @@ def clone_container(
         elif kind == handshake.OPEN:
             sources.open_for_child(channel, pid, pidfd, spec, bundle, fields)
 
-    kinds = ", ".join(n.type for n in spec.namespaces if not n.path)
+    kinds = ", ".join(n.type for n in spec.namespaces if not n.path and n.type not in ("cgroup", "time"))
     with step(
         f"make a process in fresh namespaces ({kinds})",
         "namespaces",
-        "One clone3 makes the process, all of them, and puts it into its cgroup: nothing of it ever runs outside.",
+        "One clone3 makes the process, all of them, and puts it into its cgroup: nothing of it ever runs outside."
+        " A cgroup namespace is made later, from in there: its root is the cgroup of whoever makes it.",
     ):
         if spec.hooks:
             prepare_to_run_programs()

@@ -100,8 +100,8 @@ def newcomer(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     layers = Path(tempfile.mkdtemp(prefix="newcomer-", dir="/mnt"))  # a tmpfs of the host's
     for name in ("upper", "work"):
         (layers / name).mkdir()
-    options = f"lowerdir=/usr/local/bin,upperdir={layers}/upper,workdir={layers}/work"
-    subprocess.run(["mount", "-t", "overlay", "-o", options, "overlay", "/usr/local/bin"], check=True)
+    options = f"lowerdir=/usr/local,upperdir={layers}/upper,workdir={layers}/work"
+    subprocess.run(["mount", "-t", "overlay", "-o", options, "overlay", "/usr/local"], check=True)
     for name in ("minirun", "minirun-oci"):
         Path("/usr/local/bin", name).unlink(missing_ok=True)
     sudo = Path("/usr/local/bin/sudo")
@@ -113,7 +113,7 @@ def newcomer(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
         environment.setenv("XDG_CACHE_HOME", str(place / "cache"))
         environment.setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         yield place / "checkout"
-    subprocess.run(["umount", "--lazy", "/usr/local/bin"], check=True)
+    subprocess.run(["umount", "--lazy", "/usr/local"], check=True)
 
 
 @pytest.fixture
@@ -297,6 +297,7 @@ def test_quickstart_that_is_interrupted_leaves_nothing(
     newcomer: Path,
     type_line: Callable[..., tuple[int, str]],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     file: str,
     content: str,
     moment: str,
@@ -304,9 +305,11 @@ def test_quickstart_that_is_interrupted_leaves_nothing(
     checkout = tmp_path / "checkout"
     shutil.copytree(newcomer, checkout)
     Path(checkout, file).write_text(content)
-    before = set(os.listdir("/tmp"))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     status, shown = type_line(QUICKSTART, moment, "\x03", folder=checkout)
     assert status == 130
     assert last_words(shown) == ["quickstart: interrupted; run it again to go on."]
     assert minirun("ps", "-aq").stdout == ""
-    assert {name for name in set(os.listdir("/tmp")) - before if name.startswith("tmp.")} == set()
+    assert os.listdir(temporary) == []
