@@ -212,12 +212,15 @@ def reason_of(error: OSError, said: str = "") -> str:
     return f"{words} (with {error.filename2})" if error.filename2 else words
 
 
+_SIGNS = str.maketrans(dict.fromkeys("()',\"", " "))
+
+
 def _unsaid(subject: str, said: str) -> str:
     """Return an error's subject, such as "open_tree /x" or "mount proc on /x", without the paths that are `said`.
 
     A path that is named twice reads like two. What the kernel was asked for stays.
     """
-    around = f" {said} "
+    around = f" {said} {said.translate(_SIGNS)} "
     if f" {subject} " in around:
         return ""
     asked_for, _, rest = subject.partition(" ")

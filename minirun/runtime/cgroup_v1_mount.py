@@ -43,7 +43,7 @@ def mount_hierarchies(root: int, entry: MountSpec, options: Options, spec: Spec,
     ):
         place = Place(make_directories_in_root(root, entry.destination), entry.destination)
         refuse_place_in_proc(root, place, entry, options)
-        settings = {"source": "tmpfs", "mode": f"{os.fstat(place.fd).st_mode & 0o7777:o}"}
+        settings = {"source": "tmpfs", "mode": "755"}
         if spec.mount_label:
             settings["context"] = spec.mount_label
         top = new_file_system("tmpfs", settings, _HARMLESS)

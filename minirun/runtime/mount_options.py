@@ -49,7 +49,8 @@ class Options(Record):
 def parse_options(entry: MountSpec) -> Options:
     """Sort the words of a mount's options (config.md, "Linux mount options"); later words win."""
     flags, attributes, cleared, copy_up, idmap = 0, 0, 0, False, ""
-    recursive, propagation, data, extensions = [], [], [], []
+    recursive, propagation, extensions = [], [], []
+    data: list[str] = []
     for word in entry.options:
         if word in ATTRIBUTES:
             set_, clear = ATTRIBUTES[word]
@@ -69,8 +70,9 @@ def parse_options(entry: MountSpec) -> Options:
             idmap = word.partition("=")[0]
         elif word in LINK_OPTIONS:
             extensions.append(word)
-        elif word:  # Podman 5 passes empty ones, which mount(2) skips and fsconfig(2) refuses
-            data.append(word)
+        else:
+            # mount(2) takes several in one, and empty ones, which Podman 5 passes; fsconfig(2) does not.
+            data += [word] if '"' in word else filter(None, word.split(","))
     if entry.type == "bind":
         flags |= MS_BIND
     if entry.uid_mappings or entry.gid_mappings:

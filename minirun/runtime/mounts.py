@@ -80,6 +80,8 @@ def check(spec: Spec, bundle: str) -> None:
             problem = f"{', '.join(sorted(options.extensions))} is for bind mounts only"
         elif options.idmap and (problem := _problem_of_mapping(entry, spec, options.idmap)):
             pass
+        elif not entry.type and not options.is_bind and not options.flags & MS_REMOUNT:
+            problem = "type is missing, and it is no bind mount"
         elif options.copy_up and entry.type != "tmpfs":
             problem = "tmpcopyup is for tmpfs only"
         elif options.copy_up and number and _normal(_inside(entry.destination, rootfs)) == "/":
@@ -243,6 +245,9 @@ def _bind(root: int, entry: MountSpec, options: Options, bundle: str, open_by_pa
         fd = _open_link(root, entry.destination) if "dest-nofollow" in options.extensions else -1
         place = Place(make(root, entry.destination) if fd < 0 else fd, entry.destination)
         refuse_place_in_proc(root, place, entry, options)
+        if fd < 0 and is_folder != (os.fstat(place.fd).st_mode & 0o170000 == 0o040000):
+            # move_mount(2) would say "invalid argument"; these words engines know, and add a hint.
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), "the source")
         attach_tree(tree, place)
         os.close(place.fd)
         return tree

@@ -74,6 +74,8 @@ def test_terminals(docker: Caller, waiting: str) -> None:
         (["--init"], "cat /proc/1/comm", "docker-init\n"),
         (["--sysctl", "net.ipv4.ip_default_ttl=33"], "cat /proc/sys/net/ipv4/ip_default_ttl", "33\n"),
         ([], "ls /sys/class/net", "eth0\nlo\n"),
+        # The daemon passes on all of the host's devices.
+        (["--privileged"], "readlink /dev/ptmx; test -c /dev/pts/ptmx && echo there", "pts/ptmx\nthere\n"),
     ],
 )
 def test_options_of_run(docker: Caller, options: list[str], script: str, output: str) -> None:

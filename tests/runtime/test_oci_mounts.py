@@ -171,6 +171,19 @@ def test_a_path_that_is_listed_twice_is_covered_once(oci: Oci, bundle: Bundle, f
     assert [paths.count(path) for path in ("/proc/sys", "/proc/version")] == [1, 1]
 
 
+@pytest.mark.parametrize(("source", "destination"), [("file", "/etc"), ("", "/etc/passwd")])
+def test_a_folder_is_no_place_for_a_file_nor_a_file_for_a_folder(
+    oci: Oci, bundle: Bundle, folder: Path, source: str, destination: str
+) -> None:
+    """Engines find these words in the error, and add what the user may have confused."""
+    assert "not a directory" in oci.refusal(bundle.mount(destination, folder / source))
+
+
+def test_several_words_in_one_option(oci: Oci, bundle: Bundle) -> None:
+    bundle.mount("/t", options=["uid=5,gid=6", "mode=0710"], type="tmpfs")
+    assert oci.output(bundle, "stat -c '%u:%g %a' /t") == "5:6 710\n"
+
+
 def test_a_source_that_is_missing_is_named_once(oci: Oci, bundle: Bundle) -> None:
     told = oci.refusal(bundle.mount("/here", "/not/there"))
     assert "cannot bind /not/there to /here: open_tree: no such file or directory" in told

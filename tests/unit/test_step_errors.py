@@ -36,6 +36,7 @@ def missing(*subject: object) -> OSError:
         ("mount proc on /proc", "proc option x", f"cannot mount proc on /proc: proc option x: {NOT_THERE}"),
         ("bind /a b to /c d", "open_tree /a b", f"cannot bind /a b to /c d: open_tree: {NOT_THERE}"),
         ("bind /a/b to /c", "openat2 /a", f"cannot bind /a/b to /c: openat2 /a: {NOT_THERE}"),
+        ("run a hook (/x)", "/x", f"cannot run a hook (/x): {NOT_THERE}"),
         ("start", "/x", f"cannot start: /x: {NOT_THERE}"),
         ("start", None, f"cannot start: {NOT_THERE}"),
         ("start", 7, f"cannot start: {NOT_THERE}"),  # the number of a descriptor says nothing
