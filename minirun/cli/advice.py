@@ -43,6 +43,8 @@ def _about_command(before: str, words: Sequence[str]) -> str:
     verb, _, subject = before.partition(" ")
     first, rest = words[0], " ".join(words[1:])
     line = " ".join(words)
+    if not first:
+        return "The command is an empty word: is it a variable that is not set?"
     if first.startswith("-"):
         return f"Flags of '{verb}' go before the {_kind(verb)}: minirun {verb} {first} ... {subject} ..."
     if any(letter.isspace() for letter in first):

@@ -159,7 +159,8 @@ def _switch_value(ctx: click.Context, option: click.Option, name: str, value: st
         return True
     if value in FALSE:
         return False
-    raise click.BadParameter("it is a switch: true or false", ctx=ctx, param_hint=f"{name}={value}")
+    what = "it is story or json" if option.name == "explain" else "it is a switch: true or false"
+    raise click.BadParameter(what, ctx=ctx, param_hint=f"{name}={value}")
 
 
 def _common_options(own: list[click.Parameter]) -> list[click.Parameter]:

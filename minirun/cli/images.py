@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 
@@ -11,6 +10,7 @@ import click
 from minirun.cli.command import Command, Group
 from minirun.cli.context import for_each, host_layout
 from minirun.cli.format import Template, decimal_size, duration, local_time, print_rows
+from minirun.cli.listing import json_text
 from minirun.engine import images as engine
 from minirun.engine.images import NONE, HistoryEntry, Listed, Removal
 from minirun.errors import MinirunError
@@ -164,7 +164,7 @@ def inspect(references: tuple[str, ...], template: str) -> None:
             for document in documents:
                 click.echo(compiled.render(document))
         else:
-            click.echo(json.dumps(documents, indent=4, ensure_ascii=False))
+            click.echo(json_text(documents))
 
 
 # -- names and removal -------------------------------------------------------------------------------------------------

@@ -251,11 +251,17 @@ def print_documents(names: Sequence[str], template: str, find: Callable[[str], d
         for document in documents:
             click.echo(compiled.render(_with_maps(document)))
     else:
-        click.echo(json.dumps(documents, indent=4, ensure_ascii=False))
+        click.echo(json_text(documents))
     for missing in errors:
         report(missing)
     if errors:
         raise click.exceptions.Exit(1)
+
+
+def json_text(documents: list[dict[str, Any]]) -> str:
+    """Return documents as JSON in which letters are letters, and what could steer a terminal is an escape."""
+    text = json.dumps(documents, indent=4, ensure_ascii=False)
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def _with_maps(value: Any, key: str = "") -> Any:

@@ -93,7 +93,7 @@ def unknown_command(path: str, name: str, known: Iterable[str]) -> MinirunError:
     if name in _WORDS:
         hint = _WORDS[name]
     else:
-        close = closest(name, [*known, *_ELSEWHERE])
+        close = closest(name, [*known, *(word for word, hint in _ELSEWHERE.items() if hint != _NO_DAEMON)])
         hint = f"Did you mean '{path} {close}'?" if close else f"See '{path} --help' for what there is."
         if close in _ELSEWHERE:
             hint = f"Docker's '{close}' is not there yet. {_ELSEWHERE[close]}"
@@ -103,7 +103,8 @@ def unknown_command(path: str, name: str, known: Iterable[str]) -> MinirunError:
 def usage_error(error: click.UsageError, words: Sequence[str]) -> MinirunError:
     """Say in one sentence what is wrong with a command line: 125 for a flag, 1 for the number of arguments."""
     # What is wrong with a flag's value, click tells without its command.
-    path = error.ctx.command_path if error.ctx else " ".join(["minirun", *words[:1]])
+    verb = [word for word in words[:1] if not word.startswith("-")]
+    path = error.ctx.command_path if error.ctx else " ".join(["minirun", *verb])
     hint = f"See '{path} --help'."
     if isinstance(error, click.NoSuchOption):
         return FlagError(f"unknown flag: {error.option_name}", _meant_flag(error, words) or hint)
@@ -118,6 +119,8 @@ def usage_error(error: click.UsageError, words: Sequence[str]) -> MinirunError:
     if error.ctx and (isinstance(error, click.MissingParameter) or error.message.startswith("Got unexpected extra")):
         if error.ctx.command.name == "load":
             hint = "An archive is named by -i FILE, or comes by standard input."
+        elif isinstance(error, click.MissingParameter) and (flag := _that_took_the_last(words, error.ctx.command)):
+            hint = f"'{words[-1]}' is the value of {flag} here. {hint}"
         return MinirunError(f"'{path}' {_arguments_of(error.ctx.command)}", hint, exit_code=1)
     message = error.format_message()
     return MinirunError(f"{message[:1].lower()}{message[1:]}", hint, exit_code=1)
@@ -136,8 +139,17 @@ def _meant_flag(error: click.NoSuchOption, words: Sequence[str]) -> str:
                 return f"It is a flag of '{word}' and goes after it: {ctx.command_path} {word} {typed} ..."
         if name in _DOCKERS_OPTIONS:
             return _DOCKERS_OPTIONS[name]
-    close = closest(name, _flags(ctx.command))
+    close = closest(name, [flag for flag in _flags(ctx.command) if flag.startswith("--")])
     return f"Did you mean {close}? See '{ctx.command_path} --help'." if close else ""
+
+
+def _that_took_the_last(words: Sequence[str], command: click.Command) -> str:
+    """Return the flag whose value the last word has become, "" if it is none."""
+    flag = words[-2] if len(words) > 1 else ""
+    takes_value = any(
+        flag in option.opts and not option.is_flag for option in command.params if isinstance(option, click.Option)
+    )
+    return flag if takes_value else ""
 
 
 def _flags(command: click.Command) -> list[str]:

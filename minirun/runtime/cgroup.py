@@ -434,7 +434,7 @@ def _require(hierarchy: Hierarchy, setting: Setting) -> None:
         reason = (
             f"the {controller} controller is not available in cgroup v2 (it is bound to the v1 hierarchy at {place})"
         )
-        hint = "Boot with systemd.unified_cgroup_hierarchy=1 cgroup_no_v1=all, or use a machine with cgroup v2 only."
+        hint = "Boot with systemd.unified_cgroup_hierarchy=1 cgroup_no_v1=all, or use the lab VM: scripts/labvm shell."
     elif ".unified." in setting.field and controller not in CONTROLLERS:
         reason = f"the requested cgroup controller `{controller}` is not available"
         hint = f"{hierarchy.mount_point}/cgroup.controllers lists those that are."

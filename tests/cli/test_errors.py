@@ -114,6 +114,7 @@ def test_an_image_that_is_nearly_there_is_suggested(minirun: Minirun, busybox_im
         (["cd", "/"], "'cd' is a part of the shell and no program: run busybox sh -c 'cd /'."),
         (["A=b", "env"], "minirun run -e A=b busybox env."),
         (["bash"], "most have sh"),
+        ([""], "empty word"),
         (["nonsense"], "Is it installed in the image?"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -153,6 +154,17 @@ def test_a_script_that_cannot_be_executed(
 def test_messages_do_not_steer_the_terminal(minirun: Minirun, busybox_image: str) -> None:
     message = failed(minirun, "run", "--rm", busybox_image, "\x9b31mred\nminirun: all is well", code=127)
     assert '"\\x9b31mred\\nminirun: all is well"' in message
+
+
+def test_what_a_container_is_called_does_not_steer_the_terminal(minirun: Minirun, busybox_image: str) -> None:
+    minirun("create", "--name=box", "--label=a=\x9b31m\u202e", busybox_image, "echo", "\x1b[31m", os.fsdecode(b"\xff"))
+    for words in (["ps", "-a", "--no-trunc"], ["inspect", "box"]):
+        told = minirun(*words, env={"LC_ALL": "C.UTF-8"}).stdout
+        assert all(character.isprintable() or character == "\n" for character in told)
+        assert "\\udcff" in told
+    assert minirun.inspect("box")["Config"]["Labels"] == {"a": "\x9b31m\u202e"}
+    raw = minirun.raw("inspect", "-f", "{{index .Args 1}}", "box", env={"LC_ALL": "C.UTF-8"}).stdout
+    assert raw == b"\xff\n"
 
 
 def test_too_few_and_too_many_arguments(minirun: Minirun) -> None:

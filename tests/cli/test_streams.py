@@ -42,6 +42,9 @@ def piped(into: str, *command: str | Path) -> tuple[int, str, str]:
 
 
 def logged(path: Path) -> list[str]:
+    """Return the messages of a log; who has nothing to say need not make it."""
+    if not path.exists():
+        return []
     return [json.loads(line)["msg"] for line in path.read_text().splitlines()]
 
 
