@@ -12,6 +12,7 @@ import click
 from minirun.cli.format import Map, Template, decimal_size, duration, local_time
 from minirun.cli.outcome import report
 from minirun.errors import MinirunError
+from minirun.model.network import consecutive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -185,14 +186,21 @@ def status_text(record: ContainerRecord, status: Status) -> str:
 
 
 def ports_text(layout: Layout, record: ContainerRecord, status: Status) -> str:
-    """Return "0.0.0.0:8080->80/tcp, 443/tcp": what is published, and what is exposed only."""
+    """Return "0.0.0.0:8080->80/tcp, 443/tcp": what is published, ranges as such, and what is exposed only."""
     if status.state not in ("running", "paused") or not record.endpoint:
         return ""
     published = record.endpoint.ports
-    texts = [f"{address(port)}->{port.container_port}/{port.protocol}" for port in published]
+    texts = [_range_text(first, last) for first, last in consecutive(published)]
     taken = {f"{port.container_port}/{port.protocol}" for port in published}
     exposed = dict.fromkeys((*image_config(layout, record).exposed_ports, *record.request.expose))
     return ", ".join([*texts, *(port for port in exposed if port not in taken)])
+
+
+def _range_text(first: PortMapping, last: PortMapping) -> str:
+    if first == last:
+        return f"{address(first)}->{first.container_port}/{first.protocol}"
+    inside = f"{first.container_port}-{last.container_port}/{first.protocol}"
+    return f"{address(first)}-{last.host_port}->{inside}"
 
 
 def address(port: PortMapping) -> str:

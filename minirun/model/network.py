@@ -6,6 +6,7 @@ from minirun.model.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
 
@@ -24,6 +25,20 @@ class PortMapping(Record):
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> PortMapping:
         return cls(**fields)
+
+
+def consecutive(ports: Iterable[PortMapping]) -> Iterator[tuple[PortMapping, PortMapping]]:
+    """Join ports that follow each other, inside as outside; yield the first and the last of each range, in order."""
+    start = last = None
+    for port in ports:
+        if start is None or last is None:
+            start = port
+        elif port != last.replace(container_port=last.container_port + 1, host_port=last.host_port + 1):
+            yield start, last
+            start = port
+        last = port
+    if start is not None and last is not None:
+        yield start, last
 
 
 class Network(Record):

@@ -12,11 +12,11 @@ compared with what is there (`parse`), and `changes` leads from this to that. ip
 
 from __future__ import annotations
 
-from minirun.model.network import Network, PortMapping
+from minirun.model.network import Network, PortMapping, consecutive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     # By table, by chain: the rules as iptables-save writes them, without "-A CHAIN ".
     Rules = dict[str, dict[str, list[str]]]
@@ -84,38 +84,29 @@ def wanted(network: Network, published: Iterable[str] = ()) -> Rules:
 
 
 def publication(container_id: str, address: str, ports: Sequence[PortMapping]) -> list[str]:
-    """Return the rules that publish a container's ports (DNAT: rewrite the destination, and the answers back)."""
+    """Return the rules that publish a container's ports (DNAT: rewrite the destination, and the answers back).
+
+    A range that is the same inside and outside is one rule, which leaves the port as it is. DNAT could also shift a
+    range ("8000-8010 to 80-90"), but not safely: where a client's address and port are already known in front of the
+    right port, the kernel takes the next one (NF_NAT_RANGE_PROTO_OFFSET), another service.
+    """
     rules = []
-    for first, last in _ranges(ports):
-        several = first.host_port != last.host_port
-        destination = f"-d {first.host_ip}/32 " if first.host_ip else ""
-        port = f"{first.host_port}:{last.host_port}" if several else f"{first.host_port}"
-        # A range leaves the port as it is.
-        target = address if several else f"{address}:{first.container_port}"
-        rules.append(
-            f"{destination}-p {first.protocol} -m {first.protocol} --dport {port} "
-            f'-m comment --comment "minirun {container_id}" -j DNAT --to-destination {target}'
-        )
+    for first, last in consecutive(ports):
+        if first.host_port == first.container_port and first != last:
+            rules.append(_redirection(container_id, first, f"{first.host_port}:{last.host_port}", address))
+            continue
+        for outside in range(first.host_port, last.host_port + 1):
+            inside = first.container_port + outside - first.host_port
+            rules.append(_redirection(container_id, first, f"{outside}", f"{address}:{inside}"))
     return rules
 
 
-def _ranges(ports: Sequence[PortMapping]) -> Iterator[tuple[PortMapping, PortMapping]]:
-    """Join ports that follow each other and are the same inside and outside; yield the first and last of each range.
-
-    DNAT could also shift a range ("8000-8010 to 80-90"), but not safely: where a client's address and port are already
-    known in front of the right port, the kernel takes the next one (NF_NAT_RANGE_PROTO_OFFSET), another service.
-    """
-    start: PortMapping | None = None
-    for index, port in enumerate(ports):
-        start = start or port
-        following = ports[index + 1] if index + 1 < len(ports) else None
-        if following is None or port.host_port != port.container_port or following != _next(port):
-            yield start, port
-            start = None
-
-
-def _next(port: PortMapping) -> PortMapping:
-    return port.replace(container_port=port.container_port + 1, host_port=port.host_port + 1)
+def _redirection(container_id: str, port: PortMapping, outside: str, target: str) -> str:
+    destination = f"-d {port.host_ip}/32 " if port.host_ip else ""
+    return (
+        f"{destination}-p {port.protocol} -m {port.protocol} --dport {outside} "
+        f'-m comment --comment "minirun {container_id}" -j DNAT --to-destination {target}'
+    )
 
 
 # -- what is there ----------------------------------------------------------------------------------------------------

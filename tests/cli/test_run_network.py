@@ -214,6 +214,7 @@ def test_a_range_of_ports(minirun: Minirun, busybox_image: str) -> None:
     eventually(lambda: answers("127.0.0.1:8500"))
     saved = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
     assert saved.count("DNAT --to") == 1
+    assert minirun("ps", "--format", "{{.Ports}}").stdout == "0.0.0.0:8000-9000->8000-9000/tcp\n"
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", 8501), timeout=5)
     with socket.socket() as other, pytest.raises(OSError, match="in use"):

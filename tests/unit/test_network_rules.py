@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minirun.model.network import Network, PortMapping
+from minirun.model.network import Network, PortMapping, consecutive
 from minirun.network import rules
 
 NETWORK = Network("bridge", "minirun0", "10.64.0.0/16", "10.64.0.1")
@@ -132,6 +132,22 @@ def test_ports_that_are_the_same_inside_are_one_rule() -> None:
     ]
     assert texts[0].endswith("--to-destination 10.64.0.2")
     assert texts[1].endswith("--to-destination 10.64.0.2:9005")
+
+
+@given(
+    st.lists(
+        st.builds(PortMapping, st.integers(1, 9), st.integers(1, 9), st.sampled_from(["", "127.0.0.1"])), max_size=20
+    )
+)
+def test_ranges_hold_each_port_once_and_in_order(ports: list[PortMapping]) -> None:
+    expanded = [
+        first.replace(container_port=first.container_port + more, host_port=first.host_port + more)
+        for first, last in consecutive(ports)
+        for more in range(last.host_port - first.host_port + 1)
+    ]
+    assert expanded == ports
+    rules_made = rules.publication("aa", "10.64.0.2", ports)
+    assert len(rules_made) <= len(ports)
 
 
 def test_udp_ports_that_change_are_known() -> None:
