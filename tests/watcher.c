@@ -1,5 +1,6 @@
 /*
- * watcher MARKER SECRET - look into every process that appears in this PID namespace, as fast as it appears.
+ * watcher stop          - stop every process that appears in this PID namespace, as fast as it appears.
+ * watcher MARKER SECRET - look into every process that appears.
  *
  * Each is stopped, looked through, and let go, a few times. What was seen is written to standard output, a line each:
  *   cmdline|environ|exe|maps N TEXT     what /proc/N shows
@@ -116,11 +117,15 @@ int main(int count, char **arguments)
 {
     char path[64];
     int last = getpid();
+    tell("watching", last, "");
+    while (count == 2)
+        for (int pid = last + 1; pid < last + 4; pid++)
+            if (kill(pid, SIGSTOP) == 0)
+                last = pid;
     if (count != 3)
         return 2;
     marker = arguments[1];
     secret = arguments[2];
-    tell("watching", last, "");
     for (;;)
         for (int pid = last + 1; pid < last + 4; pid++) {
             snprintf(path, sizeof path, "/proc/%d", pid);

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -53,3 +55,27 @@ class Seen:
             assert set(self.of(kind)) - {*of_init, *programs} == set(), kind
         foreign = [line for line in self.of("cmdline") if "exec " in line or "python" in line or "--bundle" in line]
         assert foreign == []
+
+
+def stopped_at_birth(cgroup: Path) -> int:
+    """Wait until a process of a cgroup is stopped; return its pid if minirun does not know it as ready yet, else 0.
+
+    In the latter case it is killed.
+    """
+    found: list[int] = []
+
+    def is_there() -> bool:
+        for pid in map(int, (cgroup / "cgroup.procs").read_text().split()):
+            try:
+                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            except FileNotFoundError:
+                continue
+            if state == "T":
+                found.append(pid)
+        return bool(found)
+
+    wait_for(is_there, "that a process is stopped")
+    if any(str(file.readlink()).startswith("socket:") for file in Path(f"/proc/{found[0]}/fd").iterdir()):
+        return found[0]  # it would close that as soon as it is ready
+    os.kill(found[0], signal.SIGKILL)
+    return 0

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 from oci_bundles import make_bundle
-from watching import Seen, build_watcher, wait_for
+from watching import Seen, build_watcher, stopped_at_birth, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import Any
 
@@ -42,12 +44,12 @@ def make_other(oci_template: tuple[Path, dict[str, Any]], scratch: Path) -> Call
     return lambda: make_bundle(scratch / "other", *oci_template)
 
 
-def watch(oci: Oci, bundle: Bundle, watcher: Path, marker: Path) -> tuple[str, Path]:
+def watch(oci: Oci, bundle: Bundle, watcher: Path, *arguments: Path | str) -> tuple[str, Path]:
     """Run the watcher in a container; return its name and the file that it writes to."""
     seen = bundle.path / "seen"
     seen.touch()
     bundle.mount("/watcher", watcher)
-    bundle.config["process"]["args"] = ["/watcher", str(marker), SECRET]
+    bundle.config["process"]["args"] = ["/watcher", *map(str, arguments)]
     name = oci.new_id()
     oci.save(bundle, "")
     with seen.open("w") as output:
@@ -66,7 +68,7 @@ def test_exec_shows_nothing_of_the_host(
     if users == "mapped":
         bundle.map_users()
     bundle.capabilities(*capabilities)
-    name, seen = watch(oci, bundle, watcher, marker)
+    name, seen = watch(oci, bundle, watcher, marker, SECRET)
     environment = {**os.environ, "TOKEN": SECRET}
     for _ in range(ROUNDS):
         done = oci("exec", "--env", "A=1", name, "sh", "-c", "echo $A; sleep 0.1", env=environment)
@@ -87,7 +89,7 @@ def test_a_container_that_joins_shows_nothing_of_the_host(
         bundle.map_users()
         other.map_users()
     bundle.capabilities(*TRACER)
-    name, seen = watch(oci, bundle, watcher, marker)
+    name, seen = watch(oci, bundle, watcher, marker, SECRET)
     pid = oci.pid(name)
     other.namespace("pid", f"/proc/{pid}/ns/pid")
     if users == "mapped":
@@ -101,3 +103,39 @@ def test_a_container_that_joins_shows_nothing_of_the_host(
     found = Seen(seen.read_text())
     assert len(found.processes()) >= ROUNDS // 2
     found.assert_nothing_of_the_host("/bin/busybox", "/bin/sh", "/usr/bin/busybox")
+
+
+@contextlib.contextmanager
+def stopped_exec(oci: Oci, name: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Run `exec` until the container has stopped its process before its exec; yield the caller and that process."""
+    for _ in range(50):
+        command = [*oci.command, "exec", name, "sleep", "1000"]
+        null = subprocess.DEVNULL
+        with subprocess.Popen(command, stdin=null, stdout=null, stderr=subprocess.PIPE, text=True) as caller:
+            try:
+                if pid := stopped_at_birth(oci.cgroup(name)):
+                    yield caller, pid
+                    return
+                caller.wait(30)
+            finally:
+                caller.kill()
+    pytest.fail("no process was stopped before its exec")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_exec_of_a_stopped_process_can_be_interrupted(oci: Oci, bundle: Bundle, watcher: Path, number: int) -> None:
+    name, _ = watch(oci, bundle, watcher, "stop")
+    with stopped_exec(oci, name) as (caller, pid):
+        caller.send_signal(number)
+        assert caller.wait(30) in (-number, 128 + number)
+    assert not os.path.exists(f"/proc/{pid}")
+    assert oci("ps", "--format", "json", name).stdout.count(",") == 0
+
+
+def test_exec_of_a_stopped_process_gives_up(oci: Oci, bundle: Bundle, watcher: Path) -> None:
+    name, _ = watch(oci, bundle, watcher, "stop")
+    with stopped_exec(oci, name) as (caller, pid):
+        _, said = caller.communicate(timeout=90)
+        assert caller.returncode == 255
+        assert "has not moved for 30 seconds and was killed" in said
+    assert not os.path.exists(f"/proc/{pid}")
