@@ -142,10 +142,10 @@ class _Joining:
             poll.register(self._caller, 0)  # its end
         left = None if self._patient else max(0, round((self._deadline - monotonic()) * 1000))
         ready = [number for number, _ in poll.poll(left)]
-        if fd in ready:
-            return
-        if ready:
+        if self._caller in ready:
             raise MinirunError("whoever called has gone", "", 130)
+        if fd in ready and left != 0:  # what talks without an end does not move either
+            return
         raise MinirunError(
             f"the new process in the container has not moved for {PATIENCE} seconds and was killed",
             "Something in there has stopped it, or the container is paused or out of memory.",
