@@ -13,7 +13,7 @@ from minirun.cli.format import Template, decimal_size, duration, local_time, pri
 from minirun.cli.listing import json_text
 from minirun.engine import images as engine
 from minirun.engine.images import NONE, HistoryEntry, Listed, Removal
-from minirun.errors import MinirunError
+from minirun.errors import MinirunError, warn
 from minirun.storage.images import find
 from minirun.storage.ingest import collect_garbage
 
@@ -57,6 +57,7 @@ def load(path: str, quiet: bool) -> None:
 
     The archive may be a tar, plain or compressed with gzip, zstd, xz or bzip2, or a folder with an OCI layout.
     """
+    from minirun.storage.found import Skipped
     from minirun.storage.load import load as load_archive
 
     layout = host_layout()
@@ -68,6 +69,9 @@ def load(path: str, quiet: bool) -> None:
     try:
         for loaded in load_archive(layout, path, progress):
             progress.finish()
+            if isinstance(loaded, Skipped):
+                warn(f"skipped {loaded.name}: {loaded.reason}")
+                continue
             for name in loaded.names:
                 click.echo(f"Loaded image: {name.familiar}")
             if not loaded.names:

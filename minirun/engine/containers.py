@@ -10,7 +10,7 @@ import signal
 import time
 
 from minirun.engine import attach as attaching
-from minirun.engine import claims, garbage, host_cgroups, launch, publishing, records, volumes
+from minirun.engine import claims, garbage, host_cgroups, launch, platforms, publishing, records, volumes
 from minirun.engine.records import all_records, find
 from minirun.engine.spec import arguments
 from minirun.errors import MinirunError
@@ -124,6 +124,7 @@ def run(
 def _create(layout: Layout, request: RunRequest) -> tuple[ContainerRecord, Claim]:
     """Write the record, under the claim that makes a half-made container recognisable."""
     image = _find_image(layout, request.image)
+    platforms.check(image, request.image, request.platform)
     container_id = records.new_id()
     command = arguments(request, image.config)
     # What it refers to must exist before anything is made.

@@ -190,7 +190,7 @@ def import_image(
     Raises MinirunError (1).
     """
     from minirun.engine.changes import apply_changes
-    from minirun.storage.load import host_architecture
+    from minirun.kernel.cpu import host_architecture
     from minirun.storage.rootfs import import_rootfs
 
     ref = ImageRef.parse(name) if name else None

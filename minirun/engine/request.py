@@ -38,8 +38,6 @@ _SYSCTLS = frozenset(
     "kernel.shm_rmid_forced".split()
 )
 _SYSCTL_PREFIXES = ("net.", "fs.mqueue.")
-_ARCHITECTURES = {"x86_64": ("amd64", "x86_64"), "aarch64": ("arm64", "aarch64")}
-
 # Options that Docker has and minirun has not built: refused by name rather than ignored.
 NOT_BUILT = {
     "health_cmd": "--health-cmd",
@@ -127,6 +125,7 @@ def from_options(image: str, command: tuple[str, ...], options: Mapping[str, Any
         cgroupns_mode=_mode("--cgroupns", options["cgroupns"], ("host", "private"), joins=False),
         log_driver=_log_driver(options["log_driver"]),
         log_opts=_log_options(options["log_opt"]),
+        platform=_platform(options["platform"]),
     )
 
 
@@ -536,8 +535,6 @@ def _refuse_not_built(options: Mapping[str, Any]) -> None:
         raise MinirunError(f"--restart {options['restart']} is not supported yet", "Leave it out, or use --restart no.")
     if options["userns"] not in (None, "", "host"):
         raise MinirunError("--userns: user namespaces are not supported yet", "Leave it out, or use --userns host.")
-    if options["platform"] and not _is_our_platform(options["platform"]):
-        raise MinirunError(f"images of platform {options['platform']} cannot run here", "Leave --platform out.")
     if options["runtime"] not in (None, "", "minirun"):
         raise MinirunError(f"unknown or invalid runtime name: {options['runtime']}", "Leave --runtime out.")
 
@@ -552,7 +549,10 @@ def _check_restart(policy: str, *, auto_remove: bool) -> None:
         raise MinirunError("invalid restart policy: maximum retry count can only be used with 'on-failure'")
 
 
-def _is_our_platform(text: str) -> bool:
-    system, _, architecture = text.lower().partition("/")
-    known = _ARCHITECTURES.get(os.uname().machine, (os.uname().machine,))
-    return system == "linux" and (not architecture or architecture.partition("/")[0] in known)
+def _platform(text: str | None) -> str:
+    if not text:
+        return ""
+    from minirun.kernel.cpu import host_platform
+    from minirun.model.platform import parse_platform
+
+    return str(parse_platform(text, host_platform()))

@@ -8,7 +8,6 @@ are decided, and what is left is plain OCI.
 from __future__ import annotations
 
 import json
-import os
 
 from minirun.runtime.seccomp import as_list, as_object, as_texts, invalid, read_rules, read_settings
 
@@ -16,18 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Docker's names of architectures by uname -m, and the ones that profiles use where those differ.
-_ARCHITECTURES = {
-    "x86_64": "amd64",
-    "i686": "386",
-    "aarch64": "arm64",
-    "armv7l": "arm",
-    "mips64": "mips64",
-    "ppc64le": "ppc64le",
-    "riscv64": "riscv64",
-    "s390x": "s390x",
-    "loongarch64": "loong64",
-}
+# What profiles call an architecture, where that differs from Docker's name.
 _IN_PROFILES = {"386": "x86", "mips64le": "mipsel64", "loong64": "loongarch64"}
 _SECCOMP_NAMES = {
     "386": "SCMP_ARCH_X86",
@@ -42,12 +30,6 @@ _SECCOMP_NAMES = {
     "s390x": "SCMP_ARCH_S390X",
 }
 _COPIED = ("defaultAction", "defaultErrnoRet", "architectures", "flags", "listenerPath", "listenerMetadata")
-
-
-def host_architecture() -> str:
-    """Return Docker's name for this machine's architecture, "amd64"; uname's own where Docker has none."""
-    machine = os.uname().machine
-    return _ARCHITECTURES.get(machine, machine)
 
 
 def from_docker_profile(

@@ -174,7 +174,8 @@ def _process(request: RunRequest, image: ImageConfig, found: Surroundings, grant
 def _seccomp(request: RunRequest, granted: frozenset[str]) -> dict[str, Any] | None:
     """Return the filter in OCI's form: the default one, the user's, or none at all."""
     from minirun.engine.seccomp_default import default_profile
-    from minirun.engine.seccomp_profile import from_docker_profile, host_architecture
+    from minirun.engine.seccomp_profile import from_docker_profile
+    from minirun.kernel.cpu import host_architecture
 
     if request.seccomp == "unconfined" or (request.privileged and not request.seccomp):
         return None

@@ -5,9 +5,14 @@ from __future__ import annotations
 from minirun.errors import MinirunError
 from minirun.model.record import Record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
 MAX_ID = 2**31 - 1
 """Docker's bound, one bit below the kernel's uid_t."""
-_LONGEST_FILE = 4 << 20
+GROUPS_MAX = 65536
+"""NGROUPS_MAX of the kernel (credentials(7))."""
 
 
 class User(Record):
@@ -41,20 +46,23 @@ def resolve(user: str, group_add: tuple[str, ...], passwd: str, group: str) -> U
     group(5)).
     """
     user_part, _, group_part = user.partition(":")
-    accounts = _accounts(passwd)
-    groups = _groups(group)
-    account = _find_account(user_part or "0", accounts)
+    account = _find_account(user_part or "0", _accounts(passwd))
     if group_part:
-        gid = _find_group(group_part, groups)
+        gid = _find_group(group_part, _groups(group))
         supplementary = []
     else:
         gid = account.gid
-        supplementary = [entry.gid for entry in groups if account.name and account.name in entry.members]
-    supplementary += [_find_group(name, groups) for name in group_add]
-    return User(account.uid, gid, tuple(dict.fromkeys(supplementary)), account.home or "/")
+        supplementary = [entry.gid for entry in _groups(group) if account.name and account.name in entry.members]
+    supplementary += [_find_group(name, _groups(group)) for name in group_add]
+    supplementary = list(dict.fromkeys(supplementary))
+    if len(supplementary) > GROUPS_MAX:
+        raise MinirunError(
+            f"user {user_part or 'root'} is in {len(supplementary)} groups, and a process takes {GROUPS_MAX}"
+        )
+    return User(account.uid, gid, tuple(supplementary), account.home or "/")
 
 
-def _find_account(wanted: str, accounts: list[_Account]) -> _Account:
+def _find_account(wanted: str, accounts: Iterable[_Account]) -> _Account:
     number = _number(wanted)
     for account in accounts:
         # The first line that fits by name or by number wins, as in runc.
@@ -70,7 +78,7 @@ def _find_account(wanted: str, accounts: list[_Account]) -> _Account:
     return _Account("", number, 0, "/")
 
 
-def _find_group(wanted: str, groups: list[_Group]) -> int:
+def _find_group(wanted: str, groups: Iterable[_Group]) -> int:
     number = _number(wanted)
     for entry in groups:
         if wanted == entry.name:
@@ -85,29 +93,33 @@ def _find_group(wanted: str, groups: list[_Group]) -> int:
     return number
 
 
-def _accounts(text: str) -> list[_Account]:
-    found = []
+def _accounts(text: str) -> Iterator[_Account]:
     for fields in _lines(text, 6):
         uid, gid = _number(fields[2]), _number(fields[3])
         if uid is not None and gid is not None and max(uid, gid) <= MAX_ID:
-            found.append(_Account(fields[0], uid, gid, fields[5]))
-    return found
+            yield _Account(fields[0], uid, gid, fields[5])
 
 
-def _groups(text: str) -> list[_Group]:
-    found = []
+def _groups(text: str) -> Iterator[_Group]:
     for fields in _lines(text, 3):
         gid = _number(fields[2])
         if gid is not None and gid <= MAX_ID:
             members = fields[3].split(",") if len(fields) > 3 else ()
-            found.append(_Group(fields[0], gid, tuple(member.strip() for member in members if member.strip())))
-    return found
+            yield _Group(fields[0], gid, tuple(member.strip() for member in members if member.strip()))
 
 
-def _lines(text: str, at_least: int) -> list[list[str]]:
-    """Split the lines with enough fields; no more than a few megabytes, as the file is the image's."""
-    split = (line.strip().split(":") for line in text[:_LONGEST_FILE].split("\n") if not line.lstrip().startswith("#"))
-    return [fields for fields in split if len(fields) >= at_least and fields[0]]
+def _lines(text: str, at_least: int) -> Iterator[list[str]]:
+    """Split the lines with enough fields, one by one: the file is the image's, and all of them might be colons."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        line = text[start:end].strip()
+        start = end + 1
+        if not line.startswith("#"):
+            fields = line.split(":", 7)
+            if len(fields) >= at_least and fields[0]:
+                yield fields
 
 
 def _number(text: str) -> int | None:

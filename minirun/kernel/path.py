@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from minirun.errors import MinirunError
 from minirun.kernel._native import lib
 from minirun.kernel.files import make_directory_at, make_file_at
 from minirun.kernel.process import check
@@ -173,16 +174,51 @@ class _Walk:
         del self.folders[but:], self._names[but:]
 
 
-def read_file_in_root(root: int, path: str, limit: int = 1 << 20) -> str | None:
-    """Return the text of a regular file inside `root` (at most `limit` bytes), or None where there is none."""
+# /etc/passwd of sixty thousand users; what is longer would cost the reader memory rather than tell it of users.
+FILE_SIZE_MAX = 4 << 20
+
+
+def read_file_in_root(root: int, path: str) -> str | None:
+    """Return the text of a regular file inside `root`, or None where there is none.
+
+    Whoever made the root is not trusted, and the reader has the host's rights. So what the name leads to is looked at
+    before it is opened, because opening alone can wait (a FIFO), rewind (a tape) or take away messages (/proc/kmsg).
+    Files of procfs, sysfs and their like are none. Raises MinirunError for more than FILE_SIZE_MAX bytes.
+    """
     try:
-        # O_NONBLOCK, because an image may hold a fifo of this name, and opening that would wait for ever.
-        file = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK)
+        found = open_in_root(root, path, os.O_PATH)
     except OSError:
         return None
     try:
-        if os.fstat(file).st_mode & 0o170000 != 0o100000:
+        seen = os.fstat(found)
+        if not _is_stored_file(root, found, seen):
             return None
-        return os.read(file, limit).decode(errors="surrogateescape")
+        file = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:
+        return None
+    finally:
+        os.close(found)
+    try:
+        opened = os.fstat(file)
+        if (opened.st_dev, opened.st_ino) != (seen.st_dev, seen.st_ino):
+            return None  # exchanged in between, which only somebody on the attack does
+        return _read_all(file, path)
     finally:
         os.close(file)
+
+
+def _is_stored_file(root: int, file: int, status: os.stat_result) -> bool:
+    """Say whether this is a regular file on the root's file system or on another one that stores things."""
+    if status.st_mode & 0o170000 != 0o100000:
+        return False
+    # File systems that the kernel makes up have no blocks (statfs(2)); a root on a ramfs has none either.
+    return status.st_dev == os.fstat(root).st_dev or os.fstatvfs(file).f_blocks > 0
+
+
+def _read_all(file: int, path: str) -> str:
+    data = b""
+    while part := os.read(file, FILE_SIZE_MAX + 1 - len(data)):
+        data += part
+    if len(data) > FILE_SIZE_MAX:
+        raise MinirunError(f"{path} of the container is refused: it has more than {FILE_SIZE_MAX} bytes")
+    return data.decode(errors="surrogateescape")

@@ -49,7 +49,7 @@ class RunRequest(Record):
     `environment` holds NAME=VALUE, or a bare NAME that takes the variable away from the image's. `devices` are
     "HOST:CONTAINER:rwm", `device_cgroup_rules` "c 1:3 rwm", `volumes_from` "ID[:ro]". `seccomp` is "" for the default
     filter, "unconfined", or the text of a JSON profile. `network` is "bridge", "none", "host" or "container:ID".
-    `stop_timeout` is seconds.
+    `stop_timeout` is seconds. `platform` is the image's, "linux/arm64", or "" for any.
     """
 
     image: str
@@ -101,6 +101,7 @@ class RunRequest(Record):
     cgroupns_mode: str = ""
     log_driver: str = "json-file"
     log_opts: dict[str, str] = {}
+    platform: str = ""
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> RunRequest:

@@ -153,3 +153,4 @@ class Image(Record):
     created: str = ""
     size: int = 0
     manifest: str = ""
+    variant: str = ""

@@ -46,6 +46,10 @@ DOCUMENT_MAX = 4 << 20
 DOCUMENT_VALUES_MAX = 200_000
 # How deep they may be nested; a config needs five levels. Go stops at 10,000, Python's own JSON somewhere below 1,000.
 DOCUMENT_DEPTH_MAX = 64
+# All manifests, indexes and configs that are read to choose by platform, of which each counts this much more than its
+# bytes: indexes may lead to the same ones again and again.
+DOCUMENTS_MAX = 64 << 20
+DOCUMENT_COST = 512
 # From index to index to manifest.
 INDEX_DEPTH_MAX = 8
 # Members of an archive, and all bytes of their names: `docker save` writes four for each layer, of 80 bytes.

@@ -62,6 +62,7 @@ def add_image(
         created=document.get("created") or "",
         size=sum(layer.unpacked_size for layer in layers),
         manifest=_digest(manifest) if manifest else earlier,
+        variant=document.get("variant") or "",
     )
     if unpacked:
         with step(

@@ -152,9 +152,8 @@ def test_of_several_platforms_the_hosts_is_taken(layout: Layout, tmp_path: Path)
 
     inner["manifests"] = [foreign, attestation]
     members["index.json"] = json.dumps({"manifests": [add_blob(members, json.dumps(inner).encode(), kind)]}).encode()
-    with pytest.raises(MinirunError, match="no image for linux/amd64") as caught:
+    with pytest.raises(MinirunError, match=r"no image for linux/amd64.*linux/s390x"):
         load_members(layout, members, tmp_path)
-    assert "linux/s390x" in caught.value.hint
 
 
 def test_several_images_in_one_archive_share_layers(layout: Layout, tmp_path: Path) -> None:

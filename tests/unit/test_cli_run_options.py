@@ -165,7 +165,6 @@ def test_what_a_limit_becomes(args: list[str], field: str, value: object) -> Non
         (["--restart", "foo"], "invalid restart policy 'foo'"),
         (["--health-cmd", "true"], "--health-cmd is not supported yet"),
         (["--userns", "private"], "user namespaces are not supported yet"),
-        (["--platform", "linux/s390x"], "cannot run here"),
         (["--log-driver", "syslog"], "no log driver named 'syslog'"),
         (["--log-opt", "foo=1"], "unknown log opt 'foo'"),
         (["-v", "vol:/x", "--tmpfs", "/x"], "duplicate mount point: /x"),

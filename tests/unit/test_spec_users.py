@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,3 +95,18 @@ def test_a_user_is_found_by_name_and_by_number(name: str, uid: int, gid: int) ->
     passwd = f"{name}:x:{uid}:{gid}::/home/{name}:/bin/sh\n"
     expected = User(uid, gid, (), f"/home/{name}")
     assert resolve(name, (), passwd, "") == resolve(str(uid), (), passwd, "") == expected
+
+
+def test_files_of_colons_cost_no_memory() -> None:
+    text = "::::::\n" * (4 << 20 >> 3)
+    tracemalloc.start()
+    resolve("", (), text, text)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 << 20
+
+
+def test_more_groups_than_a_process_can_have_are_refused() -> None:
+    group = "".join(f"g{gid}:x:{gid}:me\n" for gid in range(65537))
+    with pytest.raises(MinirunError, match="65537 groups"):
+        resolve("me", (), "me:x:1:1::/:", group)

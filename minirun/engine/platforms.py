@@ -1,0 +1,38 @@
+"""Whether an image is for this machine, or for the platform that was asked for."""
+
+from __future__ import annotations
+
+from minirun.errors import MinirunError, warn
+from minirun.kernel.cpu import host_architecture
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirun.model.image import Image
+
+
+def check(image: Image, reference: str, wanted: str) -> None:
+    """Refuse an image that is not for the platform `wanted`; where none is, warn of one that is not for this host.
+
+    What the kernel cannot execute it may still hand to an emulator (binfmt_misc), so that is not refused. Raises
+    MinirunError.
+    """
+    if not wanted and (image.os, image.architecture, image.variant) == ("linux", host_architecture(), ""):
+        return
+    from minirun.kernel.cpu import host_platform
+    from minirun.model.platform import normalised
+
+    actual = normalised(image.os, image.architecture, image.variant)
+    if wanted:
+        if normalised(*wanted.split("/")).preference(actual) < 0:
+            raise MinirunError(
+                f"image with reference {reference} was found but does not match the specified platform: wanted "
+                f"{wanted}, actual: {actual}",
+                "Leave --platform out, or load an image of that platform.",
+            )
+        return
+    host = host_platform()
+    if host.preference(actual) < 0:
+        warn(
+            f"The requested image's platform ({actual}) does not match the detected host platform ({host}) and no "
+            "specific platform was requested"
+        )
