@@ -123,8 +123,7 @@ def run(
 
 def _create(layout: Layout, request: RunRequest) -> tuple[ContainerRecord, Claim]:
     """Write the record, under the claim that makes a half-made container recognisable."""
-    image = _find_image(layout, request.image)
-    platforms.check(image, request.image, request.platform)
+    image = platforms.checked(_find_image(layout, request.image), request)
     container_id = records.new_id()
     command = arguments(request, image.config)
     # What it refers to must exist before anything is made.

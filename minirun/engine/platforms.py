@@ -7,17 +7,19 @@ from minirun.kernel.cpu import host_architecture
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from minirun.model.container import RunRequest
     from minirun.model.image import Image
 
 
-def check(image: Image, reference: str, wanted: str) -> None:
-    """Refuse an image that is not for the platform `wanted`; where none is, warn of one that is not for this host.
+def checked(image: Image, request: RunRequest) -> Image:
+    """Return an image that is for the platform that was asked for; without one, warn of what is not for this host.
 
     What the kernel cannot execute it may still hand to an emulator (binfmt_misc), so that is not refused. Raises
     MinirunError.
     """
+    wanted = request.platform
     if not wanted and (image.os, image.architecture, image.variant) == ("linux", host_architecture(), ""):
-        return
+        return image
     from minirun.kernel.cpu import host_platform
     from minirun.model.platform import normalised
 
@@ -25,14 +27,15 @@ def check(image: Image, reference: str, wanted: str) -> None:
     if wanted:
         if normalised(*wanted.split("/")).preference(actual) < 0:
             raise MinirunError(
-                f"image with reference {reference} was found but does not match the specified platform: wanted "
+                f"image with reference {request.image} was found but does not match the specified platform: wanted "
                 f"{wanted}, actual: {actual}",
                 "Leave --platform out, or load an image of that platform.",
             )
-        return
+        return image
     host = host_platform()
     if host.preference(actual) < 0:
         warn(
             f"The requested image's platform ({actual}) does not match the detected host platform ({host}) and no "
             "specific platform was requested"
         )
+    return image

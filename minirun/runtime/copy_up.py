@@ -1,21 +1,22 @@
-"""tmpcopyup: a tmpfs that begins with what the folder below it holds (config.md, "Linux mount options").
+"""The content of a folder of the image, copied to what takes its place: a tmpfs (tmpcopyup) or a new volume.
 
-Both sides are used through descriptors of folders, and nothing is followed: the content is the image's.
+Both sides are used through descriptors of folders, and nothing is followed: the content is the image's. A tree may be
+thousands of folders deep, so only the two folders at hand are open, and there is no recursion.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 
 from minirun.kernel.files import make_device, make_symlink
 from minirun.kernel.path import open_in_root
 from minirun.kernel.trace import step
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_DEVICE_KINDS = {0o020000: "c", 0o060000: "b", 0o010000: "p"}
 
 
 def copy_up(root: int, path: str, tree: int, *, keep_mode: bool) -> None:
@@ -27,25 +28,67 @@ def copy_up(root: int, path: str, tree: int, *, keep_mode: bool) -> None:
         source = open_in_root(root, path, os.O_RDONLY | os.O_DIRECTORY)
         target = os.open(".", _OPEN_FOLDER, dir_fd=tree)
         try:
-            _copy_content(source, target)
+            copy_tree(source, target)
             if not keep_mode:
-                _copy_status(source, target)
+                copy_status(source, target)
         finally:
             os.close(source)
             os.close(target)
 
 
-def _copy_content(source: int, target: int) -> None:
+def copy_tree(source: int, target: int) -> None:
+    """Copy all that is in the folder `source`, but not its own owner and mode, into the empty folder `target`.
+
+    Raises OSError; ESTALE when somebody moves folders of the source meanwhile.
+    """
+    here, there = os.dup(source), os.dup(target)
+    try:
+        # For each level: the folders that are still to be copied, and which one this is.
+        levels = [(_copy_files(here, there), _identity(here))]
+        while levels:
+            waiting, _ = levels[-1]
+            if waiting:
+                name = waiting.pop()
+                os.mkdir(name, 0o700, dir_fd=there)
+                here = _move(here, name)
+                there = _move(there, name)
+                levels.append((_copy_files(here, there), _identity(here)))
+                continue
+            levels.pop()
+            if levels:
+                copy_status(here, there)
+                here = _move(here, "..")
+                there = _move(there, "..")
+                # A folder that was moved has another parent, and the way up from there may lead out of the root.
+                if _identity(here) != levels[-1][1]:
+                    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+    finally:
+        os.close(here)
+        os.close(there)
+
+
+def _move(folder: int, name: str) -> int:
+    """Open a folder beside another one and close that."""
+    opened = os.open(name, _OPEN_FOLDER, dir_fd=folder)
+    os.close(folder)
+    return opened
+
+
+def _identity(folder: int) -> tuple[int, int]:
+    status = os.fstat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _copy_files(source: int, target: int) -> list[str]:
+    """Copy what is in a folder except for folders, and return the names of these."""
+    folders = []
     for name in os.listdir(source):
         status = os.stat(name, dir_fd=source, follow_symlinks=False)
         kind = status.st_mode & 0o170000
         if kind == 0o040000:
-            os.mkdir(name, 0o700, dir_fd=target)
-            _copy_opened(source, target, name, _OPEN_FOLDER, _OPEN_FOLDER, _copy_content)
+            folders.append(name)
         elif kind == 0o100000:
-            read_flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            write_flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            _copy_opened(source, target, name, read_flags, write_flags, _copy_bytes)
+            _copy_file(source, target, name)
         elif kind == 0o120000:
             make_symlink(os.readlink(name, dir_fd=source), name, target)
             os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
@@ -55,41 +98,52 @@ def _copy_content(source: int, target: int) -> None:
             os.chmod(name, status.st_mode & 0o7777, dir_fd=target)
             os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
         # A socket is of no use without the process that listens on it.
+    return folders
 
 
-_DEVICE_KINDS = {0o020000: "c", 0o060000: "b", 0o010000: "p"}
-
-
-def _copy_opened(
-    source: int, target: int, name: str, read_flags: int, write_flags: int, copy: Callable[[int, int], None]
-) -> None:
-    read_end = os.open(name, read_flags, dir_fd=source)
+def _copy_file(source: int, target: int, name: str) -> None:
+    read_end = os.open(name, _READ, dir_fd=source)
     try:
-        write_end = os.open(name, write_flags, 0o600, dir_fd=target)
+        write_end = os.open(name, _WRITE, 0o600, dir_fd=target)
         try:
-            copy(read_end, write_end)
-            _copy_status(read_end, write_end)
+            _copy_data(read_end, write_end)
+            copy_status(read_end, write_end)
         finally:
             os.close(write_end)
     finally:
         os.close(read_end)
 
 
-def _copy_bytes(source: int, target: int) -> None:
-    while part := os.read(source, 1 << 20):
-        while part:
-            part = part[os.write(target, part) :]
+def _copy_data(source: int, target: int) -> None:
+    """Copy the parts of a file that are stored: with its holes it may be larger than any disk (lseek(2), SEEK_HOLE)."""
+    size = os.fstat(source).st_size
+    at = 0
+    while at < size:
+        try:
+            at = os.lseek(source, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                break  # nothing but a hole up to the end
+            raise
+        end = os.lseek(source, at, os.SEEK_HOLE)
+        os.lseek(target, at, os.SEEK_SET)
+        # Not copy_file_range(2), which fails between two file systems.
+        while at < end and (sent := os.sendfile(target, source, at, min(end - at, 1 << 30))):
+            at += sent
+    os.ftruncate(target, size)
 
 
-def _copy_status(source: int, target: int) -> None:
-    """Copy owner, mode (after the owner: a change of it clears set-user-id), attributes and times."""
+def copy_status(source: int, target: int) -> None:
+    """Copy owner, mode (after the owner: a change of it clears set-user-id), attributes and times. Raises OSError."""
     status = os.fstat(source)
     os.fchown(target, status.st_uid, status.st_gid)
     os.fchmod(target, status.st_mode & 0o7777)
     for name in os.listxattr(source):
+        if name.startswith("trusted.overlay."):
+            continue  # overlayfs's own notes about its layers
         try:
             os.setxattr(target, name, os.getxattr(source, name))
         except OSError as error:
-            if error.errno not in (1, 95):  # EPERM, ENOTSUP: of another namespace, or nothing that a tmpfs can keep
+            if error.errno not in (errno.EPERM, errno.ENOTSUP):  # of another namespace, or more than this one can keep
                 raise
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))

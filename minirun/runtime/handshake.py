@@ -37,13 +37,15 @@ parent's child after all:
 
 How a process joins a PID namespace that exists, with others in it, is another story: see join.py.
 
-One message is one datagram of a SOCK_SEQPACKET pair: JSON, with descriptors as SCM_RIGHTS. Nothing is pickled: what
-comes out of a container is data, never code.
+One message is one datagram of a SOCK_SEQPACKET pair: JSON, with descriptors as SCM_RIGHTS. Where the JSON is too long
+for that, as for a container of thousands of volumes, it is in a memfd (memfd_create(2)), the first of the descriptors.
+Nothing is pickled: what comes out of a container is data, never code.
 """
 
 from __future__ import annotations
 
 import _socket as socket  # the C part of `socket`, which would bring `selectors` and `enum` along, for 8 ms
+import fcntl
 import os
 import struct
 
@@ -72,6 +74,8 @@ REPORTS = "reports"
 TOLD = "told"
 FAILED = "failed"
 _LARGEST = 200_000  # what a socket's default buffer (net.core.wmem_default) takes in one piece
+_LONGEST = 64 << 20  # of a message in memory
+_IN_MEMORY = b"in memory"  # no JSON begins like this
 _MOST_FDS = 253  # SCM_MAX_FD of the kernel
 
 
@@ -99,11 +103,20 @@ class Channel:
 
     def send(self, kind: str, fields: dict[str, Any] | None = None, *fds: int) -> None:
         """Send one message and copies of the descriptors. Raises OSError; BrokenPipeError if nobody will read it."""
+        data = jsontext.dumps([kind, fields or {}]).encode()
+        long = -1
+        if len(data) > _LARGEST:
+            long = os.memfd_create("message", os.MFD_CLOEXEC)
+            _write_all(long, data)
+            data, fds = _IN_MEMORY, (long, *fds)
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"={len(fds)}i", *fds))] if fds else []
         try:
-            self._end.sendmsg([jsontext.dumps([kind, fields or {}]).encode()], rights)
+            self._end.sendmsg([data], rights)
         except ConnectionResetError as error:  # the other side died with a message unread
             raise BrokenPipeError(*error.args) from error
+        finally:
+            if long >= 0:
+                os.close(long)
 
     def receive(self) -> tuple[str, dict[str, Any], int]:
         """Return the next message as (kind, fields, fd or -1); ("", {}, -1) at end of file. Raises OSError."""
@@ -124,10 +137,10 @@ class Channel:
             return "", {}, []
         fds = [fd for _, _, content in rights for (fd,) in struct.iter_unpack("=i", content[: len(content) & ~3])]
         try:
-            kind, fields = jsontext.loads(data)
+            kind, fields = jsontext.loads(data if data != _IN_MEMORY else _read_all(fds.pop(0)))
             if isinstance(kind, str) and isinstance(fields, dict):
                 return kind, fields, fds
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, TypeError, RecursionError, IndexError, OSError):
             pass
         for fd in fds:
             os.close(fd)
@@ -139,6 +152,20 @@ class Channel:
             error = MinirunError(reason_of(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}")
         message = error.message[: _LARGEST // 4]
         self.send(FAILED, {"message": message, "hint": error.hint, "exit_code": error.exit_code})
+
+
+def _write_all(file: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(file, data) :]
+
+
+def _read_all(file: int) -> bytes:
+    """Return what is in a memfd and close it. Raises OSError for any other file, whose reading might wait for ever."""
+    try:
+        fcntl.fcntl(file, fcntl.F_GET_SEALS)
+        return os.pread(file, _LONGEST, 0)
+    finally:
+        os.close(file)
 
 
 def send_descriptor(path: str, content: bytes, descriptor: int) -> None:

@@ -48,3 +48,15 @@ def test_a_passwd_of_many_megabytes_is_refused(minirun: Minirun, make_image: Cal
     refused = minirun("run", "--rm", "--network=none", image, "true", check=False)
     assert refused.returncode == 125
     assert "/etc/passwd of the container is refused: it has more than 4194304 bytes" in refused.stderr
+
+
+def test_three_thousand_volumes_are_mounted(minirun: Minirun, make_image: Callable[..., str]) -> None:
+    image = make_image("hostile", Volumes={f"/data/volume-with-a-rather-long-name-{i}": {} for i in range(3000)})
+    script = "grep -c ' /data/volume' /proc/self/mountinfo"
+    assert minirun("run", "--rm", "--network=none", image, "sh", "-c", script, timeout=300).stdout == "3000\n"
+
+
+def test_a_volume_is_filled_however_deep_it_is(minirun: Minirun, make_image: Callable[..., str]) -> None:
+    image = make_image("hostile", [entry("data/" + "a/" * 1100 + "file", b"deep")], Volumes={"/data": {}})
+    script = "find /data -name file -exec cat {} +"
+    assert minirun("run", "--rm", "--network=none", image, "sh", "-c", script).stdout == "deep"
