@@ -25,7 +25,7 @@ PASSWD = {
 def test_a_passwd_that_is_no_file_is_not_there(minirun: Minirun, make_image: Callable[..., str], name: str) -> None:
     image = make_image("hostile", [PASSWD[name], entry("etc/group", kind=tarfile.FIFOTYPE)])
     run = ("run", "--rm", "--network=none")
-    uid = ("stat", "-c", "%u", "/proc/self")  # unlike id(1), it does not read the file itself
+    uid = ("stat", "-L", "-c", "%u", "/proc/self")  # unlike id(1), it does not read the file itself
     assert minirun(*run, image, *uid).stdout == "0\n"
     assert minirun(*run, "--user", "7:8", image, *uid).stdout == "7\n"
     refused = minirun(*run, "--user", "user", image, "true", check=False)
