@@ -21,6 +21,18 @@ class MinirunError(Exception):
         return self.message
 
 
+class DamagedError(MinirunError):
+    """A file of minirun's own that cannot be what minirun wrote: by a crash of the machine, a full disk, an editor.
+
+    `path` is the file; whoever raises it for a container or an image gives the hint how to go on without the file.
+    """
+
+    def __init__(self, path: str, reason: str, hint: str = "") -> None:
+        super().__init__(f"{path} is damaged: {reason}", hint)
+        self.path = path
+        self.reason = reason
+
+
 def printable(text: str) -> str:
     """Return text with its control characters as escapes: what an image, a file or a caller calls itself must not steer
     the user's terminal.
@@ -43,3 +55,13 @@ def tell(*lines: str) -> None:
 def warn(sentence: str) -> None:
     """Tell the user of something that was done otherwise than asked."""
     tell(f"minirun: warning: {sentence}")
+
+
+_warned: set[str] = set()
+
+
+def warn_once(sentence: str) -> None:
+    """Warn of something that a command may come across several times."""
+    if sentence not in _warned:
+        _warned.add(sentence)
+        warn(sentence)

@@ -9,8 +9,7 @@ import click
 
 from minirun.cli.command import Command
 from minirun.cli.context import for_each, swept_layout
-from minirun.cli.outcome import report
-from minirun.errors import MinirunError
+from minirun.errors import DamagedError, MinirunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +24,44 @@ _NAMES = click.argument("names", nargs=-1, required=True, metavar="CONTAINER..."
 _NAME = click.argument("name", metavar="CONTAINER")
 _DETACH_KEYS = click.option("--detach-keys", default="", help="Keys that detach (default ctrl-p,ctrl-q).")
 _SIG_PROXY = click.option("--sig-proxy", is_flag=True, default=True, help="Forward signals (default true).")
+
+
+def _all(
+    names: tuple[str, ...],
+    act: Callable[[Layout, list[ContainerRecord]], dict[str, MinirunError]],
+    then: Callable[[Layout, ContainerRecord], object] = lambda *_: None,
+    *,
+    lenient: bool = False,
+) -> None:
+    """Do `act` with all containers at once, then what comes `then` with each, and print its name as it was given.
+
+    Errors come in the order of the names, too. With `lenient` a container that is not there is none.
+    """
+    from minirun.engine import containers
+
+    layout = swept_layout()
+    found: dict[str, ContainerRecord | MinirunError] = {}
+    for name in names:
+        try:
+            found[name] = containers.find_any(layout, name)
+        except MinirunError as error:
+            found[name] = error
+    records = {each.id: each for each in found.values() if not isinstance(each, MinirunError)}
+    failures = act(layout, list(records.values()))
+
+    def tell(name: str) -> None:
+        each = found[name]
+        if isinstance(each, MinirunError):
+            if not lenient:
+                raise each
+            click.echo(f"minirun: {each.message}", err=True)  # gone is what was wanted
+            return
+        if each.id in failures:
+            raise failures[each.id]
+        then(layout, each)
+        click.echo(name)
+
+    for_each(names, tell)
 
 
 def _each(names: tuple[str, ...], act: Callable[[Layout, ContainerRecord], object]) -> None:
@@ -93,7 +130,7 @@ def stop(names: tuple[str, ...], timeout: int | None) -> None:
     """Stop one or more running containers: ask first, then kill."""
     from minirun.engine import containers
 
-    _each(names, lambda layout, record: containers.stop(layout, record, timeout))
+    _all(names, lambda layout, records: containers.stop(layout, records, timeout))
 
 
 @click.command(cls=Command)
@@ -103,11 +140,7 @@ def restart(names: tuple[str, ...], timeout: int | None) -> None:
     """Stop one or more containers and start them again."""
     from minirun.engine import containers
 
-    def again(layout: Layout, record: ContainerRecord) -> None:
-        containers.stop(layout, record, timeout)
-        containers.start(layout, record)
-
-    _each(names, again)
+    _all(names, lambda layout, records: containers.stop(layout, records, timeout), containers.start)
 
 
 @click.command(cls=Command)
@@ -117,7 +150,7 @@ def kill(names: tuple[str, ...], signal: str) -> None:
     """Send a signal to one or more running containers."""
     from minirun.engine import containers
 
-    _each(names, lambda layout, record: containers.kill(layout, record, signal))
+    _all(names, lambda layout, records: containers.kill(layout, records, signal))
 
 
 @click.command(cls=Command)
@@ -146,20 +179,11 @@ def rm(names: tuple[str, ...], force: bool, volumes: bool) -> None:
     """Remove one or more containers."""
     from minirun.engine import containers
 
-    layout = swept_layout()
-
-    def act(name: str) -> None:
-        try:
-            record = containers.find(layout, name)
-        except MinirunError as error:
-            if not force:
-                raise
-            report(error)  # gone is what was wanted
-            return
-        containers.remove(layout, record, force=force, anonymous_volumes=volumes)
-        click.echo(name)
-
-    for_each(names, act)
+    _all(
+        names,
+        lambda layout, records: containers.remove(layout, records, force=force, anonymous_volumes=volumes),
+        lenient=force,
+    )
 
 
 @click.command(cls=Command)
@@ -181,7 +205,7 @@ def wait(names: tuple[str, ...]) -> None:
     from minirun.engine import containers
 
     layout = swept_layout()
-    for_each(names, lambda name: click.echo(containers.wait(layout, containers.find(layout, name))))
+    for_each(names, lambda name: click.echo(containers.wait(layout, containers.find_any(layout, name))))
 
 
 @click.command("exec", cls=Command, context_settings={"allow_interspersed_args": False})
@@ -289,8 +313,8 @@ def _document(layout: Layout, name: str, kind: str | None) -> dict[str, Any]:
     if kind != "image":
         try:
             record = containers.find(layout, name)
-        except MinirunError:
-            if kind == "container":
+        except MinirunError as error:
+            if kind == "container" or isinstance(error, DamagedError):
                 raise
         else:
             status = containers.status(layout, record)
@@ -298,7 +322,9 @@ def _document(layout: Layout, name: str, kind: str | None) -> dict[str, Any]:
     try:
         return images.document(layout, find_image(layout, name))
     except MinirunError as error:
-        raise error if kind else MinirunError(f"No such object: {name}", exit_code=1) from error
+        if kind or isinstance(error, DamagedError):
+            raise
+        raise MinirunError(f"No such object: {name}", exit_code=1) from error
 
 
 @click.command(cls=Command)

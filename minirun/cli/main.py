@@ -117,4 +117,5 @@ def _run(args: list[str], chosen: Settings) -> int:
     except click.Abort:
         return 130
     except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - the one place where errors end
-        return code_of(error, chosen.failure_code, debug=chosen.debug)
+        places = (chosen.layout.root, chosen.layout.state)
+        return code_of(error, chosen.failure_code, debug=chosen.debug, places=places)

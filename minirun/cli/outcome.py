@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from minirun.cli import streams
+from minirun.cli.full_disk import hint_on
 from minirun.errors import MinirunError, tell
 
 SIGPIPE = 13  # the module `signal` would bring `enum` along, for 5 ms
@@ -24,10 +25,10 @@ def tell_traceback(error: BaseException) -> None:
     tell(*"".join(traceback.format_exception(error)).splitlines())
 
 
-def code_of(error: BaseException, failure_code: int, *, debug: bool) -> int:
+def code_of(error: BaseException, failure_code: int, *, debug: bool, places: tuple[str, ...] = ()) -> int:
     """Tell an error that ended a command, with a traceback for `debug`, and return the exit code.
 
-    `failure_code` is that of minirun's own failures in this command.
+    `failure_code` is that of minirun's own failures in this command; `places` is where it writes.
     """
     if isinstance(error, KeyboardInterrupt):
         return 130
@@ -39,13 +40,14 @@ def code_of(error: BaseException, failure_code: int, *, debug: bool) -> int:
     if debug:
         tell_traceback(error)
     if isinstance(error, MinirunError):
-        report(error)
+        report(MinirunError(error.message, error.hint or hint_on(error, places)))
         own = error.exit_code == 125 and not isinstance(error, FlagError)
         return failure_code if own else error.exit_code
     if isinstance(error, OSError):
         where = "standard output" if streams.output_fails() else error.filename
         streams.give_up_output()
-        report(MinirunError(f"{where}: {error.strerror}" if where else f"{error.strerror}"))
+        hint = "" if where == "standard output" else hint_on(error, places)
+        report(MinirunError(f"{where}: {error.strerror}" if where else f"{error.strerror}", hint))
         return failure_code
     # The last net: nobody but a developer wants a traceback.
     text = f"internal error: {type(error).__name__}: {error}"

@@ -39,7 +39,7 @@ def run(words: list[str]) -> int | None:
         code = run_container(*read, layout)
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - the other place where errors end
-        return code_of(error, 125, debug=False)
+        return code_of(error, 125, debug=False, places=(layout.root, layout.state))
     return code
 
 

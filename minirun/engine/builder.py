@@ -62,7 +62,7 @@ def serve(channel: Channel) -> NoReturn:
     record = records.load(layout, fields["id"])
     control, *others = fds
     if kind == "container":
-        build_container(layout, record, ContainerJob.from_dict(fields["job"]), channel, control, *others, *held)
+        build_container(layout, record, ContainerJob.read_back(fields["job"]), channel, control, *others, *held)
     build_exec(layout, record, fields["job"], channel, control, *others)
 
 
@@ -179,7 +179,7 @@ def build_exec(
     layout: Layout, record: ContainerRecord, job: dict[str, Any], channel: Channel, control: int, start_fd: int
 ) -> NoReturn:
     """Bring up a further process in a running container, and become the monitor of that."""
-    request = ExecRequest.from_dict(job["request"])
+    request = ExecRequest.read_back(job["request"])
     container_spec = lifecycle.load_spec(layout.bundle(record.id))
     pid = state.load(layout.runtime, record.id).pid
     process = exec_process.of_request(request, container_spec, pid, job["console_size"])

@@ -107,7 +107,7 @@ def is_held(layout: Layout, container_id: str) -> bool:
 def claimed_ids(layout: Layout) -> list[str]:
     """Return the ids of all bundles, held or left behind."""
     try:
-        return os.listdir(layout.bundles)
+        return [name for name in os.listdir(layout.bundles) if len(name) == 64]
     except FileNotFoundError:
         return []
 

@@ -1,4 +1,4 @@
-"""Docker's meaning of a container: create, run, start, stop, kill, remove, wait, execute, and what they look like.
+"""Docker's meaning of a container: create, run, start, wait, execute; how it ends is in `ending`.
 
 `run` is the main job, and reads as what it is: a record, a network endpoint, a container that waits, wires, go.
 """
@@ -11,17 +11,17 @@ import time
 
 from minirun.engine import attach as attaching
 from minirun.engine import claims, garbage, host_cgroups, launch, platforms, publishing, records, volumes
-from minirun.engine.records import all_records, find
+from minirun.engine.ending import kill, remove, send_signal, stop
+from minirun.engine.records import all_records, find, find_any
 from minirun.engine.spec import arguments
+from minirun.engine.status import Status, status, wait_until_free
 from minirun.errors import MinirunError
 from minirun.kernel.hostfiles import make_private
 from minirun.kernel.trace import step
 from minirun.model.container import ContainerJob, ContainerRecord, ExecRequest, VolumeMount
 from minirun.model.record import Record
-from minirun.model.signals import parse_signal
 from minirun.network import dns, endpoints
 from minirun.runtime import lifecycle
-from minirun.runtime import state as runtime_state
 from minirun.storage import images
 
 TYPE_CHECKING = False
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from minirun.engine.claims import Claim
     from minirun.engine.launch import Launched
-    from minirun.model.container import ExitStatus, RunRequest
+    from minirun.model.container import RunRequest
     from minirun.model.image import Image
     from minirun.model.layout import Layout
 
@@ -44,6 +44,7 @@ __all__ = [
     "create",
     "execute",
     "find",
+    "find_any",
     "kill",
     "pause",
     "remove",
@@ -56,10 +57,6 @@ __all__ = [
     "wait",
 ]
 
-_STOP_TIMEOUT = 10
-_MOMENT = 0.001
-"""Seconds between two looks at a lock that is about to be free."""
-
 
 class Attachment(Record):
     """How a foreground command stands between the user and the container.
@@ -71,14 +68,6 @@ class Attachment(Record):
     streams: frozenset[str]
     sig_proxy: bool = True
     detach_keys: str = ""
-
-
-class Status(Record):
-    """A container now: `state` is "created", "running", "paused" or "exited"; `pid` is 0 unless it runs."""
-
-    state: str
-    pid: int = 0
-    exit: ExitStatus | None = None
 
 
 # -- making -----------------------------------------------------------------------------------------------------------
@@ -211,7 +200,7 @@ def start(layout: Layout, record: ContainerRecord, attachment: Attachment | None
     if record.request.network == "bridge":
         endpoints.warm_up(layout)
     if status(layout, record).state == "exited":
-        _wait_until_free(layout, record.id)  # its monitor may still be cleaning up
+        wait_until_free(layout, record.id)  # its monitor may still be cleaning up
     claim = claims.take(layout, record.id, wait=False)
     if claim is None:
         if attachment:
@@ -237,6 +226,7 @@ def _start(layout: Layout, record: ContainerRecord, claim: Claim, attachment: At
         records.save(layout, record)
         if previous_exit:
             os.unlink(f"{layout.container(record.id)}/exit.json")
+        records.reserve_exit_status(layout, record.id)
         with attaching.listen(layout.bundle(record.id)) as listener:
             hold = (claim.fd, *(held.fileno() for held in sockets))
             launched = launch.launch(layout, record, _job(layout, record), listener, hold)
@@ -270,7 +260,7 @@ def _give_up(layout: Layout, record: ContainerRecord, claim: Claim, launched: La
     """Unmake a start that failed: the container is as if it had never been started."""
     if launched:
         # The monitor has the lock, and cleans up after the end.
-        _signal(layout, record, signal.SIGKILL)
+        send_signal(layout, record, signal.SIGKILL)
         launched.control.close()
         taken = claims.take(layout, record.id)
         if taken is None:
@@ -398,20 +388,6 @@ def _joined(layout: Layout, request: RunRequest) -> dict[str, str]:
 # -- looking ----------------------------------------------------------------------------------------------------------
 
 
-def status(layout: Layout, record: ContainerRecord) -> Status:
-    """Return what the kernel and the monitor say of a container now."""
-    ended = records.exit_status(layout, record.id)
-    if not ended and claims.is_held(layout, record.id):
-        try:
-            running = runtime_state.load(layout.runtime, record.id)
-            now = runtime_state.status(layout.runtime, running)
-        except MinirunError:
-            now = "created"
-        if now in ("running", "paused"):
-            return Status(now, running.pid)
-    return Status("exited" if ended else "created", exit=ended)
-
-
 def wait(layout: Layout, record: ContainerRecord) -> int:
     """Wait until the container does not run and return its exit code."""
     connection = attaching.connect(layout, record.id)
@@ -421,96 +397,11 @@ def wait(layout: Layout, record: ContainerRecord) -> int:
             ended = attaching.wait_exit(connection)
             if ended:
                 return ended.code
-    last = records.exit_status(layout, record.id)
+    last = status(layout, record).exit
     return last.code if last else 0
 
 
-# -- ending -----------------------------------------------------------------------------------------------------------
-
-
-def stop(layout: Layout, record: ContainerRecord, timeout: int | None = None) -> None:
-    """Ask the container to end with its stop signal, and kill it after `timeout` seconds (-1: never)."""
-    if timeout is None:
-        timeout = _STOP_TIMEOUT if record.request.stop_timeout is None else record.request.stop_timeout
-    number = parse_signal(record.request.stop_signal or _image_stop_signal(layout, record) or "TERM")
-    connection = attaching.connect(layout, record.id)
-    if connection is None:
-        return
-    with connection:
-        attaching.subscribe(connection)
-        _signal(layout, record, number)
-        try:
-            attaching.wait_exit(connection, timeout if timeout >= 0 else None)
-        except TimeoutError:
-            _signal(layout, record, signal.SIGKILL)
-            attaching.wait_exit(connection)
-        attaching.wait_gone(connection)
-    _wait_until_free(layout, record.id)
-
-
-def _signal(layout: Layout, record: ContainerRecord, number: int) -> None:
-    try:
-        lifecycle.kill(layout.runtime, record.id, number)
-        if status(layout, record).state == "paused":
-            lifecycle.resume(layout.runtime, record.id)
-    except MinirunError:
-        pass  # it has ended in the meantime
-
-
-def _image_stop_signal(layout: Layout, record: ContainerRecord) -> str:
-    try:
-        return images.load_image(layout, record.image_id).config.stop_signal
-    except MinirunError:
-        return ""
-
-
-def kill(layout: Layout, record: ContainerRecord, signal_name: str = "KILL") -> None:
-    """Send a signal to the container's first process. Raises MinirunError if it does not run."""
-    number = parse_signal(signal_name)
-    now = status(layout, record)
-    if now.state not in ("running", "paused"):
-        raise MinirunError(f"Cannot kill container: {record.name}: Container {record.id} is not running", "", 1)
-    lifecycle.kill(layout.runtime, record.id, number)
-    if number == signal.SIGKILL:
-        wait(layout, record)
-
-
-def remove(layout: Layout, record: ContainerRecord, *, force: bool = False, anonymous_volumes: bool = False) -> None:
-    """Remove a container; with `force` one that runs, too. Raises MinirunError (exit code 1) if it runs."""
-    # Not by waiting for the lock: who starts the container right now hands it on to the monitor.
-    while (claim := claims.take(layout, record.id, wait=False)) is None:
-        now = status(layout, record)
-        if now.state not in ("running", "paused"):
-            time.sleep(_MOMENT)
-        elif force:
-            _end(layout, record)
-        else:
-            raise MinirunError(
-                f"You cannot remove a {now.state} container {record.id}",
-                "Stop the container before attempting removal or force remove.",
-                1,
-            )
-    with claim:
-        garbage.unmake(layout, record.id)
-        garbage.remove_container(layout, record.id, anonymous_volumes)
-        claim.discard()
-
-
-def _end(layout: Layout, record: ContainerRecord) -> None:
-    """Kill the container and wait until it is unmade."""
-    connection = attaching.connect(layout, record.id)
-    _signal(layout, record, signal.SIGKILL)
-    if connection:
-        with connection:
-            attaching.subscribe(connection)
-            attaching.wait_gone(connection)
-
-
-def _wait_until_free(layout: Layout, container_id: str) -> None:
-    """Wait until the monitor has let go of the lock: then everything is unmade."""
-    deadline = time.monotonic() + 10
-    while claims.is_held(layout, container_id) and time.monotonic() < deadline:
-        time.sleep(_MOMENT)
+# -- changing ---------------------------------------------------------------------------------------------------------
 
 
 def pause(layout: Layout, record: ContainerRecord) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import contextmanager
 
 from minirun.engine import claims, records, volumes
-from minirun.errors import MinirunError
+from minirun.errors import MinirunError, warn_once
 from minirun.kernel.mount import unmount_lazily
 from minirun.kernel.trace import step
 from minirun.model.container import ExitStatus
@@ -22,7 +23,10 @@ from minirun.storage import ingest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from minirun.engine.claims import Claim
+    from minirun.model.container import ContainerRecord
 
 
 def unmake(layout: Layout, container_id: str, claim: Claim | None = None) -> None:
@@ -31,10 +35,7 @@ def unmake(layout: Layout, container_id: str, claim: Claim | None = None) -> Non
     `claim` is given by who holds the lock itself; the monitor's clean-up runs under the monitor's lock. Raises
     MinirunError.
     """
-    try:
-        record = records.load(layout, container_id)
-    except MinirunError:
-        record = None  # killed before the record was written, or after it was removed
+    record = _record_if_any(layout, container_id)
     with step("unmake what was made for the container", "cleanup"):
         lifecycle.delete(layout.runtime, container_id, force=True)
         if record and record.endpoint:
@@ -42,7 +43,7 @@ def unmake(layout: Layout, container_id: str, claim: Claim | None = None) -> Non
         else:
             endpoints.release(layout, container_id)
     if record is None:
-        records.remove(layout, container_id)
+        records.remove(layout, container_id)  # killed before the record was written, or after it was removed
     elif record.request.auto_remove:
         remove_container(layout, container_id, anonymous_volumes=True)
     if claim:
@@ -53,34 +54,83 @@ def unmake(layout: Layout, container_id: str, claim: Claim | None = None) -> Non
 
 def remove_container(layout: Layout, container_id: str, anonymous_volumes: bool) -> None:
     """Forget a container that is not in the kernel any more, with its anonymous volumes if wanted."""
-    try:
-        names = records.load(layout, container_id).anonymous_volumes if anonymous_volumes else ()
-    except MinirunError:
-        names = ()
+    record = _record_if_any(layout, container_id)
+    names = record.anonymous_volumes if record and anonymous_volumes else ()
     # Only the record tells of the volumes: it goes after them.
     for name in names:
         volumes.remove(layout, name)
     records.remove(layout, container_id)
 
 
+def _record_if_any(layout: Layout, container_id: str) -> ContainerRecord | None:
+    """Return the record; one that is damaged is a container's, too, and nobody has asked for its end."""
+    try:
+        return records.load_any(layout, container_id)
+    except MinirunError:
+        return None
+
+
 def collect(layout: Layout) -> None:
-    """Unmake what killed commands have left behind. Costs next to nothing when there is nothing."""
+    """Unmake what killed commands have left behind. Costs next to nothing when there is nothing.
+
+    The command that comes across it needs nothing of this: what cannot be unmade now is told of and left to the next.
+    """
     for container_id in claims.claimed_ids(layout):
-        claim = claims.take_abandoned(layout, container_id)
-        if claim is None:
-            continue
+        with _told():
+            _unmake_abandoned(layout, container_id)
+    with _told():
+        _remove_half_made(layout)
+    with _told():
+        endpoints.collect_garbage(layout, lambda: claims.claimed_ids(layout))
+    with _told():
+        ingest.collect_garbage(layout)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Make a warning of a failure."""
+    try:
+        yield
+    except MinirunError as error:
+        warn_once(f"cannot clean up what an earlier command has left: {error.message}")
+    except OSError as error:
+        warn_once(f"cannot clean up what an earlier command has left: {error.filename or ''}: {error.strerror}")
+
+
+def _unmake_abandoned(layout: Layout, container_id: str) -> None:
+    claim = claims.take_abandoned(layout, container_id)
+    if claim is None:
+        return
+    with claim:
         if os.listdir(layout.bundle(container_id)) != ["monitor.lock"]:
             _record_lost_exit(layout, container_id)
         unmake(layout, container_id, claim)
-    endpoints.collect_garbage(layout, lambda: claims.claimed_ids(layout))
-    ingest.collect_garbage(layout)
+
+
+def _remove_half_made(layout: Layout) -> None:
+    """Remove the directories of containers without a record: of those half made, and of those half removed."""
+    records.remove_leftovers(layout)
+    for container_id in records.ids(layout):
+        if records.has_record(layout, container_id):
+            continue
+        # Whoever makes a container has its lock from before the directory until after the record.
+        claim = claims.take(layout, container_id, wait=False)
+        if claim is None:
+            continue
+        with claim:
+            if not records.has_record(layout, container_id):
+                records.remove(layout, container_id)
+            claim.discard()
 
 
 def _record_lost_exit(layout: Layout, container_id: str) -> None:
     """Say of a container whose monitor was killed that nobody knows how it ended."""
     if records.exit_status(layout, container_id) is None and os.path.isdir(layout.container(container_id)):
         status = ExitStatus(137, 9, finished_at=time.time(), error="its monitor was killed")
-        records.save_exit_status(layout, container_id, status)
+        try:
+            records.save_exit_status(layout, container_id, status)
+        except OSError as error:
+            warn_once(f"cannot note that the monitor of container {container_id[:12]} was killed: {error.strerror}")
 
 
 def cleanup_command(layout: Layout, container_id: str) -> list[str]:

@@ -10,6 +10,7 @@ from minirun.errors import MinirunError
 from minirun.model.image import Image, ImageRef
 from minirun.model.record import Record
 from minirun.storage import images as store
+from minirun.storage import reserve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ def list_images(layout: Layout, name: str = "", filters: Iterable[str] = ()) -> 
     images --filter` takes them. Raises MinirunError for an unknown filter.
     """
     names: dict[str, list[ImageRef]] = {}
-    for text, image_id in sorted(store.read_names(layout).items()):
-        names.setdefault(image_id, []).append(ImageRef.parse(text))
+    for ref, image_id in store.parsed_names(layout):
+        names.setdefault(image_id, []).append(ref)
     images = sorted(store.all_images(layout), key=lambda image: (created_at(image), image.id), reverse=True)
     nameless: list[ImageRef | None] = [None]
     lines = [Listed(image, ref) for image in images for ref in names.get(image.id) or nameless]
@@ -220,7 +221,8 @@ def remove(layout: Layout, reference: str, *, force: bool = False) -> Removal:
                 f"is using its referenced image {digits[:12]}"
             )
         if len(refs) > 1 or users:
-            store.untag(layout, ref)
+            with reserve.given_back(layout):
+                store.untag(layout, ref)
             return Removal((ref.familiar,))
         return Removal((ref.familiar,), (image_id, *_delete(layout, image_id)))
     running = [user for user in users if claims.is_held(layout, user)]
@@ -240,8 +242,9 @@ def remove(layout: Layout, reference: str, *, force: bool = False) -> Removal:
         )
     untagged = tuple(ref.familiar for ref in refs)
     if users:
-        for ref in refs:
-            store.untag(layout, ref)
+        with reserve.given_back(layout):
+            for ref in refs:
+                store.untag(layout, ref)
         return Removal(untagged)
     return Removal(untagged, (image_id, *_delete(layout, image_id)))
 
@@ -251,6 +254,7 @@ def prune(layout: Layout, *, everything: bool, filters: Iterable[str] = ()) -> t
 
     `filters` are `label=...` and `until=...` (a duration or RFC 3339). Raises MinirunError for another one.
     """
+    store.checked_names(layout)  # where it is damaged, every image would seem to have no name
     before = _layer_sizes(layout)
     limits = _prune_limits(filters)
     removals = []
@@ -264,8 +268,15 @@ def prune(layout: Layout, *, everything: bool, filters: Iterable[str] = ()) -> t
 
 
 def containers_of(layout: Layout, image_id: str) -> list[str]:
-    """Return the ids of the containers that were made from an image."""
-    return [record.id for record in records.all_records(layout) if record.image_id == image_id]
+    """Return the ids of the containers that were made from an image.
+
+    Those that run and whose records are damaged may be: they count, for theirs must not be taken from under them.
+    """
+    return [
+        record.id
+        for record in records.all_records(layout)
+        if record.image_id == image_id or (isinstance(record, records.Unreadable) and claims.is_held(layout, record.id))
+    ]
 
 
 def _delete(layout: Layout, image_id: str) -> list[str]:
@@ -276,7 +287,8 @@ def _delete(layout: Layout, image_id: str) -> list[str]:
             digits = image_id.removeprefix("sha256:")[:12]
             raise _conflict(f"unable to delete {digits} - container {users[0][:12]} has just been made from it")
 
-    return remove_image(layout, image_id, check)[::-1]
+    with reserve.given_back(layout):
+        return remove_image(layout, image_id, check)[::-1]
 
 
 def _layer_sizes(layout: Layout) -> dict[str, int]:

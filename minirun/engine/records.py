@@ -7,13 +7,16 @@ names/NAME -> ID             a symbolic link; making it is what claims the name
 
 from __future__ import annotations
 
-import json
+import errno
+import fcntl
 import os
 
-from minirun.errors import MinirunError
-from minirun.kernel.hostfiles import make_private
-from minirun.model.container import ContainerRecord, ExitStatus
-from minirun.storage.ingest import remove_tree
+from minirun.errors import DamagedError, MinirunError, warn_once
+from minirun.kernel.hostfiles import make_private, read_record, replace
+from minirun.model import jsontext
+from minirun.model.container import ContainerRecord, ExitStatus, RunRequest
+from minirun.storage import reserve
+from minirun.storage.ingest import remove_tree, try_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ _SIGHTS = (
     "lantern lighthouse mast oar pelican pier pilot port quay raft reef rudder sail schooner sextant shore skiff sloop "
     "sound spar tide tiller trawler tug wave wharf winch yawl"
 ).split()
+_HEX = frozenset("0123456789abcdef")
 
 
 def new_id() -> str:
@@ -40,27 +44,56 @@ def new_id() -> str:
 
 def save(layout: Layout, record: ContainerRecord) -> None:
     """Write a record: the old one or the new one is there, never a part."""
-    path = f"{layout.container(record.id)}/record.json"
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
-        file.write(json.dumps(record.as_dict()))
-    os.rename(f"{path}.new", path)
+    replace(f"{layout.container(record.id)}/record.json", jsontext.dumps(record.as_dict()))
 
 
 def load(layout: Layout, container_id: str) -> ContainerRecord:
-    """Read the record of a full id. Raises MinirunError (exit code 1) when there is none, or when it is damaged."""
+    """Read the record of a full id. Raises MinirunError (exit code 1) when there is none, and DamagedError."""
     folder = layout.container(container_id)
+    path = f"{folder}/record.json"
+    # Records are not worth waiting for the disk: a machine that crashes may leave an empty one.
+    hint = f"'minirun rm --force {container_id[:12]}' removes the container; what it has written is in {folder}/upper."
     try:
-        with open(f"{folder}/record.json", encoding="utf-8") as file:
-            return ContainerRecord.from_dict(json.load(file))
+        record = read_record(path, ContainerRecord)
     except FileNotFoundError:
         raise no_such_container(container_id) from None
-    except (ValueError, TypeError, KeyError) as error:
-        # Records are not worth waiting for the disk: a machine that crashes may leave an empty one.
-        raise MinirunError(
-            f"the record of container {container_id} is damaged",
-            f"What it has written is in {folder}/upper; remove the folder to be rid of it.",
-            1,
-        ) from error
+    except DamagedError as damage:
+        raise DamagedError(path, damage.reason, hint) from damage
+    if record.id != container_id:
+        raise DamagedError(path, "it is that of another container", hint)
+    return record
+
+
+class Unreadable(ContainerRecord):
+    """What stands for a container whose record is damaged: it can still be listed, stopped and removed."""
+
+
+def load_any(layout: Layout, container_id: str) -> ContainerRecord:
+    """Read the record of a full id; a damaged one is told of, and what can be known without it is returned.
+
+    Raises MinirunError (exit code 1) when there is none.
+    """
+    try:
+        return load(layout, container_id)
+    except DamagedError as damage:
+        warn_once(f"{damage.message}. {damage.hint}")
+    unknown = "<damaged>"
+    return Unreadable(
+        id=container_id,
+        name=next((name for name, owner in _names(layout).items() if owner == container_id), container_id[:12]),
+        image=unknown,
+        image_id="",
+        command=(unknown,),
+        created_at=_made_at(layout.container(container_id)),
+        request=RunRequest(unknown),
+    )
+
+
+def _made_at(folder: str) -> float:
+    try:
+        return os.stat(folder).st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def no_such_container(name: str) -> MinirunError:
@@ -71,54 +104,99 @@ def no_such_container(name: str) -> MinirunError:
 def exit_status(layout: Layout, container_id: str) -> ExitStatus | None:
     """Return how the container ended the last time; None if it never has."""
     try:
-        with open(f"{layout.container(container_id)}/exit.json", encoding="utf-8") as file:
-            return ExitStatus(**json.load(file))
+        return read_record(f"{layout.container(container_id)}/exit.json", ExitStatus)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError):
+    except DamagedError as damage:
+        warn_once(f"{damage.message}. How the container ended is lost.")
         return ExitStatus(137, error="the record of its exit is damaged")
 
 
 def save_exit_status(layout: Layout, container_id: str, status: ExitStatus) -> None:
     """Write how the container ended, where its monitor could not."""
-    path = f"{layout.container(container_id)}/exit.json"
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
-        file.write(json.dumps(status.as_dict()))
-    os.rename(f"{path}.new", path)
+    replace(f"{layout.container(container_id)}/exit.json", jsontext.dumps(status.as_dict()))
+
+
+_EXIT_BYTES = 4096  # more than an exit record has, and a block of most file systems
+
+
+def reserve_exit_status(layout: Layout, container_id: str) -> None:
+    """Take the room that the record of the exit will need: the disk may be full by then.
+
+    It is where the monitor writes it before it gives it its name. Raises OSError.
+    """
+    path = f"{layout.container(container_id)}/exit.json.new"
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(file, 0, _EXIT_BYTES)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+    finally:
+        os.close(file)
 
 
 def all_records(layout: Layout) -> list[ContainerRecord]:
-    """Return every container, the newest first."""
+    """Return every container, the newest first; those whose records are damaged too, as `load_any` has them."""
     records = []
-    for container_id in _ids(layout):
+    for container_id in ids(layout):
         try:
-            records.append(load(layout, container_id))
+            records.append(load_any(layout, container_id))
         except MinirunError:
-            continue  # being made or removed right now, or damaged
+            continue  # being made or removed right now
     return sorted(records, key=lambda record: record.created_at, reverse=True)
 
 
 def find(layout: Layout, name: str) -> ContainerRecord:
     """Return the container of a name, an id or the unique beginning of an id. Raises MinirunError (exit code 1)."""
+    return load(layout, _find_id(layout, name))
+
+
+def find_any(layout: Layout, name: str) -> ContainerRecord:
+    """As `find`, but a container whose record is damaged is found, too, as `load_any` has it."""
+    return load_any(layout, _find_id(layout, name))
+
+
+def _find_id(layout: Layout, name: str) -> str:
     wanted = name.removeprefix("/")
     if "/" not in wanted and wanted not in ("", ".", ".."):
         try:
-            return load(layout, os.readlink(f"{layout.names}/{wanted}"))
-        except (OSError, MinirunError):
+            container_id = os.readlink(f"{layout.names}/{wanted}")
+        except OSError:
             pass
-    matches = [container_id for container_id in _ids(layout) if wanted and container_id.startswith(wanted)]
+        else:
+            if os.path.isdir(layout.container(container_id)):
+                return container_id
+    matches = [container_id for container_id in ids(layout) if wanted and container_id.startswith(wanted)]
     if len(matches) > 1:
         raise MinirunError(f"'{name}' is the beginning of more than one container id", "Type more of it.", 1)
     if not matches:
         raise no_such_container(name)
-    return load(layout, matches[0])
+    return matches[0]
 
 
-def _ids(layout: Layout) -> list[str]:
+def ids(layout: Layout) -> list[str]:
+    """Return the ids of all containers, those that are just being made, too."""
+    return [name for name in _entries(layout.containers) if is_id(name)]
+
+
+def has_record(layout: Layout, container_id: str) -> bool:
+    """Say whether a container's directory holds its record: if not, it is just being made, or was left behind."""
+    return os.path.lexists(f"{layout.container(container_id)}/record.json")
+
+
+def is_id(name: str) -> bool:
+    """Say whether this is a whole container id."""
+    return len(name) == 64 and _HEX.issuperset(name)
+
+
+def _entries(folder: str) -> list[str]:
     try:
-        return [name for name in os.listdir(layout.containers) if len(name) == 64]
+        return os.listdir(folder)
     except FileNotFoundError:
         return []
+
+
+# -- names -----------------------------------------------------------------------------------------------------------
 
 
 def claim_name(layout: Layout, name: str, container_id: str) -> str:
@@ -132,7 +210,10 @@ def claim_name(layout: Layout, name: str, container_id: str) -> str:
         except FileExistsError:
             if not name:
                 continue
-        holder = os.readlink(f"{layout.names}/{claimed}")
+        holder = _names(layout).get(claimed, "")
+        if holder and not os.path.isdir(layout.container(holder)):
+            release_names(layout, holder)  # whoever removed that container was killed over it
+            continue
         raise MinirunError(
             f'Conflict. The container name "/{name}" is already in use by container "{holder}"',
             "You have to remove (or rename) that container to be able to reuse that name.",
@@ -145,28 +226,75 @@ def _random_name() -> str:
     return f"{_MOODS[mood]}_{_SIGHTS[sight]}{number >> 24 if number & 7 == 0 else ''}"
 
 
+def _names(layout: Layout) -> dict[str, str]:
+    """Return all names, and the ids they lead to."""
+    found = {}
+    for name in _entries(layout.names):
+        try:
+            found[name] = os.readlink(f"{layout.names}/{name}")
+        except OSError:
+            continue  # freed in this moment, or nothing of ours
+    return found
+
+
 def release_names(layout: Layout, container_id: str) -> None:
     """Free every name of a container: after a rename that was cut off there may be two."""
-    try:
-        names = os.listdir(layout.names)
-    except FileNotFoundError:
+    if container_id not in _names(layout).values():
         return
-    for name in names:
-        try:
-            if os.readlink(f"{layout.names}/{name}") == container_id:
-                os.unlink(f"{layout.names}/{name}")
-        except FileNotFoundError:
-            pass
+    folder = os.open(layout.names, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # Between a look at a name and its end nobody else may free it, or it could be another container's by then.
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        for name, owner in _names(layout).items():
+            if owner == container_id:
+                os.unlink(name, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+# -- removal ---------------------------------------------------------------------------------------------------------
+
+_GONE = ".gone"
+"""How the directory of a container is called that does not exist any more."""
 
 
 def remove(layout: Layout, container_id: str) -> None:
-    """Forget a container: its writable layer, its log, its record and its name."""
+    """Forget a container: its writable layer, its log, its record and its name.
+
+    One rename ends its existence. Whoever is killed after that leaves a directory that `remove_leftovers` knows, and
+    whose lock is free. Raises OSError.
+    """
     folder = layout.container(container_id)
-    # The record goes first: from then on the container does not exist, whatever else is still there.
+    lock = try_lock(folder)
+    if lock < 0:
+        release_names(layout, container_id)  # there is no such directory, or somebody removes it already
+        return
     try:
-        os.unlink(f"{folder}/record.json")
-    except FileNotFoundError:
-        pass
-    release_names(layout, container_id)
-    if os.path.isdir(folder):
-        remove_tree(folder)
+        _rename(layout, folder, f"{folder}{_GONE}")
+        release_names(layout, container_id)
+        remove_tree(f"{folder}{_GONE}")
+    finally:
+        os.close(lock)
+
+
+def _rename(layout: Layout, path: str, to: str) -> None:
+    try:
+        os.rename(path, to)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        with reserve.given_back(layout):  # the longer name needs another block of the directory
+            os.rename(path, to)
+
+
+def remove_leftovers(layout: Layout) -> None:
+    """Remove what is left of containers whose removal was cut off. Raises OSError."""
+    for name in _entries(layout.containers):
+        path = f"{layout.containers}/{name}"
+        if name.endswith(_GONE) and (lock := try_lock(path)) >= 0:
+            try:
+                release_names(layout, name.removesuffix(_GONE))
+                if os.path.isdir(path):  # whoever had the lock may have been just about to end
+                    remove_tree(path)
+            finally:
+                os.close(lock)

@@ -9,7 +9,7 @@ from minirun.model.resources import Resources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from minirun.model.typed import Digest, FileName, Pid, Seconds
 
 
 class VolumeMount(Record):
@@ -28,10 +28,12 @@ class VolumeMount(Record):
     copy_up: bool = True
     options: tuple[str, ...] = ()
 
-    @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> VolumeMount:
-        """Read back what `as_dict` gave and `json` stored."""
-        return cls(**fields | {"options": tuple(fields["options"])})
+    def check(self) -> None:
+        """Raise ValueError for what cannot be mounted: the name of a volume is part of a path."""
+        if self.kind not in ("bind", "volume", "tmpfs"):
+            raise ValueError(f"{self.kind!a} is no kind of mount")
+        if self.kind == "volume" and ("/" in self.source or self.source in (".", "..")):
+            raise ValueError(f"{self.source!a} is no name of a volume")
 
 
 class Ulimit(Record):
@@ -103,15 +105,10 @@ class RunRequest(Record):
     log_opts: dict[str, str] = {}
     platform: str = ""
 
-    @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> RunRequest:
-        """Read back what `as_dict` gave and `json` stored."""
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
-        values["ports"] = tuple(PortMapping.from_dict(port) for port in fields["ports"])
-        values["mounts"] = tuple(map(VolumeMount.from_dict, fields["mounts"]))
-        values["ulimits"] = tuple(Ulimit(**ulimit) for ulimit in fields["ulimits"])
-        values["resources"] = Resources(**fields["resources"])
-        return cls(**values)
+    def check(self) -> None:
+        """Raise ValueError for a device that is not HOST:CONTAINER:rwm."""
+        if any(device.count(":") != 2 for device in self.devices):
+            raise ValueError("devices: not of the form HOST:CONTAINER:rwm")
 
 
 class ExitStatus(Record):
@@ -120,7 +117,7 @@ class ExitStatus(Record):
     code: int
     signal: int = 0
     oom_killed: bool = False
-    finished_at: float = 0.0
+    finished_at: Seconds = 0.0
     error: str = ""
 
 
@@ -131,27 +128,22 @@ class ContainerRecord(Record):
     0.0 until the first start. Whether it runs now is not written here: the monitor's lock says so.
     """
 
-    id: str
-    name: str
+    id: FileName
+    name: FileName
     image: str
-    image_id: str
+    image_id: Digest
     command: tuple[str, ...]
-    created_at: float
+    created_at: Seconds
     request: RunRequest
-    started_at: float = 0.0
-    pid: int = 0
+    started_at: Seconds = 0.0
+    pid: Pid = 0
     endpoint: Endpoint | None = None
-    anonymous_volumes: tuple[str, ...] = ()
+    anonymous_volumes: tuple[FileName, ...] = ()
 
-    @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> ContainerRecord:
-        values = dict(fields)
-        values["command"] = tuple(fields["command"])
-        values["anonymous_volumes"] = tuple(fields.get("anonymous_volumes", ()))
-        values["request"] = RunRequest.from_dict(fields["request"])
-        if fields.get("endpoint"):
-            values["endpoint"] = Endpoint.from_dict(fields["endpoint"])
-        return cls(**values)
+    def check(self) -> None:
+        """Raise ValueError if there is nothing to run."""
+        if not self.command:
+            raise ValueError("command: it is empty")
 
 
 class ContainerJob(Record):
@@ -167,13 +159,6 @@ class ContainerJob(Record):
     joined: dict[str, str]
     console_size: tuple[int, int]
 
-    @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> ContainerJob:
-        """Read back what `as_dict` gave and the channel carried."""
-        mounts, fresh = (tuple(map(VolumeMount.from_dict, fields[name])) for name in ("mounts", "fresh_volumes"))
-        rows, columns = fields["console_size"]
-        return cls(fields["files"], mounts, fresh, fields["joined"], (rows, columns))
-
 
 class ExecRequest(Record):
     """What `exec` is told; empty fields mean: as the container's first process has it."""
@@ -186,9 +171,3 @@ class ExecRequest(Record):
     open_stdin: bool = False
     detach: bool = False
     privileged: bool = False
-
-    @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> ExecRequest:
-        """Read back what `as_dict` gave and the channel carried."""
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
-        return cls(**values)

@@ -9,6 +9,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from minirun.model.typed import Bytes, Digest
+
 DEFAULT_REGISTRY = "docker.io"
 DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
@@ -115,11 +117,11 @@ class Layer(Record):
     """One layer: `diff_id` is the sha256 of the uncompressed tar, `digest` and `size` those of the blob it came
     from; `unpacked_size` is the bytes of the regular files in it."""
 
-    diff_id: str
-    digest: str = ""
-    size: int = 0
+    diff_id: Digest
+    digest: Digest = ""
+    size: Bytes = 0
     media_type: str = ""
-    unpacked_size: int = 0
+    unpacked_size: Bytes = 0
 
 
 class ImageConfig(Record):
@@ -145,12 +147,12 @@ class Image(Record):
     manifest in the store, or empty where the archive that it came from had none.
     """
 
-    id: str
+    id: Digest
     config: ImageConfig
     layers: tuple[Layer, ...]
     architecture: str = "amd64"
     os: str = "linux"
     created: str = ""
-    size: int = 0
-    manifest: str = ""
+    size: Bytes = 0
+    manifest: Digest = ""
     variant: str = ""

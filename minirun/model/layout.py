@@ -46,6 +46,11 @@ class Layout(Record):
         return f"{self.root}/cache"
 
     @property
+    def reserve(self) -> str:
+        """A file that is deleted when a full disk leaves no room to remove anything else."""
+        return f"{self.root}/reserve"
+
+    @property
     def volumes(self) -> str:
         return f"{self.root}/volumes"
 

@@ -7,7 +7,8 @@ from minirun.model.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Any
+
+    from minirun.model.typed import Address, Port, Subnet
 
 
 class PortMapping(Record):
@@ -16,15 +17,11 @@ class PortMapping(Record):
     With `host_port_last`, any free port from `host_port` to that one will do.
     """
 
-    container_port: int
-    host_port: int = 0
+    container_port: Port
+    host_port: Port = 0
     host_ip: str = ""
     protocol: str = "tcp"
-    host_port_last: int = 0
-
-    @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> PortMapping:
-        return cls(**fields)
+    host_port_last: Port = 0
 
 
 def consecutive(ports: Iterable[PortMapping]) -> Iterator[tuple[PortMapping, PortMapping]]:
@@ -46,22 +43,17 @@ class Network(Record):
 
     name: str
     bridge: str
-    subnet: str
-    gateway: str
+    subnet: Subnet
+    gateway: Address
 
 
 class Endpoint(Record):
     """A container's place in a network: what was wired, and all that is needed to unwire it."""
 
     network: str
-    address: str
+    address: Address
     prefix_length: int
-    gateway: str
+    gateway: Address
     mac: str
     veth: str
     ports: tuple[PortMapping, ...] = ()
-
-    @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> Endpoint:
-        ports = tuple(PortMapping.from_dict(port) for port in fields.pop("ports", ()))
-        return cls(**fields, ports=ports)

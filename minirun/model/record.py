@@ -10,8 +10,11 @@ takes to start a whole container. A record is written like a dataclass and type-
 
 from __future__ import annotations
 
+from minirun.model.typed import reader_of
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Self, dataclass_transform
 else:
 
@@ -55,6 +58,45 @@ class Record:
     def replace(self, **changes: Any) -> Self:
         """Return a copy in which the named fields have other values."""
         return type(self)(**{name: getattr(self, name) for name in self._fields} | changes)
+
+    @classmethod
+    def read_back(cls, fields: object) -> Self:
+        """Return the record that `as_dict` has given `fields` of, which may have been damaged since.
+
+        Every value is what the field's annotation says (model/typed.py). Raises ValueError with the reason if not.
+        """
+        if not isinstance(fields, dict):
+            raise ValueError(f"it holds a {type(fields).__name__} instead of fields")
+        readers = cls.__dict__.get("_readers") or cls._make_readers()
+        values = {}
+        for name, value in fields.items():
+            if name not in readers:
+                raise ValueError(f"it has a field {ascii(name)[:60]} that this version does not know")
+            try:
+                values[name] = readers[name](value)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        if not cls._required <= values.keys():
+            raise ValueError(f"it lacks {', '.join(sorted(cls._required - values.keys()))}")
+        record = cls(**values)
+        record.check()
+        return record
+
+    def check(self) -> None:
+        """Raise ValueError if fields of this record, right each for itself, do not go together."""
+
+    @classmethod
+    def _make_readers(cls) -> dict[str, Callable[[Any], Any]]:
+        """Make the readers of all fields, which are kept with the class: most programs read no record back."""
+        readers = {
+            name: reader_of(annotation, base.__module__)
+            for base in reversed(cls.__mro__)
+            if issubclass(base, Record)
+            for name, annotation in base.__annotations__.items()
+            if name in cls._fields
+        }
+        cls._readers = readers  # type: ignore[attr-defined]  # no field: it would be one of every record
+        return readers
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain dictionaries, lists and scalars, for `json`."""

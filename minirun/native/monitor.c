@@ -34,10 +34,12 @@
  *     w "R C"    the terminal has R rows, C columns             x json     the exit record; nothing follows but end of
  *     S          the container was started                                 file, once everything is unmade
  *     D          I detach: do not wait for me to clean up
+ *     U          I offer to clean up                            u          the offer is taken: clean up now
  *     K          I have cleaned up
  *
- * A client that has not sent A gets nothing. S, D and K are the starter's, on the control socket. Hanging up on it
- * before S means that the starter has died: the container, which still waits for the start, is killed.
+ * A client that has not sent A gets nothing. S and D are the starter's, on the control socket, which cleans up unasked
+ * unless it has detached. Of the others one that has offered is asked to, and may hang up instead. Hanging up on the
+ * control socket before S means that the starter has died: the container, which still waits for the start, is killed.
  *
  * Back-pressure is Docker's: while one attached client does not take its output, nobody's is read, and so the container
  * waits; nothing is lost or reordered. A client that asked for no output never holds anybody up.
@@ -96,6 +98,7 @@ struct client {
     bool input, out, err, log; /* what it wants */
     bool owed;                 /* the current chunk is still to be sent to it */
     bool told;                 /* has got the exit record */
+    bool offers, cleans;       /* has sent U; has got u */
     int64_t stalled_since;     /* ms; 0 while it takes what it gets */
 };
 
@@ -531,8 +534,11 @@ static void obey(struct client *client, char *message, size_t length)
         client->input = client->out = client->err = false;
         client->owed = false;
         break;
+    case 'U':
+        client->offers = true;
+        break;
     case 'K':
-        if (client == control)
+        if (client == control || client->cleans)
             life.cleaned = true;
         break;
     }
@@ -739,7 +745,8 @@ static bool was_oom_killed(void)
     return false;
 }
 
-/* Writes the exit file: complete, or not there at all. */
+/* Writes the exit file: complete, or not there at all. The temporary file may be there already, with room reserved in it
+ * for a disk that is full by now. */
 static void record_exit(void)
 {
     char temporary[4096 + 8], *to = life.record;
@@ -757,10 +764,11 @@ static void record_exit(void)
     life.record_length = (size_t)(to - life.record);
 
     snprintf(temporary, sizeof temporary, "%s.new", option.exit_file);
-    fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    fd = open(temporary, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return; /* no way left to tell: the clients still get the record */
-    if (write(fd, life.record + 1, life.record_length - 1) == (ssize_t)life.record_length - 1)
+    if (write(fd, life.record + 1, life.record_length - 1) == (ssize_t)life.record_length - 1 &&
+        ftruncate(fd, (off_t)life.record_length - 1) == 0)
         rename(temporary, option.exit_file);
     else
         unlink(temporary);
@@ -838,6 +846,22 @@ static int64_t tell_clients(int64_t now)
     return waiting ? wait : 0;
 }
 
+/* Says whether a client is cleaning up; asks the next one that has offered it if not. */
+static bool somebody_cleans(void)
+{
+    for (struct client *client = control + 1; client < clients + CLIENTS; client++)
+        if (client->source.fd >= 0 && client->cleans)
+            return true;
+    for (struct client *client = control + 1; client < clients + CLIENTS; client++)
+        if (client->source.fd >= 0 && client->offers) {
+            client->offers = false;
+            client->cleans = send(client->source.fd, "u", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1;
+            if (client->cleans)
+                return true;
+        }
+    return false;
+}
+
 /* Takes the container's end as far as it goes now: drained, recorded, told, unmade. Returns how many ms to wait at most
  * before it is called again, -1 for as long as nothing happens. */
 static int64_t advance(void)
@@ -865,6 +889,8 @@ static int64_t advance(void)
     }
     if (life.cleaned || !option.cleanup)
         quit(0);
+    if (somebody_cleans())
+        return -1;
     start_cleanup();
     return -1;
 }

@@ -12,11 +12,12 @@ namespace, and one state folder that keeps account of it.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 
+from minirun.errors import DamagedError, warn_once
 from minirun.kernel import files, interfaces
-from minirun.kernel.hostfiles import make_private
+from minirun.kernel.hostfiles import make_private, read_json, read_record, replace
+from minirun.model import jsontext
 from minirun.model.layout import Layout
 from minirun.model.network import Network, PortMapping
 from minirun.network import addresses, dns
@@ -60,18 +61,20 @@ def default_network(layout: Layout) -> Network:
         if network is None:
             network = _choose_network(previous)
         if network != previous:
-            _write(f"{layout.network}/bridge.json", json.dumps(network.as_dict()))
+            replace(f"{layout.network}/bridge.json", jsontext.dumps(network.as_dict()))
         return network
     finally:
         os.close(lock)
 
 
 def recorded_network(layout: Layout) -> Network | None:
-    """Return what bridge.json says, or None when there is no such file."""
+    """Return what bridge.json says, or None when there is no such file, or a damaged one."""
     try:
-        with open(f"{layout.network}/bridge.json", encoding="utf-8") as file:
-            return Network(**json.load(file))
+        return read_record(f"{layout.network}/bridge.json", Network)
     except FileNotFoundError:
+        return None
+    except DamagedError as damage:
+        warn_once(f"{damage.message}. It is written anew.")
         return None
 
 
@@ -97,13 +100,6 @@ def _choose_network(previous: Network | None) -> Network:
     return Network("bridge", BRIDGE, subnet, addresses.to_address(addresses.parse_subnet(subnet)[0] + 1))
 
 
-def _write(path: str, text: str) -> None:
-    temporary = f"{path}.new"  # there is one writer at a time, by lock; what a killed one has left is overwritten
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.rename(temporary, path)
-
-
 # -- what the containers have -----------------------------------------------------------------------------------------
 
 
@@ -115,9 +111,7 @@ def leases(layout: Layout) -> dict[str, str]:
 def record_ports(layout: Layout, container_id: str, published: tuple[PortMapping, ...]) -> None:
     """Note a container's ports, before any rule is made for them: the note is what leads to rules left behind."""
     path = f"{published_folder(layout)}/{container_id}"
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
-        file.write(json.dumps([mapping.as_dict() for mapping in published]))
-    os.rename(f"{path}.new", path)
+    replace(path, jsontext.dumps([mapping.as_dict() for mapping in published]))
 
 
 def forget_ports(layout: Layout, container_id: str) -> None:
@@ -139,9 +133,13 @@ def publishers(layout: Layout) -> set[str]:
 
 
 def published_ports(layout: Layout, container_id: str) -> tuple[PortMapping, ...]:
-    """Return the ports that a container publishes, none when it has no note."""
+    """Return the ports that a container publishes, none when it has no note, or a damaged one."""
+    path = f"{published_folder(layout)}/{container_id}"
     try:
-        with open(f"{published_folder(layout)}/{container_id}", encoding="utf-8") as file:
-            return tuple(PortMapping.from_dict(fields) for fields in json.load(file))
+        return tuple([PortMapping.read_back(fields) for fields in read_json(path)])
     except FileNotFoundError:
+        return ()
+    except (DamagedError, ValueError, TypeError) as error:
+        reason = error.reason if isinstance(error, DamagedError) else str(error)
+        warn_once(f"{path} is damaged: {reason}. Restart the container {container_id[:12]} to publish its ports again.")
         return ()

@@ -169,4 +169,16 @@ def leases(folder: str) -> dict[str, str]:
         addresses = os.listdir(folder)
     except FileNotFoundError:
         return {}
-    return {address: container_id for address in addresses if (container_id := holder(folder, address))}
+    return {
+        address: container_id
+        for address in addresses
+        if _is_address(address) and (container_id := holder(folder, address))
+    }
+
+
+def _is_address(text: str) -> bool:
+    try:
+        to_number(text)
+    except ValueError:
+        return False
+    return True

@@ -192,7 +192,7 @@ class Helper:
     def _perform(self, request: dict[str, Any], fds: list[int]) -> None:
         match request["do"]:
             case "attach":
-                endpoint = Endpoint.from_dict(request["endpoint"])
+                endpoint = Endpoint.read_back(request["endpoint"])
                 bridge.wire(self._layout, self._route, request["container"], endpoint, fds[0])
             case "mend":
                 bridge.mend(self._layout, self._route)

@@ -87,17 +87,14 @@ def load_spec(bundle: str, name: str = "config.json") -> Spec:
             return Spec.from_dict(jsontext.loads(file.read()))
     except FileNotFoundError:
         raise MinirunError(f"there is no {path}", "A bundle is a folder with a config.json.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MinirunError(f"{path} is not JSON: {error}") from None
 
 
 def load(root: str, container_id: str) -> tuple[ContainerState, Spec]:
     """Return a container's state and what it was made from. Raises MinirunError."""
-    from minirun.model.spec import Spec
-
     found = state.load(root, container_id)
-    with open(f"{state.folder(root, container_id)}/config.json", encoding="utf-8") as file:
-        return found, Spec.from_dict(jsontext.loads(file.read()))
+    return found, load_spec(state.folder(root, container_id))
 
 
 def _hooks(root: str, found: ContainerState, kind: str) -> dict[str, tuple[Hook, ...]]:
@@ -333,8 +330,7 @@ def kill(root: str, container_id: str, number: int) -> None:
     Only a PID namespace of its own ends with its first process: without one, SIGKILL is for all that the cgroup holds.
     """
     found = state.load(root, container_id)
-    shares_pids = number == SIGKILL and not load(root, container_id)[1].has_namespace("pid")
-    if shares_pids and found.cgroup and cgroup.processes(found.cgroup):
+    if number == SIGKILL and not _has_own_pids(root, container_id) and found.cgroup and cgroup.processes(found.cgroup):
         cgroup.kill_all(found.cgroup)
         return
     if state.status(root, found) == "stopped":
@@ -345,6 +341,13 @@ def kill(root: str, container_id: str, number: int) -> None:
             pidfd_send_signal(pidfd, number)
         finally:
             os.close(pidfd)
+
+
+def _has_own_pids(root: str, container_id: str) -> bool:
+    try:
+        return load_spec(state.folder(root, container_id)).has_namespace("pid")
+    except MinirunError:
+        return False  # the copy of its config.json is damaged, and its cgroup will do
 
 
 def kill_all(root: str, container_id: str, number: int) -> None:

@@ -14,9 +14,9 @@ from __future__ import annotations
 import fcntl
 import os
 
-from minirun.errors import MinirunError
+from minirun.errors import DamagedError, MinirunError, warn_once
 from minirun.kernel.files import read
-from minirun.kernel.hostfiles import make_private
+from minirun.kernel.hostfiles import make_private, read_record, replace
 from minirun.model import jsontext
 from minirun.model.oci_version import OCI_VERSION
 from minirun.model.record import Record
@@ -24,6 +24,8 @@ from minirun.model.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from minirun.model.typed import Pid, Seconds
 
 
 def user_folder() -> str:
@@ -56,9 +58,9 @@ class ContainerState(Record):
 
     id: str
     bundle: str
-    pid: int
+    pid: Pid
     pid_start_time: str
-    created: float
+    created: Seconds
     cgroup: str = ""
     annotations: dict[str, str] = {}
     rootfs: str = ""
@@ -143,10 +145,7 @@ def folder(root: str, container_id: str) -> str:
 
 def save(root: str, state: ContainerState) -> None:
     """Write state.json in one step: a reader sees the old one, the new one or none."""
-    path = f"{folder(root, state.id)}/state.json"
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
-        file.write(jsontext.dumps(state.as_dict()))
-    os.rename(f"{path}.new", path)
+    replace(f"{folder(root, state.id)}/state.json", jsontext.dumps(state.as_dict()))
 
 
 def keep_config(root: str, container_id: str, config: str) -> None:
@@ -217,14 +216,22 @@ def load(root: str, container_id: str) -> ContainerState:
 def record(root: str, container_id: str) -> ContainerState | None:
     """Read what is known of a container, also of one whose creation goes on or was cut off: its `pid` is 0.
 
+    Of a damaged state.json what can be known otherwise is returned, with a warning: somebody may want to end it.
     Returns None if nothing is known.
     """
+    path = f"{folder(root, container_id)}/state.json"
     try:
-        with open(f"{folder(root, container_id)}/state.json", encoding="utf-8") as file:
-            fields: dict[str, Any] = jsontext.loads(file.read())
-    except (FileNotFoundError, NotADirectoryError):
+        found = read_record(path, ContainerState)
+        if found.id != container_id:
+            raise DamagedError(path, "it is that of another container")
+    except FileNotFoundError:
         return None
-    return ContainerState(**fields)
+    except DamagedError as damage:
+        from minirun.runtime import salvage
+
+        warn_once(damage.message)
+        return salvage.state_of(folder(root, container_id), container_id)
+    return found
 
 
 def start_time(pid: int) -> str:

@@ -15,10 +15,11 @@ import fcntl
 import json
 import os
 
-from minirun.errors import MinirunError
-from minirun.kernel.hostfiles import make_private
-from minirun.model.image import Image, ImageConfig, ImageRef, Layer
+from minirun.errors import DamagedError, MinirunError, warn_once
+from minirun.kernel.hostfiles import make_private, read_json, read_record, read_small
+from minirun.model.image import Image, ImageRef
 from minirun.model.snapshot import Snapshot
+from minirun.model.typed import digest, mapping_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,12 +90,18 @@ def no_such_image(reference: str) -> MinirunError:
 
 
 def load_image(layout: Layout, image_id: str) -> Image:
-    """Read an image's record. Raises MinirunError when it is missing."""
+    """Read an image's record. Raises MinirunError when it is missing, DamagedError when it cannot be right."""
+    path = _record_path(layout, image_id.removeprefix("sha256:"))
+    hint = f"Load the image again, or remove it by 'minirun rmi {image_id.removeprefix('sha256:')[:12]}'."
     try:
-        with open(_record_path(layout, image_id.removeprefix("sha256:")), encoding="utf-8") as file:
-            return image_from_json(file.read())
+        image = read_record(path, Image)
     except FileNotFoundError:
         raise no_such_image(image_id) from None
+    except DamagedError as damage:
+        raise DamagedError(path, damage.reason, hint) from damage
+    if image.id.removeprefix("sha256:") != image_id.removeprefix("sha256:"):
+        raise DamagedError(path, "it is that of another image", hint)
+    return image
 
 
 def confirm(layout: Layout, image_id: str) -> None:
@@ -107,29 +114,87 @@ def confirm(layout: Layout, image_id: str) -> None:
 
 
 def all_images(layout: Layout) -> list[Image]:
-    """Return every image in the store."""
+    """Return every image in the store; those whose records are damaged are told of and left out."""
     images = []
     for name in _record_names(layout):
         try:
             images.append(load_image(layout, name.removesuffix(".json")))
+        except DamagedError as damage:
+            warn_once(f"{damage.message}. {damage.hint}")
         except MinirunError:
             continue  # removed since the folder was read
     return images
 
 
 def read_names(layout: Layout) -> dict[str, str]:
-    """Return what every name points to: full reference -> image id."""
+    """Return what every name points to: full reference -> image id. Where the table is damaged, nobody has a name."""
     try:
-        with open(f"{layout.images}/names.json", encoding="utf-8") as file:
-            names: dict[str, str] = json.load(file)
-            return names
+        return checked_names(layout)
+    except DamagedError as damage:
+        warn_once(f"{damage.message}. {damage.hint}")
+        return {}
+
+
+def checked_names(layout: Layout) -> dict[str, str]:
+    """Return what `read_names` does, for those who would take an image without a name for superfluous.
+
+    Raises DamagedError.
+    """
+    path = _names_path(layout)
+    try:
+        return mapping_of(digest)(read_json(path))
     except FileNotFoundError:
         return {}
+    except (DamagedError, ValueError) as error:
+        reason = error.reason if isinstance(error, DamagedError) else str(error)
+        hint = "Images go by their ids (minirun images) until 'minirun tag' or 'minirun load' names them again."
+        raise DamagedError(path, reason, hint) from error
+
+
+def used_by_images(layout: Layout) -> set[str]:
+    """Return what images are made of, as pins have it: layer-HEX and blob-HEX.
+
+    Where an image's record is damaged, its config still names the layers: they stay until the image goes.
+    """
+    used: set[str] = set()
+    for name in _record_names(layout):
+        image_id = f"sha256:{name.removesuffix('.json')}"
+        layers, blobs = parts_of(layout, image_id)
+        used.update(f"layer-{diff_id.removeprefix('sha256:')}" for diff_id in layers)
+        used.update(f"blob-{blob.removeprefix('sha256:')}" for blob in blobs)
+    return used
+
+
+def parts_of(layout: Layout, image_id: str) -> tuple[list[str], list[str]]:
+    """Return the diff_ids of an image's layers and the digests of its blobs; nothing where there is no such image."""
+    try:
+        image = load_image(layout, image_id)
+        return [layer.diff_id for layer in image.layers], [blob for blob in (image.id, image.manifest) if blob]
+    except DamagedError:
+        pass
+    except MinirunError:
+        return [], []
+    try:
+        config = read_json(blob_path(layout, image_id))
+        return [digest(diff_id) for diff_id in config["rootfs"]["diff_ids"]], [image_id]
+    except (FileNotFoundError, DamagedError, ValueError, TypeError, KeyError):
+        return [], [image_id]  # all is lost
 
 
 def names_of(layout: Layout, image_id: str) -> list[ImageRef]:
     """Return the names of one image, sorted."""
-    return [ImageRef.parse(name) for name, owner in sorted(read_names(layout).items()) if owner == image_id]
+    return [ref for ref, owner in parsed_names(layout) if owner == image_id]
+
+
+def parsed_names(layout: Layout) -> list[tuple[ImageRef, str]]:
+    """Return every name with the image that it points to, sorted; what cannot be a name is told of and left out."""
+    found = []
+    for name, owner in sorted(read_names(layout).items()):
+        try:
+            found.append((ImageRef.parse(name), owner))
+        except MinirunError as error:
+            warn_once(f"{_names_path(layout)} is damaged: {error.message}")
+    return found
 
 
 # -- using -------------------------------------------------------------------------------------------------------------
@@ -172,10 +237,18 @@ def blob_path(layout: Layout, digest: str) -> str:
 
 
 def read_config(layout: Layout, image: Image) -> dict[str, Any]:
-    """Return an image's whole config document (image-spec config.md)."""
-    with open(blob_path(layout, image.id), "rb") as file:
-        document: dict[str, Any] = json.load(file)
-        return document
+    """Return an image's whole config document (image-spec config.md). Raises DamagedError."""
+    import hashlib
+
+    path, hint = blob_path(layout, image.id), "Load the image again."
+    try:
+        data = read_small(path)
+    except FileNotFoundError:
+        raise DamagedError(path, "it is missing", hint) from None
+    if f"sha256:{hashlib.sha256(data).hexdigest()}" != image.id:
+        raise DamagedError(path, "its contents do not hash to its name", hint)
+    document: dict[str, Any] = json.loads(data)  # it was checked when the image came in
+    return document
 
 
 # -- names -------------------------------------------------------------------------------------------------------------
@@ -198,8 +271,14 @@ def untag(layout: Layout, name: ImageRef) -> None:
 
 
 def write_names(layout: Layout, names: dict[str, str]) -> None:
-    """Replace the table of names. The caller holds the store's lock."""
-    write_file(f"{layout.images}/names.json", json.dumps(names, indent=1, sort_keys=True).encode())
+    """Replace the table of names; a damaged one is kept beside it. The caller holds the store's lock."""
+    path = _names_path(layout)
+    try:
+        checked_names(layout)
+    except DamagedError:
+        os.rename(path, f"{path}.damaged")
+        warn_once(f"The damaged table of names is now {path}.damaged")
+    write_file(path, json.dumps(names, indent=1, sort_keys=True).encode())
 
 
 # -- records -----------------------------------------------------------------------------------------------------------
@@ -209,19 +288,14 @@ def write_record(layout: Layout, image: Image) -> None:
 
 
 def delete_record(layout: Layout, image_id: str) -> None:
-    """Delete an image's record: from here on it does not exist. The caller holds the store's lock."""
-    os.unlink(_record_path(layout, image_id.removeprefix("sha256:")))
+    """Delete an image's record: from here on it does not exist. The caller holds the store's lock.
 
-
-def image_from_json(text: str) -> Image:
-    """Read a record that `write_record` has written."""
-    fields = json.loads(text)
-    fields["layers"] = tuple(Layer(**layer) for layer in fields["layers"])
-    config: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in fields["config"].items()
-    }
-    fields["config"] = ImageConfig(**config)
-    return Image(**fields)
+    Raises MinirunError when there is none.
+    """
+    try:
+        os.unlink(_record_path(layout, image_id.removeprefix("sha256:")))
+    except FileNotFoundError:
+        raise no_such_image(image_id) from None
 
 
 def write_file(path: str, data: bytes) -> None:
@@ -236,6 +310,10 @@ def write_file(path: str, data: bytes) -> None:
         file.flush()
         os.fsync(fd)
     os.rename(temporary, path)
+
+
+def _names_path(layout: Layout) -> str:
+    return f"{layout.images}/names.json"
 
 
 def _record_path(layout: Layout, digits: str) -> str:

@@ -13,7 +13,7 @@ import fcntl
 import os
 
 from minirun.kernel.hostfiles import make_private
-from minirun.storage.images import LINK_LENGTH, TORN, StoreLock, all_images, blob_path
+from minirun.storage.images import LINK_LENGTH, TORN, StoreLock, blob_path, used_by_images
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Ingest:
         while True:
             path = f"{self._layout.ingest}/{os.urandom(8).hex()}"
             os.mkdir(path, 0o700)
-            lock = _try_lock(path)
+            lock = try_lock(path)
             # Between mkdir and flock somebody's clean-up may have taken the folder for an orphan.
             if lock >= 0 and os.path.isdir(path):
                 self.path, self._lock = path, lock
@@ -93,7 +93,7 @@ def collect_garbage(layout: Layout) -> int:
         found += 1
     for name in names:
         path = f"{layout.ingest}/{name}"
-        lock = _try_lock(path)
+        lock = try_lock(path)
         if lock >= 0:
             try:
                 if os.path.isdir(path):  # somebody else may have cleared it before we got the lock
@@ -150,7 +150,7 @@ def _take_out_unused(layout: Layout, path: str) -> None:
     if not pins:
         return
     with StoreLock(layout):
-        used = _used(layout) | _pinned_by_others(layout, path)
+        used = used_by_images(layout) | _pinned_by_others(layout, path)
         for pin in pins:
             kind, _, digits = pin.partition("-")
             if pin in used:
@@ -163,14 +163,6 @@ def _take_out_unused(layout: Layout, path: str) -> None:
                     os.rename(f"{layout.layers}/{digits}", f"{path}/unused-{digits}")
                 except FileNotFoundError:
                     pass  # it never got that far
-
-
-def _used(layout: Layout) -> set[str]:
-    used: set[str] = set()
-    for image in all_images(layout):
-        used.update("layer-" + layer.diff_id.removeprefix("sha256:") for layer in image.layers)
-        used.update("blob-" + digest.removeprefix("sha256:") for digest in (image.id, image.manifest) if digest)
-    return used
 
 
 def _pinned_by_others(layout: Layout, own: str) -> set[str]:
@@ -192,7 +184,7 @@ def _unlink(path: str) -> None:
         pass
 
 
-def _try_lock(path: str) -> int:
+def try_lock(path: str) -> int:
     """Lock a folder if nobody has; return the descriptor that holds the lock, or -1."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

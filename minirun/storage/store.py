@@ -9,6 +9,7 @@ from minirun.errors import MinirunError
 from minirun.kernel.layerfs import sync_file_system
 from minirun.kernel.trace import step
 from minirun.model.image import Image, ImageRef, Layer
+from minirun.storage import reserve
 from minirun.storage.documents import image_config, parse_config
 from minirun.storage.images import (
     LINK_LENGTH,
@@ -18,6 +19,7 @@ from minirun.storage.images import (
     delete_record,
     layer_folder,
     load_image,
+    parts_of,
     read_names,
     write_file,
     write_names,
@@ -80,6 +82,7 @@ def add_image(
             write_file(blob_path(layout, image.manifest), manifest)
         write_record(layout, image)
         write_names(layout, read_names(layout) | {str(name): image.id for name in names})
+    reserve.keep(layout)
     return image
 
 
@@ -106,18 +109,17 @@ def remove_image(layout: Layout, image_id: str, check: Callable[[], None] = lamb
     """
     make_store(layout)
     with Ingest(layout) as ingest:
-        image = load_image(layout, image_id)
-        for layer in image.layers:
-            ingest.pin_layer(layer.diff_id)
-        for digest in filter(None, (image.id, image.manifest)):
-            ingest.pin_blob(digest)
+        layers, blobs = parts_of(layout, image_id)
+        for diff_id in layers:
+            ingest.pin_layer(diff_id)
+        for blob in blobs:
+            ingest.pin_blob(blob)
         with StoreLock(layout):
             check()
             names = read_names(layout)
             write_names(layout, {name: owner for name, owner in names.items() if owner != image_id})
             delete_record(layout, image_id)
-    gone = [layer.diff_id for layer in image.layers if not os.path.exists(layer_folder(layout, layer.diff_id))]
-    return list(dict.fromkeys(gone))
+    return [diff_id for diff_id in dict.fromkeys(layers) if not os.path.exists(layer_folder(layout, diff_id))]
 
 
 def _place_layer(layout: Layout, diff_id: str, folder: str) -> None:

@@ -35,6 +35,7 @@ from image_archives import (
 )
 
 from minirun.errors import MinirunError
+from minirun.model.image import Layer
 from minirun.model.layout import Layout
 from minirun.storage import images
 from minirun.storage.ingest import Ingest, collect_garbage
@@ -67,7 +68,7 @@ def load_bytes(layout: Layout, data: bytes, tmp_path: Path) -> list[Loaded]:
 def everything(layout: Layout) -> list[str]:
     """What the store holds beside its own empty folders and its lock."""
     root = Path(layout.root)
-    own = {"images/lock", "images/names.json"}
+    own = {"images/lock", "images/names.json", "reserve"}
     return sorted(
         str(path.relative_to(root))
         for path in root.rglob("*")
@@ -210,7 +211,7 @@ def test_127_layers_fit_into_one_page_of_mount_options(layout: Layout, tmp_path:
     assert len(options) < 4096
     with pytest.raises(MinirunError, match="128 layers"):
         images.snapshot(
-            layout, loaded.image.replace(layers=(*loaded.image.layers, images.Layer("sha256:" + "f" * 64))), "", ""
+            layout, loaded.image.replace(layers=(*loaded.image.layers, Layer("sha256:" + "f" * 64))), "", ""
         )
 
 

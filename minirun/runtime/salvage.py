@@ -1,0 +1,95 @@
+"""What can be known of a container whose state.json is damaged: enough to list it, to end it, and to remove its cgroup.
+
+The copy of the bundle's config.json tells the cgroup, and the cgroup the processes. Where that is damaged as well, a
+container of `minirun run` is found by its id, which nobody else's cgroup has.
+"""
+
+from __future__ import annotations
+
+import os
+
+from minirun.errors import MinirunError
+from minirun.kernel.files import read
+from minirun.runtime import cgroup, state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from minirun.model.spec import Spec
+    from minirun.runtime.state import ContainerState
+
+_ID_LENGTH = 64  # of ids that are random digits
+
+
+def state_of(folder: str, container_id: str) -> ContainerState:
+    """Return the state of a container, put together anew. What is not known is empty; with pid 0 it does not run."""
+    spec = _spec(folder)
+    place, pids = "", list[int]()
+    for place in _places(spec, container_id):
+        if pids := cgroup.processes(place):
+            break
+    pid = min(pids, key=_order, default=0)
+    found = state.ContainerState(
+        id=container_id,
+        bundle="",
+        pid=pid,
+        pid_start_time=state.start_time(pid) if pid else "",
+        created=os.stat(folder).st_mtime,
+        cgroup=place if os.path.isdir(place) else "",
+        cgroup_v1=_cgroups_v1(pid) if pid else {},
+    )
+    if spec is None:
+        return found
+    hooks = tuple(kind for kind, entries in spec.hooks.items() if entries)
+    return found.replace(annotations=spec.annotations, hooks=hooks)
+
+
+def _spec(folder: str) -> Spec | None:
+    from minirun.runtime.lifecycle import load_spec
+
+    try:
+        return load_spec(folder)
+    except MinirunError:
+        return None
+
+
+def _places(spec: Spec | None, container_id: str) -> Iterator[str]:
+    """Yield the folders that the container's cgroup may have."""
+    try:
+        hierarchy = cgroup.find_hierarchy()
+    except MinirunError:
+        return
+    if spec is None:
+        if len(container_id) == _ID_LENGTH:
+            yield cgroup.folder_of(hierarchy, f"/minirun/{container_id}", container_id)
+        return
+    if spec.cgroups_path.count(":") == 2:
+        from minirun.runtime import systemd
+
+        yield f"{hierarchy.mount_point}/{systemd.place(spec.cgroups_path, container_id)[0]}"
+    folder = cgroup.folder_of(hierarchy, spec.cgroups_path, container_id)
+    if folder.rstrip("/") != hierarchy.mount_point:
+        yield folder
+
+
+def _order(pid: int) -> tuple[bool, int]:
+    """Sort the first process of a PID namespace before others, and these by age."""
+    try:
+        status = read(f"/proc/{pid}/status")
+    except OSError:
+        return True, 1 << 62
+    numbers = next((line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")), [])
+    return numbers[-1:] != ["1"], int(state.start_time(pid) or 1 << 62)
+
+
+def _cgroups_v1(pid: int) -> dict[str, str]:
+    """Return the folders of a process's cgroups in the hierarchies of v1, by their controllers (cgroups(7))."""
+    lines = (line.split(":", 2) for line in read(f"/proc/{pid}/cgroup").splitlines())
+    own = {names: path for _, names, path in lines if names}
+    found = {}
+    for hierarchy in cgroup.find_hierarchy().v1:
+        path = os.path.relpath(own.get(hierarchy.names, "/"), hierarchy.top)
+        if path != "." and not path.startswith(".."):
+            found[hierarchy.names] = f"{hierarchy.mount_point}/{path}"
+    return found

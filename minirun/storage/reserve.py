@@ -1,0 +1,51 @@
+"""A little room that is kept back: to remove something from a full disk takes some first.
+
+Before an image goes, a directory for the work is made, and the table of names is written anew; a container that goes
+is given another name first. So the store holds a file that is good for nothing but being deleted then.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from minirun.model.layout import Layout
+
+_BYTES = 1 << 20
+
+
+def keep(layout: Layout) -> None:
+    """Take the reserve, unless it is there or the disk has no room for it."""
+    try:
+        file = os.open(layout.reserve, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return  # it is there; or there is no store, or no room
+    try:
+        os.posix_fallocate(file, 0, _BYTES)
+    except OSError:
+        os.unlink(layout.reserve)
+    finally:
+        os.close(file)
+
+
+@contextmanager
+def given_back(layout: Layout) -> Iterator[None]:
+    """Give the reserve back for some work that removes something, if the disk has less left than that."""
+    _give_back(layout)
+    try:
+        yield
+    finally:
+        keep(layout)
+
+
+def _give_back(layout: Layout) -> None:
+    try:
+        disk = os.statvfs(layout.root)
+        if disk.f_bavail * disk.f_frsize < _BYTES:
+            os.unlink(layout.reserve)
+    except FileNotFoundError:
+        pass  # there is none

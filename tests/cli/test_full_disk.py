@@ -1,0 +1,127 @@
+"""A full disk: what makes room works, the end of a container is recorded, and messages say which disk it is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import Minirun
+
+
+class SmallStore:
+    """A store on a disk of its own, which can be filled to the last byte."""
+
+    def __init__(self, minirun: Minirun, root: Path) -> None:
+        self._minirun = minirun
+        self.root = root
+
+    def __call__(self, *arguments: str | Path, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
+        done = self._minirun("--root", self.root, *arguments, check=False, **more)
+        assert done.returncode == code, done.stderr
+        assert "internal error" not in done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    def fill(self) -> None:
+        with open(self.root / "filler", "ab", buffering=0) as file:
+            for size in (1 << 20, 4096, 1):
+                try:
+                    while file.write(b"x" * size) == size:
+                        pass
+                except OSError:
+                    continue
+        disk = os.statvfs(self.root)
+        assert disk.f_bavail == 0
+
+    def used(self) -> int:
+        disk = os.statvfs(self.root)
+        return (disk.f_blocks - disk.f_bavail) * disk.f_frsize
+
+
+@pytest.fixture(params=["tmpfs", "ext4"])
+def store(
+    request: pytest.FixtureRequest, minirun: Minirun, tmp_path: Path, busybox_rootfs: Path
+) -> Iterator[SmallStore]:
+    root = tmp_path / "small"
+    root.mkdir()
+    if request.param == "ext4":
+        disk = tmp_path / "disk"
+        with disk.open("wb") as file:
+            file.truncate(24 << 20)
+        subprocess.run(["mkfs.ext4", "-q", "-m", "0", disk], check=True)
+        subprocess.run(["mount", "-o", "loop", disk, root], check=True)
+    else:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "small", root], check=True)
+    store = SmallStore(minirun, root)
+    try:
+        store("import", busybox_rootfs, "box")
+        yield store
+        for container in store("ps", "-aq").stdout.split():
+            store("rm", "-f", container)
+    finally:
+        subprocess.run(["umount", root], check=True)
+
+
+def test_images_and_containers_can_be_removed(store: SmallStore, busybox_rootfs: Path) -> None:
+    store("import", "--change", "LABEL a=1", busybox_rootfs, "nameless")
+    store("import", "--change", "LABEL a=2", busybox_rootfs, "nameless")
+    store("run", "--name=writer", "--network=none", "box", "sh", "-c", "head -c 1000000 /dev/zero > /file")
+    store("create", "--name=idle", "box", "true")
+    store.fill()
+    before = store.used()
+    assert store("rm", "writer").stdout == "writer\n"
+    assert store.used() <= before - 1000000
+    store.fill()
+    assert store("rm", "idle").stdout == "idle\n"
+    store.fill()
+    assert "Deleted" in store("image", "prune", "-f").stdout
+    assert "Untagged" in store("rmi", "box").stdout
+    assert store("images", "-q", "box").stdout == ""
+    assert "Untagged" in store("rmi", "nameless").stdout
+    (store.root / "filler").unlink()
+    assert store("images", "-q").stdout == ""
+    store("import", busybox_rootfs, "box")
+
+
+def test_the_end_of_a_container_is_recorded(store: SmallStore) -> None:
+    script = "trap 'exit 7' TERM; while :; do sleep 0.05; done"
+    store("run", "-d", "--name=ends", "--network=none", "box", "sh", "-c", script)
+    store.fill()
+    store("stop", "ends")
+    assert store("wait", "ends").stdout == "7\n"
+    assert store("ps", "-a", "--format", "{{.Names}} {{.State}}").stdout == "ends exited\n"
+    assert store("inspect", "-f", "{{.State.ExitCode}} {{.State.Error}}", "ends").stdout.strip() == "7"
+    assert store("rm", "ends").stdout == "ends\n"
+
+
+def test_an_exit_that_could_not_be_recorded_is_told_to_be_lost(store: SmallStore) -> None:
+    container = store("run", "-d", "--name=lost", "--network=none", "box", "sleep", "1000").stdout.strip()
+    reserved = store.root / "containers" / container / "exit.json.new"
+    assert reserved.stat().st_size > 0
+    reserved.unlink()
+    reserved.mkdir()  # now nobody can write there
+    store("kill", "lost")
+    assert store("wait", "lost").stdout == "255\n"
+    assert "lost exited" in store("ps", "-a", "--format", "{{.Names}} {{.State}}").stdout
+    assert "is lost" in store("inspect", "-f", "{{.State.Error}}", "lost").stdout
+
+
+def test_the_message_names_the_path_and_the_file_system(store: SmallStore, busybox_rootfs: Path) -> None:
+    store("create", "--name=there", "box", "true")
+    store.fill()
+    (store.root / "reserve").unlink(missing_ok=True)
+    store.fill()
+    for command in (("create", "box", "true"), ("import", busybox_rootfs, "again"), ("start", "there")):
+        message = store(*command, code=1).stderr
+        assert "o space left on device" in message
+        assert f"The file system at {store.root} is full" in message
+    assert f"{store.root}/" in store("create", "box", "true", code=1).stderr
+    assert store("ps", "-a", "--format", "{{.Names}}").stdout == "there\n"
+    store("rm", "there")
