@@ -70,7 +70,7 @@ main() {
         echo "$state" > "$prefix/provisioned"
     fi
     for name in minirun minirun-oci; do
-        grep -qs "$prefix/lib/minirun/$name.py" "$bin/$name" || write_executables
+        grep -qs "$prefix/lib/minirun/scripts/$name" "$bin/$name" || write_executables
     done
 }
 

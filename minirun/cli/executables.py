@@ -82,7 +82,8 @@ def write(bin_folder: str, lib_folder: str, python: str, paths: Sequence[str]) -
         packed = os.path.join(lib_folder, f"{name}.modules")
         _replace(packed, pack(entry), 0o644)
         text = LAUNCHER.format(python=python, paths=list(paths), packed=packed, header=HEADER, entry=entry)
-        script = os.path.join(lib_folder, f"{name}.py")
+        script = os.path.join(lib_folder, "scripts", name)  # by this name ps(1) shows the process
+        os.makedirs(os.path.dirname(script), exist_ok=True)
         _replace(script, text.encode(), 0o755)
         _replace(os.path.join(bin_folder, name), _launcher(LAUNCHERS[name], script), 0o755)
 

@@ -213,14 +213,14 @@ static outcome delete_verb(struct state *state, const char *root, const char *id
 
 /* What this program understands of a command line. */
 struct call {
-    const char *root, *verb, *id, *signal;
+    const char *root, *log, *verb, *id, *signal;
     int force;
 };
 
 /* Reads the flags that the shims of engines type. Whatever else there is, is for Python. */
 static outcome read_words(int count, char **words, struct call *call)
 {
-    static const char *const with_value[] = {"root", "log", "log-format"}; /* the log hears of failures only */
+    static const char *const with_value[] = {"root", "log", "log-format"};
     for (int at = 1; at < count; at++) {
         const char *word = words[at];
         if (word[0] != '-') {
@@ -252,8 +252,21 @@ static outcome read_words(int count, char **words, struct call *call)
         const char *value = name[length] ? name + length + 1 : words[++at];
         if (index == 0)
             call->root = value;
+        else if (index == 1)
+            call->log = value;
+        else if (strcmp(value, "json") != 0 && strcmp(value, "text") != 0)
+            return FOR_PYTHON;
     }
     return call->verb && call->id ? DONE : FOR_PYTHON;
+}
+
+/* Makes the log as Python does, for callers that look into it: it hears of failures only, and those are Python's. */
+static outcome make_log(const char *path)
+{
+    if (strchr(path, ':')) /* journald: and others */
+        return FOR_PYTHON;
+    int file = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+    return file >= 0 && close(file) == 0 ? DONE : FOR_PYTHON;
 }
 
 /* Returns the directory for state: a user without root has one of their own, which Python finds. */
@@ -272,6 +285,8 @@ static outcome carry_out(const struct call *call)
     if (!root || call->id[strspn(call->id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")] ||
         call->id[0] == '.' || call->id[0] == '\0' ||
         snprintf(path, sizeof path, "%s/%s", root, call->id) >= (int)sizeof path)
+        return FOR_PYTHON;
+    if (call->log && *call->log && make_log(call->log) != DONE)
         return FOR_PYTHON;
     int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (directory < 0 || read_state(&state, directory) != DONE)

@@ -39,7 +39,7 @@ def output_of(path: Path, *arguments: str) -> str:
 def loaders(copy: Path) -> list[str]:
     """Return what loads two of the modules, and how many kinds of loaders there are for all of them."""
     probe = copy / "bin" / "probe"
-    lines = (copy / "lib" / "minirun-oci.py").read_text().splitlines()
+    lines = (copy / "lib" / "scripts" / "minirun-oci").read_text().splitlines()
     probe.write_text("\n".join([*lines[:-1], LOADERS]))
     probe.chmod(0o755)
     return output_of(probe).split()
@@ -75,7 +75,7 @@ def test_a_package_that_has_changed(copy: Path) -> None:
 
 def test_what_readers_need_is_left_out_but_for_help(copy: Path) -> None:
     probe = copy / "bin" / "probe"
-    lines = (copy / "lib" / "minirun-oci.py").read_text().splitlines()
+    lines = (copy / "lib" / "scripts" / "minirun-oci").read_text().splitlines()
     check = """
 from minirun.model.record import Record
 from minirun.runtime import lifecycle

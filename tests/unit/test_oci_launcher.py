@@ -42,7 +42,7 @@ class Executables:
         paths = [str(Path(state.__file__).parents[2]), *(path for path in sys.path if path.endswith("site-packages"))]
         write_executables(str(place / "bin"), str(place / "lib"), sys.executable, paths)
         self.launcher = place / "bin/minirun-oci"
-        self.script = place / "lib/minirun-oci.py"
+        self.script = place / "lib/scripts/minirun-oci"
         self.root = place / "root"
         self.folder = self.root / "box"
         self.folder.mkdir(parents=True)
@@ -105,7 +105,9 @@ def test_a_file_that_is_no_record_is_left_to_python(both: Executables, content: 
         ("state", "--unknown", "box"),
         ("--unknown", "state", "box"),
         ("--log-format",),
-        ("--log-format", "xml", "state", "none"),
+        ("--log-format", "xml", "state", "box"),
+        ("--log", "/nonexistent/log", "state", "box"),
+        ("--log", "syslog:", "state", "box"),
         ("kill", "box", "NOSUCH"),
         ("kill", "box", "65"),
         ("delete", "none"),
@@ -124,6 +126,12 @@ def test_the_usual_call_needs_no_python(alone: Executables, flags: tuple[str, ..
     code, output, errors = alone.call(alone.launcher, *flags, "--systemd-cgroup", "state", "box")
     assert (code, errors) == (0, "")
     assert json.loads(output)["status"] == "running"
+
+
+def test_the_log_is_made(alone: Executables, tmp_path: Path) -> None:
+    (alone.folder / "state.json").write_text(json.dumps(living()))
+    alone.call(alone.launcher, "--log", str(tmp_path / "log"), "state", "box")
+    assert (tmp_path / "log").read_bytes() == b""
 
 
 def test_another_root_in_the_environment_is_for_python(alone: Executables) -> None:
