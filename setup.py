@@ -20,7 +20,7 @@ from setuptools.command.build_ext import build_ext
 CFFI_MODULES = ["minirun/kernel/native_build.py:ffi", "minirun/kernel/seccomp_build.py:ffi"]
 # Each with the files in C that it is made of.
 PROGRAMS = {
-    "init": ["init", "birth", "credentials", "report"],
+    "exec_stub": ["exec_stub", "birth", "credentials", "report"],
     "launcher": ["launcher"],
     "monitor": ["monitor"],
     "oci_launcher": ["oci_launcher"],
@@ -47,10 +47,10 @@ class BuildNative(build_ext):
     def run(self) -> None:
         super().run()
         in_place = self.inplace or self.editable_mode
-        folder = os.path.join("" if in_place else self.build_lib, "minirun", "native", "bin")
-        self.mkpath(folder)
+        directory = os.path.join("" if in_place else self.build_lib, "minirun", "native", "bin")
+        self.mkpath(directory)
         for name, parts in PROGRAMS.items():
-            self.build_program(parts, os.path.join(folder, name))
+            self.build_program(parts, os.path.join(directory, name))
 
     def build_program(self, parts: list[str], target: str) -> None:
         """Compile minirun/native/PART.c of each part into `target`, unless that is newer than every source."""
@@ -71,7 +71,7 @@ class BuildNative(build_ext):
         With musl `init` has 50 KB, with the GNU C library 780; each container that is created copies it into memory.
         """
         if "CC" not in os.environ and shutil.which("musl-gcc"):
-            return ["musl-gcc", *(word for folder in KERNEL_HEADERS for word in ("-idirafter", folder))]
+            return ["musl-gcc", *(word for directory in KERNEL_HEADERS for word in ("-idirafter", directory))]
         return shlex.split(os.environ.get("CC", "cc"))
 
 

@@ -51,7 +51,7 @@ main() {
     [ "$(id -u)" = 0 ] || fail "installing needs root; run: sudo $0 $*"
     command -v dpkg-query > /dev/null || fail "this machine is not a Debian; the README lists what minirun needs"
 
-    # Ctrl-C ends it here and now, with what it has made in temporary folders gone.
+    # Ctrl-C ends it here and now, with what it has made in temporary directories gone.
     trap 'exit 130' INT
     trap 'exit 129' HUP
     trap 'exit 143' TERM
@@ -168,7 +168,7 @@ strip_installation() {
 }
 
 write_executables() {
-    "$prefix/bin/python" -I -m minirun.cli.executables "$bin" "$prefix/lib/minirun"
+    "$prefix/bin/python" -I -m minirun.launcher.executables "$bin" "$prefix/lib/minirun"
     write_completion bash bash-completion/completions/minirun
     write_completion zsh zsh/site-functions/_minirun
     write_completion fish fish/vendor_completions.d/minirun.fish

@@ -33,7 +33,7 @@ from hypothesis import settings
 from oci_bundles import Bundle, Oci, host_has_cgroup2, make_bundle
 
 import minirun as package
-from minirun.cli.executables import write as write_executables
+from minirun.launcher.executables import write as write_executables
 
 if TYPE_CHECKING:
     import tarfile
@@ -192,10 +192,11 @@ class Host:
             mount --make-rprivate /
             mount -t tmpfs -o mode=755 run /run
             mkdir -p /run/old-cgroup /run/lock
-            for folder in etc var/lib; do
-                changes=/run/overlay/$folder
+            for directory in etc var/lib; do
+                changes=/run/overlay/$directory
                 mkdir -p "$changes/upper" "$changes/work"
-                mount -t overlay -o "lowerdir=/$folder,upperdir=$changes/upper,workdir=$changes/work" overlay "/$folder"
+                mount -t overlay -o "lowerdir=/$directory,upperdir=$changes/upper,workdir=$changes/work" overlay
+                "/$directory"
             done
             mkdir -p /var/lib/minirun
             mount -t tmpfs -o mode=711 minirun /var/lib/minirun
@@ -328,11 +329,11 @@ def internet(host: Host) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 @pytest.fixture(scope="session")
 def executables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with `minirun` and `minirun-oci`, made from the package that these tests import."""
-    folder = tmp_path_factory.mktemp("bin")
+    """Return a directory with `minirun` and `minirun-oci`, made from the package that these tests import."""
+    directory = tmp_path_factory.mktemp("bin")
     paths = [str(Path(package.__file__).parent.parent), *(path for path in sys.path if path.endswith("site-packages"))]
-    write_executables(str(folder), str(folder), sys.executable, paths)
-    return folder
+    write_executables(str(directory), str(directory), sys.executable, paths)
+    return directory
 
 
 def feed(pipe: IO[bytes], data: bytes) -> None:
@@ -642,15 +643,15 @@ class Leftovers:
         """Return minirun's cgroups, without those in which processes of other tests run."""
         ours = descendants()
         found = set()
-        for folder, _, _ in os.walk("/sys/fs/cgroup"):
+        for directory, _, _ in os.walk("/sys/fs/cgroup"):
             # An engine's container; tests of bundles beside this one give theirs other names.
-            if re.search(r"/minirun/[0-9a-f]{64}\b", folder):
+            if re.search(r"/minirun/[0-9a-f]{64}\b", directory):
                 try:
-                    members = {int(pid) for pid in Path(folder, "cgroup.procs").read_text().split()}
+                    members = {int(pid) for pid in Path(directory, "cgroup.procs").read_text().split()}
                 except OSError:
                     continue  # it has gone meanwhile
                 if not members or members & ours:
-                    found.add(folder)
+                    found.add(directory)
         return found
 
 
@@ -658,7 +659,7 @@ class Leftovers:
 def leftovers(minirun: Minirun, busybox_image: str) -> Leftovers:
     """Return a comparison with the host as it is now, after a first container has come and gone.
 
-    That first one makes what is there to stay: the bridge, minirun's own firewall chains, lock files, folders.
+    That first one makes what is there to stay: the bridge, minirun's own firewall chains, lock files, directories.
     """
     minirun("run", "--rm", "--volume=/anonymous", busybox_image, "true")
     return Leftovers()
@@ -666,7 +667,7 @@ def leftovers(minirun: Minirun, busybox_image: str) -> Leftovers:
 
 @pytest.fixture
 def scratch() -> Iterator[Path]:
-    """Return a folder that every user may enter, unlike pytest's own; for bind mounts."""
+    """Return a directory that every user may enter, unlike pytest's own; for bind mounts."""
     path = Path(tempfile.mkdtemp(prefix="minirun-test-"))
     path.chmod(0o755)
     yield path
@@ -681,16 +682,16 @@ def oci_template(
     executables: Path, busybox_rootfs: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any]]:
     """Return an unpacked busybox root file system, and the config.json that `minirun-oci spec` writes."""
-    folder = tmp_path_factory.mktemp("template")
-    (folder / "rootfs").mkdir()
-    subprocess.run(["tar", "-xf", busybox_rootfs, "-C", folder / "rootfs"], check=True)
-    subprocess.run([executables / "minirun-oci", "spec", "--bundle", folder], check=True)
-    return folder / "rootfs", json.loads((folder / "config.json").read_text())
+    directory = tmp_path_factory.mktemp("template")
+    (directory / "rootfs").mkdir()
+    subprocess.run(["tar", "-xf", busybox_rootfs, "-C", directory / "rootfs"], check=True)
+    subprocess.run([executables / "minirun-oci", "spec", "--bundle", directory], check=True)
+    return directory / "rootfs", json.loads((directory / "config.json").read_text())
 
 
 @pytest.fixture
 def bundle(oci_template: tuple[Path, dict[str, Any]], scratch: Path) -> Bundle:
-    """Return a fresh bundle in a folder that every user may enter."""
+    """Return a fresh bundle in a directory that every user may enter."""
     return make_bundle(scratch / "bundle", *oci_template)
 
 

@@ -143,10 +143,10 @@ def skopeo_dir(layers: list[bytes]) -> dict[str, bytes]:
     return flat
 
 
-def write_folder(members: dict[str, bytes], folder: Path) -> Path:
+def write_directory(members: dict[str, bytes], directory: Path) -> Path:
     """Write members as files."""
     for name, data in members.items():
-        path = folder / name
+        path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    return folder
+    return directory

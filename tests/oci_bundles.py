@@ -36,7 +36,7 @@ class MountPoint:
 
 
 class Bundle:
-    """A folder with config.json and a busybox root file system; a change of `config` holds from the next call on."""
+    """A directory with config.json and a busybox root file system; a change of `config` holds from the next call on."""
 
     def __init__(self, path: Path, config: dict[str, Any]) -> None:
         self.path = path
@@ -98,8 +98,8 @@ class Bundle:
         self.namespace("user")
         for field in ("uidMappings", "gidMappings"):
             self.linux[field] = [{"containerID": 0, "hostID": host, "size": size}]
-        for folder, _, files in os.walk(self.rootfs):
-            for name in (folder, *(os.path.join(folder, name) for name in files)):
+        for directory, _, files in os.walk(self.rootfs):
+            for name in (directory, *(os.path.join(directory, name) for name in files)):
                 os.chown(name, host, host, follow_symlinks=False)
         return self
 
@@ -187,7 +187,7 @@ class Oci:
         return int(self.state(container)["pid"])
 
     def cgroup(self, container: str) -> Path:
-        """Return the folder of a running container's cgroup."""
+        """Return the directory of a running container's cgroup."""
         return cgroup_of(self.pid(container))
 
     def containers(self) -> list[str]:
@@ -203,7 +203,7 @@ class Oci:
 
     @staticmethod
     def new_id() -> str:
-        """Return an id that no container has, not in another worker's state either: their cgroups share a folder."""
+        """Return an id that no container has, not in another worker's state either: their cgroups share a directory."""
         return f"oci-{uuid.uuid4().hex}"
 
     def close(self) -> None:
@@ -220,7 +220,7 @@ class Oci:
 
 
 def make_bundle(path: Path, rootfs: Path, template: dict[str, Any]) -> Bundle:
-    """Make a bundle in the folder `path`, with a copy of `rootfs`; its command writes to no terminal."""
+    """Make a bundle in the directory `path`, with a copy of `rootfs`; its command writes to no terminal."""
     path.mkdir()
     path.chmod(0o755)
     shutil.copytree(rootfs, path / "rootfs", symlinks=True)
@@ -231,11 +231,11 @@ def make_bundle(path: Path, rootfs: Path, template: dict[str, Any]) -> Bundle:
 
 
 @contextlib.contextmanager
-def sleeper(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def sleeper(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Start a process and put it into a cgroup; it is ended in any case."""
     with subprocess.Popen(["sleep", "1000"]) as process:
         try:
-            (folder / "cgroup.procs").write_text(str(process.pid))
+            (directory / "cgroup.procs").write_text(str(process.pid))
             yield process
         finally:
             process.kill()
@@ -271,11 +271,11 @@ def v1_hierarchies() -> dict[str, Path]:
 
 
 def cgroup_of(pid: int) -> Path:
-    """Return the folder of a process's cgroup."""
+    """Return the directory of a process's cgroup."""
     lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
     return mount_point() / next(line.removeprefix("0::").lstrip("/") for line in lines if line.startswith("0::"))
 
 
-def read(folder: Path, *names: str) -> dict[str, str]:
+def read(directory: Path, *names: str) -> dict[str, str]:
     """Return the texts of a cgroup's files."""
-    return {name: (folder / name).read_text().strip() for name in names}
+    return {name: (directory / name).read_text().strip() for name in names}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NAME, UID = "rootless", 4321
-RUNTIME_FOLDER = Path(f"/run/user/{UID}")  # where a session has it, and short enough for sockets below
+RUNTIME_DIRECTORY = Path(f"/run/user/{UID}")  # where a session has it, and short enough for sockets below
 # Two ranges, as a user gets who was given more ids later (subuid(5)).
 RANGES = ((600_000, 65536), (800_000, 1000))
 
@@ -31,11 +31,11 @@ def make_user(place: Path) -> dict[str, str]:
                 ranges.writelines(f"{NAME}:{first}:{count}\n" for first, count in RANGES)
     place.chmod(0o755)
     home = place / "home"
-    for folder in (home, RUNTIME_FOLDER):
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
-        os.chown(folder, UID, UID)
-    return {"PATH": os.environ["PATH"], "HOME": str(home), "USER": NAME, "XDG_RUNTIME_DIR": str(RUNTIME_FOLDER)}
+    for directory in (home, RUNTIME_DIRECTORY):
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o700)
+        os.chown(directory, UID, UID)
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "USER": NAME, "XDG_RUNTIME_DIR": str(RUNTIME_DIRECTORY)}
 
 
 def as_user(environment: dict[str, str], command: Sequence[str | Path]) -> list[str]:
@@ -46,16 +46,16 @@ def as_user(environment: dict[str, str], command: Sequence[str | Path]) -> list[
 
 
 def copy_of_runtime(place: Path) -> Path:
-    """Return minirun-oci as everybody may run it: what the tests import may be below a folder of root's."""
-    folder = place / "runtime"
-    shutil.copytree(Path(package.__file__).parent, folder / "minirun", ignore=shutil.ignore_patterns("__pycache__"))
+    """Return minirun-oci as everybody may run it: what the tests import may be below a directory of root's."""
+    directory = place / "runtime"
+    shutil.copytree(Path(package.__file__).parent, directory / "minirun", ignore=shutil.ignore_patterns("__pycache__"))
     for path in (Path(path) for path in sys.path if path.endswith("site-packages")):
         for found in [*path.glob("_cffi_backend*"), *path.glob("jeepney")]:
-            (shutil.copytree if found.is_dir() else shutil.copy)(found, folder / found.name)
-    executable = folder / "minirun-oci"
+            (shutil.copytree if found.is_dir() else shutil.copy)(found, directory / found.name)
+    executable = directory / "minirun-oci"
     # Debian's Python, as provisioning uses it: whatever runs the tests may not be for everybody.
-    lines = ["#!/usr/bin/python3 -IS", "import sys", f"sys.path.append({str(folder)!r})"]
+    lines = ["#!/usr/bin/python3 -IS", "import sys", f"sys.path.append({str(directory)!r})"]
     executable.write_text("\n".join([*lines, "from minirun.cli.oci import main", "sys.exit(main())", ""]))
     executable.chmod(0o755)
-    subprocess.run(["chmod", "--recursive", "a+rX", folder], check=True)
+    subprocess.run(["chmod", "--recursive", "a+rX", directory], check=True)
     return executable

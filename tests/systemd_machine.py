@@ -14,9 +14,9 @@ from oci_bundles import mount_point
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FOLDER = f"lab-systemd-{os.getpid()}"
+DIRECTORY = f"lab-systemd-{os.getpid()}"
 BOOT = """
-    echo $$ > {folder}/cgroup.procs
+    echo $$ > {directory}/cgroup.procs
     exec unshare --pid --fork --kill-child --mount --cgroup --ipc --mount-proc sh -eu -c '
         mount -t tmpfs -o mode=755 run /run
         mkdir -p /run/systemd/system
@@ -32,25 +32,25 @@ BOOT = """
 def booted() -> Iterator[tuple[str, ...]]:
     """Boot a systemd and return the command that runs others beside it."""
     (mount_point() / "cgroup.subtree_control").write_text("+cpu +cpuset +io +memory +pids")
-    folder = mount_point() / FOLDER
-    folder.mkdir()
+    directory = mount_point() / DIRECTORY
+    directory.mkdir()
     null = subprocess.DEVNULL
-    script = BOOT.format(folder=folder)
+    script = BOOT.format(directory=directory)
     with subprocess.Popen(["sh", "-c", script], stdin=null, stdout=null, stderr=null) as unshare:
         children = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children")
         eventually(children.read_text, timeout=30)
         pid = children.read_text().split()[0]
         eventually(Path(f"/proc/{pid}/root/run/systemd/private").exists, timeout=60)
         # Beyond its namespace's root systemd may not fetch a process: callers start below.
-        (folder / "callers").mkdir()
+        (directory / "callers").mkdir()
         # The topmost cgroup must be empty to pass controllers on.
-        (folder / "callers/cgroup.procs").write_text(str(unshare.pid))
-        enter = f'echo $$ > {folder}/callers/cgroup.procs; exec nsenter --target {pid} --mount --pid --cgroup "$@"'
+        (directory / "callers/cgroup.procs").write_text(str(unshare.pid))
+        enter = f'echo $$ > {directory}/callers/cgroup.procs; exec nsenter --target {pid} --mount --pid --cgroup "$@"'
         yield ("sh", "-c", enter, "sh")
-        (folder / "cgroup.kill").write_text("1")
+        (directory / "cgroup.kill").write_text("1")
         unshare.kill()
-    below = sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True)
-    for path in (*below, folder):
+    below = sorted((path for path in directory.rglob("*") if path.is_dir()), reverse=True)
+    for path in (*below, directory):
         eventually(lambda path=path: removed(path), timeout=30)  # type: ignore[misc]
 
 

@@ -7,7 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from eventually import eventually
-from rootless import RUNTIME_FOLDER, UID, as_user, copy_of_runtime, make_user
+from rootless import RUNTIME_DIRECTORY, UID, as_user, copy_of_runtime, make_user
 from systemd_machine import booted
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Session:
 
     def __init__(self, place: Path, environment: dict[str, str], systemd: tuple[str, ...]) -> None:
         self.place = place
-        self.environment = {**environment, "DBUS_SESSION_BUS_ADDRESS": f"unix:path={RUNTIME_FOLDER}/bus"}
+        self.environment = {**environment, "DBUS_SESSION_BUS_ADDRESS": f"unix:path={RUNTIME_DIRECTORY}/bus"}
         self.runtime = copy_of_runtime(place)
         self._inside = (*systemd, "sh", "-ec", ENTER, "sh")
         self.enter = self.as_user(self.environment)
@@ -50,15 +50,15 @@ def user_session(place: Path) -> Iterator[Session]:
     """Boot a systemd, and have it start one of a user's; `place` is for the user's files."""
     environment = make_user(place)
     with booted() as systemd:
-        folder = ["install", "--directory", f"--owner={UID}", f"--group={UID}", "--mode=700", RUNTIME_FOLDER]
-        subprocess.run([*systemd, *folder], check=True)
+        directory = ["install", "--directory", f"--owner={UID}", f"--group={UID}", "--mode=700", RUNTIME_DIRECTORY]
+        subprocess.run([*systemd, *directory], check=True)
         # Nothing else is to start for it: systemd would empty /tmp first.
         properties = ["--property=Delegate=yes", "--property=DefaultDependencies=no"]
         unit = ["--unit=session", f"--uid={UID}", f"--gid={UID}", *properties]
         variables = [f"--setenv={name}={value}" for name, value in environment.items()]
         manager = ["systemd-run", "--quiet", *unit, *variables, "/lib/systemd/systemd", "--user"]
         subprocess.run([*systemd, *manager], check=True)
-        listening = [*systemd, "test", "-S", f"{RUNTIME_FOLDER}/bus"]
+        listening = [*systemd, "test", "-S", f"{RUNTIME_DIRECTORY}/bus"]
         # The bus's socket; the bus starts with its first caller.
         eventually(lambda: subprocess.run(listening, check=False).returncode == 0, timeout=60)
         yield Session(place, environment, systemd)

@@ -31,20 +31,20 @@ static void tell(const char *what, int pid, const char *text)
         exit(1);
 }
 
-/* Try to get from a folder of the process to the host's file. */
+/* Try to get from a directory of the process to the host's file. */
 static void reach(int pid, int process, const char *where)
 {
     char path[512];
-    int folder = openat(process, where, O_PATH | O_DIRECTORY);
-    if (folder < 0)
+    int directory = openat(process, where, O_PATH | O_DIRECTORY);
+    if (directory < 0)
         return;
     snprintf(path, sizeof path, UP "%s", marker);
-    int direct = openat(folder, marker + 1, O_RDONLY), up = openat(folder, path, O_RDONLY);
+    int direct = openat(directory, marker + 1, O_RDONLY), up = openat(directory, path, O_RDONLY);
     if (direct >= 0 || up >= 0)
         tell("reached", pid, where);
     close(direct);
     close(up);
-    close(folder);
+    close(directory);
 }
 
 static void read_text(int pid, int process, const char *name)
@@ -95,8 +95,8 @@ static void look_into(int pid, int process)
     char path[64], target[256];
     reach(pid, process, "root");
     reach(pid, process, "cwd");
-    int folder = openat(process, "fd", O_RDONLY | O_DIRECTORY);
-    DIR *list = folder < 0 ? NULL : fdopendir(folder);
+    int directory = openat(process, "fd", O_RDONLY | O_DIRECTORY);
+    DIR *list = directory < 0 ? NULL : fdopendir(directory);
     for (struct dirent *entry; list && (entry = readdir(list));) {
         snprintf(path, sizeof path, "fd/%.32s", entry->d_name);
         reach(pid, process, path);

@@ -16,9 +16,9 @@ SOURCE = Path(__file__).with_name("watcher.c")
 PATIENCE = 30  # seconds
 
 
-def build_watcher(folder: Path) -> Path:
-    """Compile the watcher into a folder, static, for a container without libraries."""
-    target = folder / "watcher"
+def build_watcher(directory: Path) -> Path:
+    """Compile the watcher into a directory, static, for a container without libraries."""
+    target = directory / "watcher"
     subprocess.run(["musl-gcc", "-std=gnu11", "-O2", "-static", "-Wall", "-o", target, SOURCE], check=True)
     target.chmod(0o755)
     return target

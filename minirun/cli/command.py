@@ -40,7 +40,7 @@ class Command(click.Command):
         return rest
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from minirun.cli.help_text import write_options
+        from minirun.cli.help.help_text import write_options
 
         write_options(self, ctx, formatter)
 
@@ -62,7 +62,7 @@ class Group(click.Group):
         self.params.extend(_common_options(self.params))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from minirun.cli.help_text import write_options
+        from minirun.cli.help.help_text import write_options
 
         write_options(self, ctx, formatter)
         self.format_commands(ctx, formatter)
@@ -97,7 +97,7 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if self.get_command(ctx, name) is None:
-            from minirun.cli.mistakes import unknown_command
+            from minirun.cli.help.mistakes import unknown_command
 
             raise unknown_command(ctx.command_path, name, self.list_commands(ctx))
         return super().resolve_command(ctx, args)

@@ -37,7 +37,7 @@ def _all(
 
     Errors come in the order of the names, too. With `lenient` a container that is not there is none.
     """
-    from minirun.engine import containers
+    from minirun.engine.container import containers
 
     layout = swept_layout()
     found: dict[str, ContainerRecord | MinirunError] = {}
@@ -66,7 +66,7 @@ def _all(
 
 def _each(names: tuple[str, ...], act: Callable[[Layout, ContainerRecord], object]) -> None:
     """Do `act` with each container and print its name as it was given."""
-    from minirun.engine import containers
+    from minirun.engine.container import containers
 
     layout = swept_layout()
 
@@ -88,7 +88,7 @@ def _each(names: tuple[str, ...], act: Callable[[Layout, ContainerRecord], objec
 @_NAMES
 def start(names: tuple[str, ...], attach: bool, interactive: bool, sig_proxy: bool, detach_keys: str) -> int:
     """Start one or more stopped containers."""
-    from minirun.engine import containers
+    from minirun.engine.container import containers
 
     if not attach and not interactive:
         _each(names, containers.start)
@@ -109,7 +109,7 @@ def start(names: tuple[str, ...], attach: bool, interactive: bool, sig_proxy: bo
 @_NAME
 def attach(name: str, no_stdin: bool, sig_proxy: bool, detach_keys: str) -> int:
     """Attach your standard streams to a running container."""
-    from minirun.engine import containers
+    from minirun.engine.container import containers
 
     layout = swept_layout()
     record = containers.find(layout, name)
@@ -128,7 +128,7 @@ def _check_terminal(record: ContainerRecord, *, reads: bool) -> None:
 @_NAMES
 def stop(names: tuple[str, ...], timeout: int | None) -> None:
     """Stop one or more running containers: ask first, then kill."""
-    from minirun.engine import containers
+    from minirun.engine.container import containers
 
     _all(names, lambda layout, records: containers.stop(layout, records, timeout))
 
@@ -138,7 +138,7 @@ def stop(names: tuple[str, ...], timeout: int | None) -> None:
 @_NAMES
 def restart(names: tuple[str, ...], timeout: int | None) -> None:
     """Stop one or more containers and start them again."""
-    from minirun.engine import containers
+    from minirun.engine.container import containers
 
     _all(names, lambda layout, records: containers.stop(layout, records, timeout), containers.start)
 
@@ -148,7 +148,7 @@ def restart(names: tuple[str, ...], timeout: int | None) -> None:
 @_NAMES
 def kill(names: tuple[str, ...], signal: str) -> None:
     """Send a signal to one or more running containers."""
-    from minirun.engine import containers
+    from minirun.engine.container import containers
 
     _all(names, lambda layout, records: containers.kill(layout, records, signal))
 
@@ -157,7 +157,7 @@ def kill(names: tuple[str, ...], signal: str) -> None:
 @_NAMES
 def pause(names: tuple[str, ...]) -> None:
     """Freeze all processes of one or more containers."""
-    from minirun.engine import containers
+    from minirun.engine.container import containers
 
     _each(names, containers.pause)
 
@@ -166,7 +166,7 @@ def pause(names: tuple[str, ...]) -> None:
 @_NAMES
 def unpause(names: tuple[str, ...]) -> None:
     """Let the processes of one or more paused containers go on."""
-    from minirun.engine import containers
+    from minirun.engine.container import containers
 
     _each(names, containers.unpause)
 
@@ -177,7 +177,7 @@ def unpause(names: tuple[str, ...]) -> None:
 @_NAMES
 def rm(names: tuple[str, ...], force: bool, volumes: bool) -> None:
     """Remove one or more containers."""
-    from minirun.engine import containers
+    from minirun.engine.container import containers
 
     _all(
         names,
@@ -191,8 +191,8 @@ def rm(names: tuple[str, ...], force: bool, volumes: bool) -> None:
 @click.argument("new_name")
 def rename(name: str, new_name: str) -> None:
     """Rename a container."""
-    from minirun.engine import containers
-    from minirun.engine.request import check_name
+    from minirun.engine.container import containers
+    from minirun.engine.container.request import check_name
 
     layout = swept_layout()
     containers.rename(layout, containers.find(layout, name), check_name(new_name))
@@ -202,7 +202,7 @@ def rename(name: str, new_name: str) -> None:
 @_NAMES
 def wait(names: tuple[str, ...]) -> None:
     """Wait until containers end and print their exit codes."""
-    from minirun.engine import containers
+    from minirun.engine.container import containers
 
     layout = swept_layout()
     for_each(names, lambda name: click.echo(containers.wait(layout, containers.find_any(layout, name))))
@@ -222,8 +222,8 @@ def wait(names: tuple[str, ...]) -> None:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND [ARG...]")
 def exec_(name: str, command: tuple[str, ...], **options: Any) -> int:
     """Run a further COMMAND in a running container."""
-    from minirun.engine import containers
-    from minirun.engine.environment import from_flags
+    from minirun.engine.container import containers
+    from minirun.engine.spec.environment import from_flags
 
     layout = swept_layout()
     record = containers.find(layout, name)
@@ -244,7 +244,7 @@ def exec_(name: str, command: tuple[str, ...], **options: Any) -> int:
     try:
         return containers.execute(layout, record, request, attachment)
     except MinirunError as error:
-        from minirun.cli import advice
+        from minirun.cli.help import advice
 
         raise advice.improve(error, f"exec {name}", command) from error
 
@@ -272,22 +272,22 @@ def ps(
     filters: tuple[str, ...],
 ) -> None:
     """List containers."""
-    from minirun.cli import listing
+    from minirun.cli import ps_output
     from minirun.cli.format import print_rows
 
     layout = swept_layout()
-    wanted = listing.Filters.parse(layout, filters)
+    wanted = ps_output.Filters.parse(layout, filters)
     limit = 1 if latest else last
     every = everything or limit > 0 or wanted.asks_for_state
     rows = []
-    for record, now in listing.containers(layout):
+    for record, now in ps_output.containers(layout):
         if (every or now.state in ("running", "paused")) and wanted.match(record, now):
-            rows.append(listing.row(layout, record, now, truncate=not no_trunc, size=size))
+            rows.append(ps_output.row(layout, record, now, truncate=not no_trunc, size=size))
     rows = rows[:limit] if limit > 0 else rows
     if quiet and not template:
         template = "{{.ID}}"
-    default = listing.TABLE_WITH_SIZE if size else listing.TABLE
-    text = print_rows(template or default, rows, listing.HEADERS)
+    default = ps_output.TABLE_WITH_SIZE if size else ps_output.TABLE
+    text = print_rows(template or default, rows, ps_output.HEADERS)
     if text or not quiet:
         click.echo(text, nl=bool(text))
 
@@ -299,15 +299,16 @@ def ps(
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 def inspect(names: tuple[str, ...], template: str, kind: str | None, size: bool) -> None:  # noqa: ARG001 - Docker's flag
     """Print all that is known about containers or images, as JSON."""
-    from minirun.cli import listing
+    from minirun.cli import ps_output
 
     layout = swept_layout()
-    listing.print_documents(names, template, lambda name: _document(layout, name, kind))
+    ps_output.print_documents(names, template, lambda name: _document(layout, name, kind))
 
 
 def _document(layout: Layout, name: str, kind: str | None) -> dict[str, Any]:
-    from minirun.cli.listing import image_config
-    from minirun.engine import containers, images, inspect
+    from minirun.cli.ps_output import image_config
+    from minirun.engine.container import containers, inspect
+    from minirun.engine.image import images
     from minirun.storage.images import find as find_image
 
     if kind != "image":
@@ -332,8 +333,8 @@ def _document(layout: Layout, name: str, kind: str | None) -> dict[str, Any]:
 @click.argument("private", required=False, metavar="[PORT[/PROTOCOL]]")
 def port(name: str, private: str | None) -> None:
     """Show where a container's ports are published."""
-    from minirun.cli.listing import address
-    from minirun.engine import containers, publishing
+    from minirun.cli.ps_output import address
+    from minirun.engine.container import containers, publishing
 
     layout = swept_layout()
     record = containers.find(layout, name)
@@ -359,7 +360,7 @@ def port(name: str, private: str | None) -> None:
 def top(name: str, options: tuple[str, ...]) -> None:
     """Show a container's processes, with the host's process numbers."""
     from minirun.cli import processes
-    from minirun.engine import containers, usage
+    from minirun.engine.container import containers, usage
 
     layout = swept_layout()
     record = containers.find(layout, name)
@@ -378,7 +379,7 @@ def stats(names: tuple[str, ...], everything: bool, no_stream: bool, no_trunc: b
     """Show what containers use, again and again until Ctrl-C."""
     from minirun.cli import processes
     from minirun.cli.format import print_rows
-    from minirun.engine import containers
+    from minirun.engine.container import containers
 
     layout = swept_layout()
     on_terminal = os.isatty(1)

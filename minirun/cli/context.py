@@ -6,7 +6,7 @@ import os
 
 import click
 
-from minirun.cli.outcome import report
+from minirun.cli.errors import report
 from minirun.errors import MinirunError
 from minirun.model.layout import Layout
 from minirun.storage.privacy import close_to_others
@@ -67,10 +67,10 @@ def host_layout() -> Layout:
 
 def swept_layout() -> Layout:
     """Return what `host_layout` does, after unmaking what killed commands have left behind."""
-    from minirun.engine import garbage
+    from minirun.engine.shim import cleanup
 
     found = host_layout()
-    garbage.collect(found)
+    cleanup.collect(found)
     return found
 
 

@@ -21,7 +21,7 @@ def main() -> NoReturn:
     # The container's processes inherit it, and every user in there must be able to read /etc/hosts.
     os.umask(0o022)
     if sys.argv[1:] and sys.argv[1] in _BUILDING and not {"--help", "-h"} & set(sys.argv[2:3]):
-        from minirun.engine import launch
+        from minirun.engine.shim import launch
 
         launch.start_builder()
     interrupts.exit_after(_run)

@@ -10,9 +10,9 @@ import click
 from minirun.cli.command import Command, Group
 from minirun.cli.context import for_each, host_layout
 from minirun.cli.format import Template, decimal_size, duration, local_time, print_rows
-from minirun.cli.listing import json_text
-from minirun.engine import images as engine
-from minirun.engine.images import NONE, HistoryEntry, Listed, Removal
+from minirun.cli.ps_output import json_text
+from minirun.engine.image import images as engine
+from minirun.engine.image.images import NONE, HistoryEntry, Listed, Removal
 from minirun.errors import MinirunError, warn
 from minirun.storage.images import find
 from minirun.storage.ingest import collect_garbage
@@ -47,18 +47,18 @@ _HEADERS: dict[str, object] = {
 
 
 # -- into the store ----------------------------------------------------------------------------------------------------
-@click.command(cls=Command, short_help="Load images from an archive or folder")
+@click.command(cls=Command, short_help="Load images from an archive or directory")
 @click.option(
-    "-i", "--input", "path", default="-", metavar="FILE", help="Archive or OCI layout folder; default: stdin."
+    "-i", "--input", "path", default="-", metavar="FILE", help="Archive or OCI layout directory; default: stdin."
 )
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 def load(path: str, quiet: bool) -> None:
     """Load images that `docker save`, `podman save` or `skopeo copy` have written.
 
-    The archive may be a tar, plain or compressed with gzip, zstd, xz or bzip2, or a folder with an OCI layout.
+    The archive may be a tar, plain or compressed with gzip, zstd, xz or bzip2, or a directory with an OCI layout.
     """
-    from minirun.storage.found import Skipped
-    from minirun.storage.load import load as load_archive
+    from minirun.storage.archive.found import Skipped
+    from minirun.storage.archive.load import load as load_archive
 
     layout = host_layout()
     if path == "-" and sys.stdin.isatty():

@@ -30,7 +30,7 @@ def exit_after(run: Callable[[], int]) -> NoReturn:
     except KeyboardInterrupt:
         pass
     except Exception as error:  # noqa: BLE001 - a broken installation: errors of commands have been told before
-        from minirun.cli.outcome import code_of
+        from minirun.cli.errors import code_of
 
         code = code_of(error, 1, debug=True)
     finally:

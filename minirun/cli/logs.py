@@ -21,7 +21,7 @@ from minirun.errors import MinirunError
 @click.argument("container")
 def logs(container: str, follow: bool, tail: str, since: str | None, until: str | None, timestamps: bool) -> None:
     """Print what CONTAINER has written so far."""
-    from minirun.engine import attach, containers
+    from minirun.engine.container import attach, containers
     from minirun.engine.logs import parse_moment, read_logs
 
     layout = swept_layout()

@@ -13,7 +13,7 @@ import click
 from minirun import __version__
 from minirun.cli.command import Group
 from minirun.cli.context import Settings
-from minirun.cli.outcome import code_of, report
+from minirun.cli.errors import code_of, report
 from minirun.model.layout import DEFAULT_ROOT, DEFAULT_STATE, Layout
 
 # What `minirun --help` lists, by section: command -> module:attribute.
@@ -38,7 +38,7 @@ SECTIONS = {
         "top": "containers:top",
         "stats": "containers:stats",
         "rename": "containers:rename",
-        "container": "helping:container",
+        "container": "help.helping:container",
     },
     "Images": {
         "load": "images:load",
@@ -57,7 +57,7 @@ SECTIONS = {
     },
 }
 COMMANDS = {name: place for section in SECTIONS.values() for name, place in section.items()}
-_HIDDEN = {"__complete": "system:complete", "help": "helping:help_"}
+_HIDDEN = {"__complete": "system:complete", "help": "help.helping:help_"}
 
 
 class Minirun(Group):
@@ -109,7 +109,7 @@ def _run(args: list[str], chosen: Settings) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.UsageError as error:
-        from minirun.cli.mistakes import usage_error
+        from minirun.cli.help.mistakes import usage_error
 
         wrong = usage_error(error, args)
         report(wrong)

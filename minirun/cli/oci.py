@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
     from minirun.kernel.trace import Event
     from minirun.model.spec import Spec
-    from minirun.runtime.handshake import Cloned
+    from minirun.runtime.compat.sd_notify import Readiness
+    from minirun.runtime.create.protocol import Cloned
     from minirun.runtime.lifecycle import CreateOptions
-    from minirun.runtime.readiness import Readiness
 
 DEFAULT_ROOT = "/run/minirun/oci"
 EXEC_FAILED = 255  # what `exec` exits with when there is no process whose exit code it could be
 ABILITIES = "+SYSTEMD +SELINUX +APPARMOR +CAP +SECCOMP +EBPF"  # in the words of crun's --version, for its callers
 
 GLOBAL_FLAGS = (
-    Flag(("root",), "Folder for the state of containers."),
+    Flag(("root",), "Directory for the state of containers."),
     Flag(("log",), "File to log to, PATH or file:PATH."),
     Flag(("log-format",), "Format of the log: text or json."),
     Flag(("debug",), "Log each operation, and show a traceback when something fails.", "switch"),
@@ -49,7 +49,7 @@ GLOBAL_FLAGS = (
 )
 HELP = Flag(("help", "h"), "Print this.", "switch")
 
-_BUNDLE = Flag(("bundle", "b"), "Folder of the bundle (default: the current one).")
+_BUNDLE = Flag(("bundle", "b"), "Directory of the bundle (default: the current one).")
 _PID_FILE = Flag(("pid-file",), "File to write the process's pid to.")
 _CONSOLE = Flag(("console-socket",), "Unix socket that receives the terminal's master.")
 _PIDFD = Flag(("pidfd-socket",), "Unix socket that receives a pidfd of the process.")
@@ -113,7 +113,7 @@ def _run() -> int:
 
 def _code_of(error: Exception, log: _Log, *, debug: bool) -> int:
     """Tell what ended a call and return the exit code."""
-    from minirun.cli.outcome import SIGPIPE, tell_traceback
+    from minirun.cli.errors import SIGPIPE, tell_traceback
 
     if isinstance(error, BrokenPipeError) and streams.output_is_unread():
         return 128 + SIGPIPE
@@ -226,10 +226,10 @@ def _verbs_and_summaries() -> list[tuple[str, str]]:
 
 
 def _default_root() -> str:
-    """Return the folder for state: who is not root, or root of a user namespace only, has one of their own."""
-    from minirun.runtime.state import user_folder
+    """Return the directory for state: who is not root, or root of a user namespace only, has one of their own."""
+    from minirun.runtime.state import user_directory
 
-    own = user_folder()
+    own = user_directory()
     return f"{own}/minirun/oci" if own else DEFAULT_ROOT
 
 
@@ -293,9 +293,9 @@ def start(call: Call) -> None:
 
 def state(call: Call) -> None:
     """Print a container's state as JSON."""
-    from minirun.runtime import report
+    from minirun.runtime.compat import state_output
 
-    print(jsontext.dumps_for_people(report.of_container(call.root, call.container_id())))
+    print(jsontext.dumps_for_people(state_output.of_container(call.root, call.container_id())))
 
 
 def kill(call: Call) -> None:
@@ -319,9 +319,9 @@ def delete(call: Call) -> None:
     if not call.parsed.switch("regex"):
         lifecycle.delete(call.root, call.container_id(), force=force)
         return
-    from minirun.runtime import report
+    from minirun.runtime.compat import state_output
 
-    for container_id in report.matching(call.root, call.parsed.arguments[0]):
+    for container_id in state_output.matching(call.root, call.parsed.arguments[0]):
         lifecycle.delete(call.root, container_id, force=force)
 
 
@@ -351,12 +351,13 @@ def exec_(call: Call) -> int:
 
 def _exec(call: Call) -> int:
     from minirun.kernel.process import open_signals
-    from minirun.runtime import execute, lifecycle
+    from minirun.runtime import lifecycle
+    from minirun.runtime.compat import exec_flags
 
     container_id = call.container_id()
     _, spec = lifecycle.load(call.root, container_id)
     preserve, variables = _inherited(call)
-    process = execute.process_of(_exec_changes(call.parsed), spec)
+    process = exec_flags.process_of(_exec_changes(call.parsed), spec)
     process = process.replace(env=(*process.env, *variables))
     detach = call.parsed.switch("detach")
     socket_path = call.parsed.text("console-socket")
@@ -382,14 +383,17 @@ def _exec(call: Call) -> int:
 
 def list_(call: Call) -> None:
     """List the containers below --root."""
-    from minirun.runtime import report
+    from minirun.runtime.compat import state_output
 
-    print(report.listing(call.root, call.parsed.text("format", "table"), quiet=call.parsed.switch("quiet")), end="")
+    print(
+        state_output.listing(call.root, call.parsed.text("format", "table"), quiet=call.parsed.switch("quiet")), end=""
+    )
 
 
 def ps(call: Call) -> None:
     """List the processes of a container: as a table of ps(1), or with --format json their pids."""
-    from minirun.runtime import lifecycle, report
+    from minirun.runtime import lifecycle
+    from minirun.runtime.compat import state_output
 
     pids = lifecycle.processes(call.root, call.container_id())
     form = call.parsed.text("format", "table")
@@ -398,38 +402,39 @@ def ps(call: Call) -> None:
     if form == "json":
         print(jsontext.dumps(pids))
     else:
-        print(report.process_table(pids, call.parsed.arguments[1:]), end="")
+        print(state_output.process_table(pids, call.parsed.arguments[1:]), end="")
 
 
 def events(call: Call) -> None:
     """Print a container's counters, every --interval, or once with --stats."""
-    from minirun.runtime import counters
+    from minirun.runtime.cgroup import stats
 
-    counters.follow(
+    stats.follow(
         call.root, call.container_id(), once=call.parsed.switch("stats"), interval=call.parsed.text("interval", "5s")
     )
 
 
 def update(call: Call) -> None:
     """Change a container's limits, by single flags or by a JSON of linux.resources."""
-    from minirun.runtime import lifecycle, resources
+    from minirun.runtime import lifecycle
+    from minirun.runtime.compat import update_flags
 
     flags = call.parsed.texts
     lifecycle.update(
-        call.root, call.container_id(), resources.of_flags(flags), schemata=resources.schemata_of_flags(flags)
+        call.root, call.container_id(), update_flags.of_flags(flags), schemata=update_flags.schemata_of_flags(flags)
     )
 
 
 def spec(call: Call) -> None:
     """Write a template of config.json into the bundle."""
-    from minirun.runtime import template
+    from minirun.runtime.compat import spec_template
 
-    template.write(_bundle(call), rootless=call.parsed.switch("rootless"))
+    spec_template.write(_bundle(call), rootless=call.parsed.switch("rootless"))
 
 
 def features(call: Call) -> None:  # noqa: ARG001 - every verb takes the call
     """Print what this runtime can do (runtime-spec features.md)."""
-    from minirun.runtime import features as features_
+    from minirun.runtime.compat import features as features_
 
     print(jsontext.dumps_for_people(features_.document()))
 
@@ -514,12 +519,12 @@ def _check_console(terminal: bool, socket_path: str, *, detached: bool) -> None:
 def _hand_over(call: Call, cloned: Cloned, socket_path: str) -> None:
     """Give the caller what it waits for: the terminal's master and the pid file, which is there before we return."""
     if socket_path and cloned.console >= 0:
-        from minirun.runtime import console
+        from minirun.runtime.process import console
 
         console.send_master(socket_path, cloned.console)
     if pidfd_socket := call.parsed.text("pidfd-socket"):
         from minirun.kernel.trace import step
-        from minirun.runtime.handshake import send_descriptor
+        from minirun.runtime.create.protocol import send_descriptor
 
         with step(f"send the process's pidfd to {pidfd_socket}", "exec", "It cannot come to mean another process."):
             send_descriptor(pidfd_socket, b"pidfd", cloned.pidfd)
@@ -531,7 +536,7 @@ def _hand_over(call: Call, cloned: Cloned, socket_path: str) -> None:
 
 
 def _follow(cloned: Cloned, socket_path: str, signals: int, ready: Readiness | None = None) -> int:
-    from minirun.runtime import foreground
+    from minirun.runtime.compat import foreground
 
     return foreground.follow(cloned.pid, -1 if socket_path else cloned.console, signals, ready)
 

@@ -12,8 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from minirun.engine.containers import Status
-    from minirun.engine.usage import ProcessInfo, Statistics
+    from minirun.engine.container.containers import Status
+    from minirun.engine.container.usage import ProcessInfo, Statistics
     from minirun.model.container import ContainerRecord
 
 
@@ -120,7 +120,7 @@ class Sample(Record):
 
 def sample(record: ContainerRecord, status: Status) -> Sample:
     """Take the statistics of a container now."""
-    from minirun.engine.usage import statistics
+    from minirun.engine.container.usage import statistics
 
     running = status.state in ("running", "paused")
     return Sample(time.monotonic(), statistics(record, status.pid) if running else None)

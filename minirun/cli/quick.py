@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import sys
 
+from minirun.cli.errors import code_of
 from minirun.cli.flags import FALSE, TRUE
-from minirun.cli.outcome import code_of
 from minirun.cli.running import DEFAULTS, LISTS, NUMBERS, RUN_SWITCHES, RUN_TEXTS, SWITCHES, TEXTS, run_container
-from minirun.engine.request import NOT_BUILT
+from minirun.engine.container.request import NOT_BUILT
 from minirun.model.layout import DEFAULT_ROOT, DEFAULT_STATE, Layout
 from minirun.storage.privacy import close_to_others
 

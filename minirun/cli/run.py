@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def container_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that describe a container, those that are refused by name among them."""
-    from minirun.engine.request import NOT_BUILT
+    from minirun.engine.container.request import NOT_BUILT
 
     options = [_switch(flags, text) for flags, text in SWITCHES]
     options += [click.option(*flags.split("/"), help=text, hidden=not text) for flags, text in TEXTS]
@@ -85,7 +85,7 @@ def create(image: str, command: tuple[str, ...], **options: Any) -> None:
     """Create a container from IMAGE without starting it, and print its id."""
     request = request_of(image, command, options | {"detach": False})
     layout = host_layout()
-    from minirun.engine import containers
+    from minirun.engine.container import containers
 
     try:
         record = containers.create(layout, request)

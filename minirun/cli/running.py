@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from minirun.cli.outcome import FlagError
+from minirun.cli.errors import FlagError
 from minirun.errors import MinirunError, warn
 
 TYPE_CHECKING = False
@@ -116,7 +116,7 @@ def run_container(image: str, command: tuple[str, ...], options: dict[str, Any],
     request = request_of(image, command, options)
     if request.tty and "stdin" in streams and not os.isatty(0):
         raise MinirunError("the input device is not a TTY", "Leave out --tty, or run it from a terminal.", exit_code=1)
-    from minirun.engine import containers
+    from minirun.engine.container import containers
 
     made: list[str] = []
 
@@ -138,7 +138,7 @@ def run_container(image: str, command: tuple[str, ...], options: dict[str, Any],
 
 def advised(error: MinirunError, layout: Layout, image: str, command: tuple[str, ...]) -> MinirunError:
     """Return the error of a container that could not be made with a hint at the mistake, if it is a known one."""
-    from minirun.cli import advice
+    from minirun.cli.help import advice
 
     if error.message.startswith("Unable to find image"):
         return advice.for_missing_image(error, layout, image)
@@ -147,7 +147,7 @@ def advised(error: MinirunError, layout: Layout, image: str, command: tuple[str,
 
 def request_of(image: str, command: tuple[str, ...], options: dict[str, Any]) -> RunRequest:
     """Check the options; what is wrong with them is a flag's error, 125 in `create` too."""
-    from minirun.engine import request
+    from minirun.engine.container import request
 
     try:
         checked = request.from_options(image, command, options)

@@ -52,7 +52,7 @@ def version(template: str) -> None:
 
 
 def _oci_version() -> str:
-    from minirun.engine.spec import OCI_VERSION
+    from minirun.engine.spec.build import OCI_VERSION
 
     return OCI_VERSION
 
@@ -114,7 +114,7 @@ def _containers() -> dict[str, Any]:
     """Count containers and images; only root may look into the store."""
     if os.geteuid() != 0:
         return {}
-    from minirun.cli.listing import containers
+    from minirun.cli.ps_output import containers
     from minirun.storage.images import all_images
 
     states = [status.state for _, status in containers(layout())]
@@ -129,7 +129,7 @@ def _containers() -> dict[str, Any]:
 
 def _cgroups() -> dict[str, Any]:
     """Say which controllers can limit a container, and where the others are bound."""
-    from minirun.runtime.cgroup import find_hierarchy
+    from minirun.runtime.cgroup.v2 import find_hierarchy
 
     try:
         hierarchy = find_hierarchy()
@@ -162,7 +162,7 @@ def _listed(controllers: frozenset[str]) -> str:
 
 def _rights() -> str:
     """Say what the caller may do here."""
-    from minirun.runtime.namespaces import is_root_of_machine
+    from minirun.runtime.namespaces.types import is_root_of_machine
 
     if os.geteuid() != 0:
         return f"those of user {os.geteuid()}: containers and images are for root, try sudo"
@@ -212,7 +212,7 @@ def completion(shell: str) -> None:
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 def complete(words: tuple[str, ...]) -> None:
     """Print what the last of WORDS may become, one per line: what the completion scripts call."""
-    from minirun.cli.completing import candidates
+    from minirun.cli.help.completion import candidates
 
     for candidate in candidates(layout(), words):
         sys.stdout.write(f"{candidate}\n")

@@ -17,7 +17,7 @@ import time
 from itertools import groupby
 from operator import itemgetter
 
-from minirun.engine.attach import STDERR, STDOUT, wait_news, write_all
+from minirun.engine.container.attach import STDERR, STDOUT, wait_news, write_all
 from minirun.errors import MinirunError
 
 TYPE_CHECKING = False

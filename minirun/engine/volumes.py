@@ -1,4 +1,4 @@
-"""Volumes: folders of the store that outlive containers, filled from the image at their first use."""
+"""Volumes: directories of the store that outlive containers, filled from the image at their first use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from minirun.kernel.hostfiles import make_private
 from minirun.kernel.path import open_in_root
 from minirun.kernel.trace import step
-from minirun.runtime.copy_up import copy_status, copy_tree
+from minirun.runtime.rootfs.populate import copy_status, copy_tree
 from minirun.storage.ingest import remove_tree
 
 TYPE_CHECKING = False
@@ -15,40 +15,42 @@ if TYPE_CHECKING:
     from minirun.model.layout import Layout
 
 
-def data_folder(layout: Layout, name: str) -> str:
-    """Return the folder that containers see."""
+def data_directory(layout: Layout, name: str) -> str:
+    """Return the directory that containers see."""
     return f"{layout.volumes}/{name}/_data"
 
 
 def ensure(layout: Layout, name: str) -> str:
-    """Make the volume unless it exists; return its data folder."""
-    folder = data_folder(layout, name)
+    """Make the volume unless it exists; return its data directory."""
+    directory = data_directory(layout, name)
     make_private(f"{layout.volumes}/{name}")
-    os.makedirs(folder, mode=0o755, exist_ok=True)  # the mode that a container sees until the image gives another one
-    return folder
+    os.makedirs(
+        directory, mode=0o755, exist_ok=True
+    )  # the mode that a container sees until the image gives another one
+    return directory
 
 
 def remove(layout: Layout, name: str) -> None:
     """Remove a volume and what is in it; not an error if it is gone."""
-    folder = f"{layout.volumes}/{name}"
-    if os.path.isdir(folder):
-        remove_tree(folder)
+    directory = f"{layout.volumes}/{name}"
+    if os.path.isdir(directory):
+        remove_tree(directory)
 
 
-def copy_up(root: int, target: str, folder: str) -> None:
+def copy_up(root: int, target: str, directory: str) -> None:
     """Fill an empty volume with what the image has at `target`, owners and modes too, as Docker does.
 
-    `root` is the container's root folder; nothing outside of it is ever read, wherever the image's links point. The
-    volume is filled whole or not at all: the copy takes the place of the empty folder when it is complete.
+    `root` is the container's root directory; nothing outside of it is ever read, wherever the image's links point. The
+    volume is filled whole or not at all: the copy takes the place of the empty directory when it is complete.
     """
-    if os.listdir(folder):
+    if os.listdir(directory):
         return
     try:
         source = open_in_root(root, target, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
         return
     with step(f"fill the new volume from {target} of the image", "mounts"):
-        filling = f"{folder}.filling"
+        filling = f"{directory}.filling"
         if os.path.isdir(filling):
             remove_tree(filling)  # a copy that was cut off
         os.mkdir(filling, 0o755)
@@ -59,4 +61,4 @@ def copy_up(root: int, target: str, folder: str) -> None:
         finally:
             os.close(into)
             os.close(source)
-        os.rename(filling, folder)
+        os.rename(filling, directory)

@@ -56,15 +56,15 @@ When PID 1 ends, the kernel kills all other processes of the PID namespace.""",
     "overlayfs": Chapter(
         "overlayfs: many layers, one tree",
         """\
-An image is a stack of read-only folders, the layers. overlayfs shows them as
-one tree, with one writable folder on top, the upper directory, which belongs
-to the container.
+An image is a stack of read-only directories, the layers. overlayfs shows them
+as one tree, with one writable directory on top, the upper directory, which
+belongs to the container.
 
   Reading      takes the file of the topmost layer that has it.
   Writing      first copies the file to the upper directory ("copy-up").
   Deleting     leaves a whiteout there: a character device 0:0 that hides the
                file below.
-  Replacing    a folder makes the new one opaque, by the extended attribute
+  Replacing    a directory makes the new one opaque, by the extended attribute
                trusted.overlay.opaque.
 
 So 100 containers of one image share its files on disk and in the page cache,
@@ -86,9 +86,9 @@ whole, and what two images share is stored once.
             image's id, the digest of the config, fixes them all
 
 A file named .wh.NAME deletes NAME of the layers below, .wh..wh..opq hides all
-that the folder had. Unpacking turns both into overlayfs's own form. The
-archive comes from anywhere: names with "..", links that lead out of the folder
-and devices are treated as an attack.""",
+that the directory had. Unpacking turns both into overlayfs's own form. The
+archive comes from anywhere: names with "..", links that lead out of the
+directory and devices are treated as an attack.""",
         "image-spec: config.md, layer.md; tar(5), openat2(2)",
         "minirun history IMAGE",
     ),
@@ -102,7 +102,7 @@ root can then be unmounted, and no path leads to the host any more.
 
   1. The new root must be a mount point: bind it onto itself if it is none.
   2. pivot_root(".", ".") from inside it stacks the old root on top of the new
-     one, so that no folder is needed for it.
+     one, so that no directory is needed for it.
   3. umount2(".", MNT_DETACH) takes the old root away.
 
 Before that, the mounts must not be shared with the host, or the unmounting
@@ -115,7 +115,7 @@ would spread there.""",
         """\
 The container's files are one tree, but many mounts: the image's overlay,
 /proc, /dev, volumes, single files such as /etc/hosts. A bind mount shows an
-existing folder or file of the host at a second place; 'ro' on it holds for
+existing directory or file of the host at a second place; 'ro' on it holds for
 that place alone. tmpfs keeps files in memory and goes with the container.
 
 systemd makes all mounts of the host "shared": what is mounted below one
@@ -139,7 +139,7 @@ container needs its own. Much else in it belongs to no namespace: /proc/sys and
 its secrets. Root in the container is root here too, and therefore
 
   - these switches are bound onto themselves read-only,
-  - these secrets are covered: files by /dev/null, folders by an empty tmpfs,
+  - secrets are covered: files by /dev/null, directories by an empty tmpfs,
   - /sys, which configures devices, is mounted read-only.
 
 What is covered is checked first to be what it claims, by file system type and
@@ -166,8 +166,8 @@ everything: that is no longer a container's protection.""",
     "cgroup": Chapter(
         "Control groups: how much a process may use",
         """\
-A namespace hides, a cgroup limits. A cgroup is a folder in /sys/fs/cgroup; the
-process numbers in cgroup.procs belong to it, and their children do too.
+A namespace hides, a cgroup limits. A cgroup is a directory in /sys/fs/cgroup;
+the process numbers in cgroup.procs belong to it, and their children do too.
 Controllers add files to it:
 
   memory.max    what exceeds it is reclaimed; if that fails, the OOM killer

@@ -1,7 +1,7 @@
 """Small eBPF programs that decide which devices a cgroup may use.
 
 cgroup v2 has no file for device rules: instead a program of type BPF_PROG_TYPE_CGROUP_DEVICE is attached to the
-cgroup's folder, and the kernel asks it at every open(2) and mknod(2) of a device. Its argument is `struct
+cgroup's directory, and the kernel asks it at every open(2) and mknod(2) of a device. Its argument is `struct
 bpf_cgroup_dev_ctx` of linux/bpf.h; it returns 1 to allow. Sources: bpf(2);
 Documentation/bpf/standardization/instruction-set.rst.
 """

@@ -61,19 +61,20 @@ def read(path: str) -> str:
 
 @operation(man="mkdir(2)", shell="mkdir {path}")
 def make_directory(path: str, mode: int = 0o755) -> None:
-    """Make one folder; in cgroupfs that makes a cgroup. Raises OSError."""
+    """Make one directory; in cgroupfs that makes a cgroup. Raises OSError."""
     os.mkdir(path, mode)
 
 
 @operation(man="mkdirat(2)", shell="mkdir .../{name}")
 def make_directory_at(directory: int, name: str, mode: int = 0o755) -> None:
-    """Make one folder in the one behind the descriptor `directory`. Raises OSError."""
+    """Make one directory in the one behind the descriptor `directory`. Raises OSError."""
     os.mkdir(name, mode, dir_fd=directory)
 
 
 @operation(man="openat(2)", shell="touch .../{name}")
 def make_file_at(directory: int, name: str, mode: int = 0o644) -> None:
-    """Make one empty file in the folder behind the descriptor `directory`, which has no such name. Raises OSError."""
+    """Make one empty file in the directory behind the descriptor `directory`, which has no such name. Raises
+    OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     os.close(os.open(name, flags, mode, dir_fd=directory))
 
@@ -101,13 +102,13 @@ def remove_file(path: str) -> None:
 
 @operation(man="rmdir(2)", shell="rmdir {path}")
 def remove_directory(path: str) -> None:
-    """Remove one empty folder; in cgroupfs that removes a cgroup. Raises OSError."""
+    """Remove one empty directory; in cgroupfs that removes a cgroup. Raises OSError."""
     os.rmdir(path)
 
 
 @operation(man="chown(2)", shell="chown {uid} {path}")
 def change_owner(path: str, uid: int) -> None:
-    """Give a file or folder to the user `uid`; its group stays. Raises OSError."""
+    """Give a file or directory to the user `uid`; its group stays. Raises OSError."""
     os.chown(path, uid, -1)
 
 
@@ -126,12 +127,12 @@ def make_symlink(target: str, path: str, directory: int | None = None) -> None:
 
 @operation(man="setxattr(2)", shell="setfattr --name {name} --value {value} {path}")
 def set_attribute(path: str, name: str, value: str) -> None:
-    """Note something on a file or a cgroup's folder, as an extended attribute (xattr(7)). Raises OSError."""
+    """Note something on a file or a cgroup's directory, as an extended attribute (xattr(7)). Raises OSError."""
     os.setxattr(path, name, value.encode())
 
 
 def has_attribute(path: str, name: str) -> bool:
-    """Say whether a file or folder carries an extended attribute."""
+    """Say whether a file or directory carries an extended attribute."""
     try:
         os.getxattr(path, name)
     except OSError:

@@ -1,6 +1,6 @@
 """What a layer holds beside plain files: device nodes, fifos and extended attributes, and overlayfs's own marks.
 
-In an OCI layer a deletion is an empty file `.wh.NAME`; overlayfs wants a character device 0:0 called NAME. A folder
+In an OCI layer a deletion is an empty file `.wh.NAME`; overlayfs wants a character device 0:0 called NAME. A directory
 that hides everything below it is `.wh..wh..opq` in the archive and the attribute trusted.overlay.opaque on disk.
 Sources: image-spec layer.md, "Whiteouts"; Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories".
 """
@@ -24,50 +24,51 @@ def _device_text(device: int) -> str:
 
 
 @operation(man="mknod(2)", name=os.fsdecode, mode=stat.filemode, device=_device_text)
-def make_node(folder_fd: int, name: bytes, mode: int, device: int = 0) -> None:
-    """Make the fifo, socket or device node `name` in a folder; `mode` holds type and permissions.
+def make_node(directory_fd: int, name: bytes, mode: int, device: int = 0) -> None:
+    """Make the fifo, socket or device node `name` in a directory; `mode` holds type and permissions.
 
     Raises OSError; FileExistsError when the name is taken, EPERM without CAP_MKNOD. Source: mknod(2).
     """
-    os.mknod(name, mode, device, dir_fd=folder_fd)
+    os.mknod(name, mode, device, dir_fd=directory_fd)
 
 
 @operation(man="mknod(2)", shell="mknod {name} c 0 0", name=os.fsdecode)
-def make_whiteout(folder_fd: int, name: bytes) -> None:
+def make_whiteout(directory_fd: int, name: bytes) -> None:
     """Make overlayfs's mark for 'name is deleted': a character device 0:0. Raises OSError."""
-    os.mknod(name, stat.S_IFCHR, WHITEOUT_DEVICE, dir_fd=folder_fd)
+    os.mknod(name, stat.S_IFCHR, WHITEOUT_DEVICE, dir_fd=directory_fd)
 
 
 @operation(man="setxattr(2)", shell="setfattr -n trusted.overlay.opaque -v y .")
-def mark_opaque(folder_fd: int) -> None:
-    """Make a folder hide all that lower layers have in it. `folder_fd` must not be O_PATH. Raises OSError."""
-    os.setxattr(folder_fd, OPAQUE_XATTR, b"y")
+def mark_opaque(directory_fd: int) -> None:
+    """Make a directory hide all that lower layers have in it. `directory_fd` must not be O_PATH. Raises OSError."""
+    os.setxattr(directory_fd, OPAQUE_XATTR, b"y")
 
 
 @operation(man="setxattr(2)", shell="setfattr -n {attribute} -v {value} FILE")
 def set_attribute(fd: int, attribute: str, value: bytes) -> None:
-    """Set an extended attribute on an open file or folder. Raises OSError."""
+    """Set an extended attribute on an open file or directory. Raises OSError."""
     os.setxattr(fd, attribute, value)
 
 
 @operation(man="lsetxattr(2)", shell="setfattr -h -n {attribute} -v {value} {name}", name=os.fsdecode)
-def set_attribute_of_name(folder_fd: int, name: bytes, attribute: str, value: bytes) -> None:
+def set_attribute_of_name(directory_fd: int, name: bytes, attribute: str, value: bytes) -> None:
     """Set an extended attribute on `name` itself, be it a symbolic link, a fifo or a device. Raises OSError.
 
-    There is no setxattrat(2) before Linux 6.13, so the folder is named through /proc/self/fd; `name` is its direct
+    There is no setxattrat(2) before Linux 6.13, so the directory is named through /proc/self/fd; `name` is its direct
     child and is not followed.
     """
-    os.setxattr(b"/proc/self/fd/%d/%s" % (folder_fd, name), attribute, value, follow_symlinks=False)
+    os.setxattr(b"/proc/self/fd/%d/%s" % (directory_fd, name), attribute, value, follow_symlinks=False)
 
 
 @operation(man="syncfs(2)", shell="sync -f {path}")
 def sync_file_system(path: str) -> None:
-    """Write all that is still in memory of the file system that holds the folder `path` to its disk. Raises OSError."""
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Write all that is still in memory of the file system that holds the directory `path` to its disk. Raises
+    OSError."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        check(lib.minirun_syncfs(folder), path)
+        check(lib.minirun_syncfs(directory), path)
     finally:
-        os.close(folder)
+        os.close(directory)
 
 
 def is_whiteout(status: os.stat_result) -> bool:

@@ -124,7 +124,7 @@ _FLAG_NAMES = (
 ).split()
 
 
-class Place(Record):
+class MountTarget(Record):
     """A file inside a root that is not to be trusted: its descriptor, and the path that people know it by."""
 
     fd: int
@@ -160,9 +160,9 @@ def _propagation_line(values: dict[str, Any]) -> str:
 
 
 @operation(man="mount(2)", shell=_mount_line, flags=flag_names)
-def mount(source: str, target: str | Place, fstype: str, flags: int = 0, options: str = "") -> None:
+def mount(source: str, target: str | MountTarget, fstype: str, flags: int = 0, options: str = "") -> None:
     """Mount a file system of type `fstype` on `target`. Raises OSError that tells source and target."""
-    path = f"/proc/self/fd/{target.fd}" if isinstance(target, Place) else target
+    path = f"/proc/self/fd/{target.fd}" if isinstance(target, MountTarget) else target
     result = lib.minirun_mount(os.fsencode(source), os.fsencode(path), fstype.encode(), flags, os.fsencode(options))
     details = f" ({options})" if options and len(options) < 200 else ""
     check(result, f"mount {fstype} on {target}{details}")
@@ -180,9 +180,9 @@ def bind(source: str, target: str, flags: int = 0) -> None:
 
 
 @operation(man="mount(2)", shell=_remount_line, flags=flag_names)
-def remount(target: str | Place, flags: int, options: str = "") -> None:
+def remount(target: str | MountTarget, flags: int, options: str = "") -> None:
     """Change the flags of the mount at `target`: of this mount only with MS_BIND among them. Raises OSError."""
-    path = f"/proc/self/fd/{target.fd}" if isinstance(target, Place) else target
+    path = f"/proc/self/fd/{target.fd}" if isinstance(target, MountTarget) else target
     result = lib.minirun_mount(b"", os.fsencode(path), b"", lib.MS_REMOUNT | flags, os.fsencode(options))
     check(result, f"remount {target} with {flag_names(flags)}")
 
@@ -257,7 +257,7 @@ def clone_tree(path: str, recursive: bool = False, directory: int | None = None,
 
 
 @operation(man="move_mount(2)", shell="mount --move ... {target}")
-def attach_tree(tree: int, target: Place) -> None:
+def attach_tree(tree: int, target: MountTarget) -> None:
     """Attach a detached mount to the file behind `target`: there is no path that could be swapped. Raises OSError."""
     flags = lib.MOVE_MOUNT_F_EMPTY_PATH | lib.MOVE_MOUNT_T_EMPTY_PATH
     check(lib.minirun_move_mount(tree, b"", target.fd, b"", flags), f"move_mount to {target}")

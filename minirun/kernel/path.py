@@ -1,6 +1,6 @@
 """Paths inside a root file system that is not to be trusted.
 
-Every lookup is made by openat2(2) with RESOLVE_IN_ROOT: the kernel treats the given folder as "/", so neither "..",
+Every lookup is made by openat2(2) with RESOLVE_IN_ROOT: the kernel treats the given directory as "/", so neither "..",
 nor absolute symbolic links, nor a name swapped during the lookup leads out of it. What is found is used only through
 the file descriptor, never again by its path.
 """
@@ -22,7 +22,7 @@ _AGAIN = 11  # EAGAIN: something was renamed during the lookup, and the kernel c
 
 @operation(man="openat2(2)", flags=lambda flags: f"{flags:#o}")
 def open_in_root(root: int, path: str, flags: int, mode: int = 0, resolve: int = IN_ROOT) -> int:
-    """Open `path` as if the folder behind `root` were "/". Returns a close-on-exec fd. Raises OSError."""
+    """Open `path` as if the directory behind `root` were "/". Returns a close-on-exec fd. Raises OSError."""
     result = -_AGAIN
     for _ in range(128):
         result = lib.minirun_openat2(root, os.fsencode(path), flags | os.O_CLOEXEC, mode, resolve)
@@ -32,7 +32,7 @@ def open_in_root(root: int, path: str, flags: int, mode: int = 0, resolve: int =
 
 
 def make_directories_in_root(root: int, path: str, mode: int = 0o755) -> int:
-    """Make the folder `path` and its missing parents inside `root` and return an O_PATH fd of it. Raises OSError.
+    """Make the directory `path` and its missing parents inside `root` and return an O_PATH fd of it. Raises OSError.
 
     Symbolic links are followed inside the root, also those that lead to what is not there yet.
     """
@@ -43,7 +43,7 @@ def make_directories_in_root(root: int, path: str, mode: int = 0o755) -> int:
     walk = _Walk(root, mode)
     try:
         walk.into(path)
-        return walk.folders.pop()
+        return walk.directories.pop()
     finally:
         walk.close()
 
@@ -61,34 +61,34 @@ def make_file_in_root(root: int, path: str, mode: int = 0o644) -> int:
     try:
         name = walk.to_parent_of(path)
         try:
-            make_file_at(walk.folders[-1], name, mode)
+            make_file_at(walk.directories[-1], name, mode)
         except FileExistsError:
             pass  # made by somebody else in between; if it is a link now, the next line does not follow it
-        return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=walk.folders[-1])
+        return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=walk.directories[-1])
     finally:
         walk.close()
 
 
 class _Walk:
-    """A walk from a root folder downwards, one name at a time, that makes the folders that are missing.
+    """A walk from a root directory downwards, one name at a time, that makes the directories that are missing.
 
     openat2 cannot make anything on its way. So every name is opened without following it, relative to the descriptor
-    of the folder before, and links are read and followed here. `folders` are those on the way, the root first: ".."
-    goes back to the one before, never to what the kernel calls parent, so there is no name whose exchange during the
-    walk leads out of the root (CVE-2024-45310). A path may be two thousand names long: of those far behind only the
+    of the directory before, and links are read and followed here. `directories` are those on the way, the root first:
+    ".." goes back to the one before, never to what the kernel calls parent, so there is no name whose exchange during
+    the walk leads out of the root (CVE-2024-45310). A path may be two thousand names long: of those far behind only the
     names are kept, and -1 for the descriptor.
     """
 
     _OPEN_MAX = 64
 
     def __init__(self, root: int, mode: int = 0o755) -> None:
-        self.folders = [os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)]
+        self.directories = [os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)]
         self._names = [""]
         self._mode = mode
         self._links = 0
 
     def into(self, path: str) -> None:
-        """Go to the folder `path`. Raises OSError."""
+        """Go to the directory `path`. Raises OSError."""
         names = path.split("/")[::-1]
         while names:
             name = names.pop()
@@ -110,14 +110,14 @@ class _Walk:
                 os.close(entry)
 
     def to_parent_of(self, path: str) -> str:
-        """Go to the folder in which the file `path` is or will be, and return its name there. Raises OSError."""
+        """Go to the directory in which the file `path` is or will be, and return its name there. Raises OSError."""
         while True:
             parent, _, name = path.rpartition("/")
             if name in ("", ".", ".."):
                 raise IsADirectoryError(21, os.strerror(21), path)
             self.into(parent)
             try:
-                entry = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.folders[-1])
+                entry = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.directories[-1])
             except FileNotFoundError:
                 return name
             try:
@@ -127,34 +127,34 @@ class _Walk:
             finally:
                 os.close(entry)
 
-    def _enter(self, name: str, folder: int) -> None:
-        self.folders.append(folder)
+    def _enter(self, name: str, directory: int) -> None:
+        self.directories.append(directory)
         self._names.append(name)
-        far = len(self.folders) - self._OPEN_MAX
-        if far > 0 and self.folders[far] >= 0:
-            os.close(self.folders[far])
-            self.folders[far] = -1
+        far = len(self.directories) - self._OPEN_MAX
+        if far > 0 and self.directories[far] >= 0:
+            os.close(self.directories[far])
+            self.directories[far] = -1
 
     def _leave(self) -> None:
-        if len(self.folders) > 1:
-            os.close(self.folders.pop())
+        if len(self.directories) > 1:
+            os.close(self.directories.pop())
             self._names.pop()
-            if self.folders[-1] < 0:
+            if self.directories[-1] < 0:
                 path = "/".join(self._names[1:])
                 flags = os.O_PATH | os.O_DIRECTORY
-                self.folders[-1] = open_in_root(self.folders[0], path, flags, resolve=WITHOUT_SYMLINKS)
+                self.directories[-1] = open_in_root(self.directories[0], path, flags, resolve=WITHOUT_SYMLINKS)
 
     def _open(self, name: str) -> int:
-        """Open one name in the present folder, which is made if it is missing."""
+        """Open one name in the present directory, which is made if it is missing."""
         flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            return os.open(name, flags, dir_fd=self.folders[-1])
+            return os.open(name, flags, dir_fd=self.directories[-1])
         except FileNotFoundError:
             try:
-                make_directory_at(self.folders[-1], name, self._mode)
+                make_directory_at(self.directories[-1], name, self._mode)
             except FileExistsError:
                 pass  # made by somebody else in between
-            return os.open(name, flags, dir_fd=self.folders[-1])
+            return os.open(name, flags, dir_fd=self.directories[-1])
 
     def _follow(self, link: int, path: str) -> str:
         """Return where a symbolic link leads; an absolute one leads back to the root."""
@@ -168,10 +168,10 @@ class _Walk:
 
     def close(self, but: int = 0) -> None:
         """Close all descriptors, or all but the first ones."""
-        for folder in self.folders[but:]:
-            if folder >= 0:
-                os.close(folder)
-        del self.folders[but:], self._names[but:]
+        for directory in self.directories[but:]:
+            if directory >= 0:
+                os.close(directory)
+        del self.directories[but:], self._names[but:]
 
 
 # /etc/passwd of sixty thousand users; what is longer would cost the reader memory rather than tell it of users.

@@ -1,7 +1,8 @@
 """What a process may do and who outlives whom: prctl(2), and the capability sets.
 
-The final change of credentials is not here: it happens in `native/init.c`, after the last line of Python. python-prctl
-takes 3 ms to import, so it serves the helpers, and two calls on the way of every container are made without it.
+The final change of credentials is not here: it happens in `native/exec_stub.c`, after the last line of Python.
+python-prctl takes 3 ms to import, so it serves the helpers, and two calls on the way of every container are made
+without it.
 """
 
 from __future__ import annotations

@@ -251,6 +251,11 @@ def set_personality(domain: str) -> None:
     check(lib.minirun_personality(PERSONALITIES[domain]), domain)
 
 
+def native_program(name: str) -> str:
+    """Return the path of one of minirun's own programs in C (minirun/native, setup.py)."""
+    return os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "native", "bin", name)
+
+
 @operation(man="memfd_create(2)")
 def sealed_copy(path: str) -> int:
     """Return a file descriptor of a sealed copy of the program at `path`, in memory.

@@ -5,7 +5,7 @@ seccomp_data`: the system call's number, the architecture and six arguments. lib
 system call numbers and turns rules into a program that decides by binary search.
 
 This module is imported only to compile: what a profile says and how programs are kept for the next time is in
-`minirun.runtime.seccomp`.
+`minirun.runtime.seccomp.cache`.
 """
 
 from __future__ import annotations

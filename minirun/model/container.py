@@ -146,7 +146,7 @@ class ContainerRecord(Record):
             raise ValueError("command: it is empty")
 
 
-class ContainerJob(Record):
+class LaunchSpec(Record):
     """A container to bring up: what the command has prepared for it.
 
     `mounts` are all volumes with absolute host paths; `fresh_volumes` those to be filled from the image; `joined` the

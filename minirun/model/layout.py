@@ -9,7 +9,7 @@ DEFAULT_STATE = "/run/minirun"
 
 
 class Layout(Record):
-    """The two folders of an installation: `root` outlives a reboot, `state` (a tmpfs) does not."""
+    """The two directories of an installation: `root` outlives a reboot, `state` (a tmpfs) does not."""
 
     root: str = DEFAULT_ROOT
     state: str = DEFAULT_STATE
@@ -32,7 +32,7 @@ class Layout(Record):
 
     @property
     def ingest(self) -> str:
-        """One folder per load or removal at work; what a killed one leaves is found here."""
+        """One directory per load or removal at work; what a killed one leaves is found here."""
         return f"{self.root}/ingest"
 
     @property
@@ -65,7 +65,8 @@ class Layout(Record):
         return f"{self.root}/names"
 
     def container(self, container_id: str) -> str:
-        """The container's folder: record.json, exit.json, container.log, upper, work, hosts, hostname, resolv.conf."""
+        """The container's directory: record.json, exit.json, container.log, upper, work, hosts, hostname,
+        resolv.conf."""
         return f"{self.containers}/{container_id}"
 
     # -- run-time state: what exists only while a container runs -----------------------------------------------------

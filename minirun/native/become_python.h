@@ -1,4 +1,4 @@
-/* The way of an executable to its script in Python; cli/executables.py writes both. */
+/* The way of an executable to its script in Python; launcher/executables.py writes both. */
 
 #include <errno.h>
 #include <fcntl.h>

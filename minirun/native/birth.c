@@ -21,7 +21,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "init.h"
+#include "exec_stub.h"
 
 /* Waits until minirun has set what is set from outside: priorities, CPUs. */
 static void wait_at_gate(const struct plan *plan)

@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "init.h"
+#include "exec_stub.h"
 
 #define CAPABILITY(number) ((uint64_t)1 << (number))
 

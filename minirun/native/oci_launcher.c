@@ -35,7 +35,7 @@
 #include "oci_state.h"
 
 #define DEFAULT_ROOT "/run/minirun/oci"           /* DEFAULT_ROOT of cli/oci.py */
-#define KEEP_ATTRIBUTE "trusted.org.minirun.keep" /* KEEP_ATTRIBUTE of runtime/cgroup.py */
+#define KEEP_ATTRIBUTE "trusted.org.minirun.keep" /* KEEP_ATTRIBUTE of runtime/cgroup/v2.py */
 
 enum { KILL_TIMEOUT_MS = 10000 };
 
@@ -54,7 +54,7 @@ static void print_object(struct slice object)
     printf("\n  }");
 }
 
-/* Prints runtime-spec's state and the fields that runc adds, as runtime/report.py does. */
+/* Prints runtime-spec's state and the fields that runc adds, as runtime/compat/state_output.py does. */
 static outcome state_verb(const struct state *state, int directory)
 {
     const char *status = status_of(state, directory);

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "init.h"
+#include "exec_stub.h"
 
 int channel_fd = -1;
 
@@ -163,7 +163,7 @@ _Noreturn void leave(int status)
     __builtin_trap();
 }
 
-/* Tells minirun, as long as it listens (see minirun/runtime/handshake.py), and the user otherwise. */
+/* Tells minirun, as long as it listens (see minirun/runtime/create/protocol.py), and the user otherwise. */
 _Noreturn void fail(const char *what, int error)
 {
     char message[512];

@@ -6,7 +6,7 @@
     state/network/bridge/firewall           the firewall as it was left (see `reconcile`)
 
 Files only: what the account says is made true by `bridge` and `reconcile`. There is one such network in a network
-namespace, and one state folder that keeps account of it.
+namespace, and one state directory that keeps account of it.
 """
 
 from __future__ import annotations
@@ -15,29 +15,30 @@ import fcntl
 import os
 
 from minirun.errors import DamagedError, warn_once
-from minirun.kernel import files, interfaces
+from minirun.kernel import files
 from minirun.kernel.hostfiles import make_private, read_json, read_record, replace
+from minirun.kernel.net import interfaces
 from minirun.model import jsontext
 from minirun.model.layout import Layout
 from minirun.model.network import Network, PortMapping
-from minirun.network import addresses, dns
+from minirun.network import ipam, resolv_files
 
 BRIDGE = "minirun0"
 
 
-def folder(layout: Layout) -> str:
-    """Return the folder of the account."""
+def directory(layout: Layout) -> str:
+    """Return the directory of the account."""
     return f"{layout.network}/bridge"
 
 
-def leases_folder(layout: Layout) -> str:
-    """Return the folder of address leases: one symbolic link for each, to the container's id."""
-    return f"{folder(layout)}/leases"
+def leases_directory(layout: Layout) -> str:
+    """Return the directory of address leases: one symbolic link for each, to the container's id."""
+    return f"{directory(layout)}/leases"
 
 
-def published_folder(layout: Layout) -> str:
-    """Return the folder of published ports: one JSON file for each container that publishes any."""
-    return f"{folder(layout)}/published"
+def published_directory(layout: Layout) -> str:
+    """Return the directory of published ports: one JSON file for each container that publishes any."""
+    return f"{directory(layout)}/published"
 
 
 # -- the network ------------------------------------------------------------------------------------------------------
@@ -51,8 +52,8 @@ def default_network(layout: Layout) -> Network:
     network = recorded_network(layout)
     if network is not None and interfaces.interface_index(BRIDGE):
         return network
-    make_private(leases_folder(layout))
-    make_private(published_folder(layout))
+    make_private(leases_directory(layout))
+    make_private(published_directory(layout))
     lock = os.open(f"{layout.network}/bridge.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -84,20 +85,20 @@ def _existing_network() -> Network | None:
         gateway, netmask = interfaces.interface_address(BRIDGE)
     except OSError:
         return None
-    prefix = addresses.to_number(netmask).bit_count()
-    first = addresses.to_number(gateway) & addresses.to_number(netmask)
-    return Network("bridge", BRIDGE, f"{addresses.to_address(first)}/{prefix}", gateway)
+    prefix = ipam.to_number(netmask).bit_count()
+    first = ipam.to_number(gateway) & ipam.to_number(netmask)
+    return Network("bridge", BRIDGE, f"{ipam.to_address(first)}/{prefix}", gateway)
 
 
 def _choose_network(previous: Network | None) -> Network:
-    taken = list(addresses.routed_subnets(files.read("/proc/net/fib_trie")))
-    for server in dns.nameservers(dns.host_resolv_conf()):
+    taken = list(ipam.routed_subnets(files.read("/proc/net/fib_trie")))
+    for server in resolv_files.nameservers(resolv_files.host_resolv_conf()):
         try:
-            taken.append((addresses.to_number(server), 32))  # behind the default route, but the containers need it
+            taken.append((ipam.to_number(server), 32))  # behind the default route, but the containers need it
         except ValueError:
             continue  # an IPv6 one cannot collide
-    subnet = addresses.choose_subnet(taken, previous.subnet if previous else "")
-    return Network("bridge", BRIDGE, subnet, addresses.to_address(addresses.parse_subnet(subnet)[0] + 1))
+    subnet = ipam.choose_subnet(taken, previous.subnet if previous else "")
+    return Network("bridge", BRIDGE, subnet, ipam.to_address(ipam.parse_subnet(subnet)[0] + 1))
 
 
 # -- what the containers have -----------------------------------------------------------------------------------------
@@ -105,18 +106,18 @@ def _choose_network(previous: Network | None) -> Network:
 
 def leases(layout: Layout) -> dict[str, str]:
     """Return which addresses are taken: address to container id."""
-    return addresses.leases(leases_folder(layout))
+    return ipam.leases(leases_directory(layout))
 
 
 def record_ports(layout: Layout, container_id: str, published: tuple[PortMapping, ...]) -> None:
     """Note a container's ports, before any rule is made for them: the note is what leads to rules left behind."""
-    path = f"{published_folder(layout)}/{container_id}"
+    path = f"{published_directory(layout)}/{container_id}"
     replace(path, jsontext.dumps([mapping.as_dict() for mapping in published]))
 
 
 def forget_ports(layout: Layout, container_id: str) -> None:
     """Remove the note of a container's ports, and the half of one that a killed minirun has left."""
-    path = f"{published_folder(layout)}/{container_id}"
+    path = f"{published_directory(layout)}/{container_id}"
     for leftover in (path, f"{path}.new"):
         try:
             os.unlink(leftover)
@@ -127,14 +128,14 @@ def forget_ports(layout: Layout, container_id: str) -> None:
 def publishers(layout: Layout) -> set[str]:
     """Return the ids of the containers with a note of ports, or half of one."""
     try:
-        return {name.removesuffix(".new") for name in os.listdir(published_folder(layout))}
+        return {name.removesuffix(".new") for name in os.listdir(published_directory(layout))}
     except FileNotFoundError:
         return set()
 
 
 def published_ports(layout: Layout, container_id: str) -> tuple[PortMapping, ...]:
     """Return the ports that a container publishes, none when it has no note, or a damaged one."""
-    path = f"{published_folder(layout)}/{container_id}"
+    path = f"{published_directory(layout)}/{container_id}"
     try:
         return tuple([PortMapping.read_back(fields) for fields in read_json(path)])
     except FileNotFoundError:

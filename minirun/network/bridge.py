@@ -10,12 +10,13 @@ import os
 from functools import partial
 
 from minirun.errors import MinirunError
-from minirun.kernel import files, interfaces, netlink
+from minirun.kernel import files
+from minirun.kernel.net import interfaces, netlink
 from minirun.kernel.process import NAMESPACE_FLAGS, setns
 from minirun.kernel.trace import step
 from minirun.model.layout import Layout
 from minirun.model.network import Endpoint, Network
-from minirun.network import account, addresses, reconcile
+from minirun.network import account, ipam, reconcile
 from minirun.network.account import BRIDGE
 
 TYPE_CHECKING = False
@@ -63,8 +64,8 @@ def remedies(layout: Layout, network: Network, route: netlink.RouteSocket) -> It
         yield partial(_set_limits, wrong)
     ports = netlink.ports_of(route, index)
     for address in account.leases(layout):
-        veth = addresses.veth_of(address)
-        if not ports.get(veth) and addresses.is_within(address, network.subnet) and interfaces.interface_index(veth):
+        veth = ipam.veth_of(address)
+        if not ports.get(veth) and ipam.is_within(address, network.subnet) and interfaces.interface_index(veth):
             yield partial(_plug_again, route, veth, index)
     if not reconcile.is_settled(layout, network):
         yield partial(_set_up_firewall, layout, network)
@@ -74,7 +75,7 @@ def _make_bridge(route: netlink.RouteSocket, network: Network) -> None:
     with step(
         f"make the bridge {BRIDGE}", topic="bridge", why="It is the switch that all containers are plugged into."
     ):
-        netlink.add_bridge(route, BRIDGE, addresses.mac_of(network.gateway))
+        netlink.add_bridge(route, BRIDGE, ipam.mac_of(network.gateway))
 
 
 def _bring_up(route: netlink.RouteSocket, name: str) -> None:
@@ -83,19 +84,19 @@ def _bring_up(route: netlink.RouteSocket, name: str) -> None:
 
 
 def _has_address(route: netlink.RouteSocket, index: int, network: Network) -> bool:
-    wanted = (network.gateway, addresses.parse_subnet(network.subnet)[1])
+    wanted = (network.gateway, ipam.parse_subnet(network.subnet)[1])
     try:
         address, netmask = interfaces.interface_address(BRIDGE)
     except OSError:
         return False
-    if (address, addresses.to_number(netmask).bit_count()) == wanted:
+    if (address, ipam.to_number(netmask).bit_count()) == wanted:
         return True
     return wanted in netlink.ipv4_addresses(route, index)  # somebody else's may come first
 
 
 def _give_address(route: netlink.RouteSocket, index: int, network: Network) -> None:
     with step(f"give {BRIDGE} its address", topic="bridge", why="The host is at this address for the containers."):
-        prefix = addresses.parse_subnet(network.subnet)[1]
+        prefix = ipam.parse_subnet(network.subnet)[1]
         netlink.add_address(route, BRIDGE, index, network.gateway, prefix, broadcast_of(network))
 
 
@@ -144,8 +145,8 @@ def _set_up_firewall(layout: Layout, network: Network) -> None:
 
 def broadcast_of(network: Network) -> str:
     """Return a network's broadcast address."""
-    first, prefix = addresses.parse_subnet(network.subnet)
-    return addresses.to_address(first | 0xFFFFFFFF >> prefix)
+    first, prefix = ipam.parse_subnet(network.subnet)
+    return ipam.to_address(first | 0xFFFFFFFF >> prefix)
 
 
 # -- in the network helper --------------------------------------------------------------------------------------------
@@ -175,7 +176,7 @@ def wire(layout: Layout, route: netlink.RouteSocket, container_id: str, endpoint
             reconcile.reconcile(layout, network)
     # Whoever cleans up after a killed minirun gives the lease back first and then looks at the rules. If that happens
     # just now, either it finds the rules made here or this finds the lease gone.
-    if addresses.holder(account.leases_folder(layout), endpoint.address) != container_id:
+    if ipam.holder(account.leases_directory(layout), endpoint.address) != container_id:
         raise MinirunError("cannot connect the container: it has been removed meanwhile")
 
 
@@ -217,8 +218,8 @@ def _return_to(own: int) -> None:
 def _configure(endpoint: Endpoint) -> None:
     """Give eth0 of the present network namespace its address and route."""
     index = interfaces.interface_index("eth0")
-    first, prefix = addresses.to_number(endpoint.address), endpoint.prefix_length
-    broadcast = addresses.to_address(first | 0xFFFFFFFF >> prefix)
+    first, prefix = ipam.to_number(endpoint.address), endpoint.prefix_length
+    broadcast = ipam.to_address(first | 0xFFFFFFFF >> prefix)
     with netlink.RouteSocket("container") as inside:
         netlink.add_address(inside, "eth0", index, endpoint.address, prefix, broadcast)
         netlink.bring_up(inside, "eth0")

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 
-from minirun.kernel.interfaces import interface_index
+from minirun.kernel.net.interfaces import interface_index
 from minirun.kernel.trace import step
 from minirun.model.layout import Layout
 from minirun.model.network import Endpoint, PortMapping
 from minirun.model.record import Record
-from minirun.network import account, addresses, bridge, client, ports
+from minirun.network import account, bridge, client, ipam, ports
 from minirun.network.client import warm_up
 
 TYPE_CHECKING = False
@@ -58,7 +58,7 @@ def prepare(layout: Layout, container_id: str, published: tuple[PortMapping, ...
     except ports.PortTakenError as error:
         raise ports.PortTakenError(error.mapping, *_who_has(layout, error.mapping)) from None
     try:
-        address = addresses.lease(account.leases_folder(layout), network, container_id)
+        address = ipam.lease(account.leases_directory(layout), network, container_id)
         if known:
             account.record_ports(layout, container_id, known)
     except BaseException:
@@ -66,8 +66,8 @@ def prepare(layout: Layout, container_id: str, published: tuple[PortMapping, ...
             held.close()
         release(layout, container_id)
         raise
-    prefix = addresses.parse_subnet(network.subnet)[1]
-    veth, mac = addresses.veth_of(address), addresses.mac_of(address)
+    prefix = ipam.parse_subnet(network.subnet)[1]
+    veth, mac = ipam.veth_of(address), ipam.mac_of(address)
     return Prepared(Endpoint(network.name, address, prefix, network.gateway, mac, veth, known), sockets)
 
 
@@ -140,7 +140,7 @@ def remove_all(layout: Layout) -> None:
     """Unmake the network itself: the bridge, minirun's firewall chains, and what is on record. Containers that still
     run are cut off. Raises MinirunError."""
     client.ask(layout, {"do": "remove all"})
-    for directory in (account.leases_folder(layout), account.published_folder(layout), account.folder(layout)):
+    for directory in (account.leases_directory(layout), account.published_directory(layout), account.directory(layout)):
         for name in _names(directory):
             if not os.path.isdir(path := f"{directory}/{name}"):
                 os.unlink(path)
@@ -153,9 +153,9 @@ def remove_all(layout: Layout) -> None:
 
 
 def _take_back_address(layout: Layout, address: str, container_id: str) -> None:
-    if interface_index(veth := addresses.veth_of(address)):
+    if interface_index(veth := ipam.veth_of(address)):
         client.tell(layout, {"do": "reap", "veth": veth})
-    addresses.release(account.leases_folder(layout), address, container_id)
+    ipam.release(account.leases_directory(layout), address, container_id)
 
 
 def _take_back_ports(layout: Layout, container_id: str) -> None:

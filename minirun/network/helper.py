@@ -6,7 +6,7 @@ is no daemon that anything depends on: it keeps no state of its own, and whoever
 
 It runs in the network namespace of whoever started it, one for each namespace (a lock sees to that), on a socket that
 only root can reach. A second Python would take longer to start than to fork this one, so it is a fork that lets go of
-everything it inherits: session, files, signals, folder, tracer.
+everything it inherits: session, files, signals, directory, tracer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import socket
 import time
 
 from minirun.errors import MinirunError
-from minirun.kernel import interfaces, netlink, trace
+from minirun.kernel import trace
+from minirun.kernel.net import interfaces, netlink
 from minirun.kernel.privilege import become_helper
 from minirun.kernel.process import close_range
 from minirun.model.layout import Layout
@@ -46,7 +47,7 @@ REQUEST_SECONDS = 5.0
 
 
 def socket_path(directory: int) -> str:
-    """Return the path of this network namespace's socket in the folder behind a file descriptor.
+    """Return the path of this network namespace's socket in the directory behind a file descriptor.
 
     By the way of /proc/self/fd, because a socket's address holds 107 characters only (unix(7)).
     """

@@ -15,19 +15,19 @@ import fcntl
 import os
 
 from minirun.errors import MinirunError
-from minirun.kernel import conntrack, firewall
 from minirun.kernel.files import read
-from minirun.kernel.interfaces import interface_index
+from minirun.kernel.net import conntrack, firewall
+from minirun.kernel.net.interfaces import interface_index
 from minirun.model.layout import Layout
 from minirun.model.network import Network
-from minirun.network import account, addresses, rules
+from minirun.network import account, firewall_rules, ipam
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from minirun.kernel.firewall import Generation
-    from minirun.network.rules import Rules
+    from minirun.kernel.net.firewall import Generation
+    from minirun.network.firewall_rules import Rules
 
 ATTEMPTS = 5
 
@@ -48,7 +48,7 @@ def reconcile(layout: Layout, network: Network) -> None:
     Raises OSError with iptables' words, MinirunError.
     """
     with _turn(layout) as lock:
-        wanted = rules.wanted(network, _publications(layout, network))
+        wanted = firewall_rules.wanted(network, _publications(layout, network))
         for attempt in range(ATTEMPTS):
             try:
                 _make_up(layout, network, wanted, lock)
@@ -63,22 +63,22 @@ def _make_up(layout: Layout, network: Network, wanted: Rules, lock: int) -> None
     """Change what is not as wanted, and note how the firewall was left. Raises OSError, with no table half changed."""
     before = firewall.generation()
     noted = _noted(layout, _key(network, before))
-    present = rules.parse(firewall.save() if noted is None else noted)
-    batch = rules.changes(wanted, present)
+    present = firewall_rules.parse(firewall.save() if noted is None else noted)
+    batch = firewall_rules.changes(wanted, present)
     if batch:
         firewall.restore(batch, lock)
-        if ports := rules.changed_udp_ports(wanted, present):
+        if ports := firewall_rules.changed_udp_ports(wanted, present):
             conntrack.forget_udp_flows(ports)
     if batch or noted is None:
         # Counted, not asked: if somebody else has changed something in between, the kernel is ahead of the note.
         after = before.replace(nf_tables=before.nf_tables + batch.count("COMMIT\n"))
-        _write_note(layout, _key(network, after), rules.text(wanted))
+        _write_note(layout, _key(network, after), firewall_rules.text(wanted))
 
 
 def uninstall(layout: Layout) -> None:
     """Remove minirun's chains and all that leads to them. Raises OSError."""
     with _turn(layout) as lock:
-        batch = rules.uninstallation(rules.parse(firewall.save()))
+        batch = firewall_rules.uninstallation(firewall_rules.parse(firewall.save()))
         if batch:
             firewall.restore(batch, lock)
 
@@ -89,8 +89,8 @@ def _publications(layout: Layout, network: Network) -> list[str]:
     found = []
     for container_id in sorted(account.publishers(layout)):
         address = holders.get(container_id)
-        if address and addresses.is_within(address, network.subnet) and interface_index(addresses.veth_of(address)):
-            found += rules.publication(container_id, address, account.published_ports(layout, container_id))
+        if address and ipam.is_within(address, network.subnet) and interface_index(ipam.veth_of(address)):
+            found += firewall_rules.publication(container_id, address, account.published_ports(layout, container_id))
     return found
 
 
@@ -116,14 +116,14 @@ def _key(network: Network, generation: Generation) -> str:
 def _noted(layout: Layout, key: str) -> str | None:
     """Return the rules that the note tells of, None where it is of another time."""
     try:
-        text = read(f"{account.folder(layout)}/firewall")
+        text = read(f"{account.directory(layout)}/firewall")
     except FileNotFoundError:
         return None
     return text if text.startswith(key) else None
 
 
 def _write_note(layout: Layout, key: str, text: str) -> None:
-    path = f"{account.folder(layout)}/firewall"
+    path = f"{account.directory(layout)}/firewall"
     try:
         with open(f"{path}.new", "w", encoding="utf-8") as file:
             file.write(key + text)

@@ -1,6 +1,6 @@
 """What a caller can ask of the runtime: create, start, kill, delete, execute, pause, resume, update.
 
-The words are those of runtime-spec runtime.md, "Operations". `root` is the runtime's state folder.
+The words are those of runtime-spec runtime.md, "Operations". `root` is the runtime's state directory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from minirun.kernel.process import pidfd_open, pidfd_send_signal
 from minirun.kernel.trace import step
 from minirun.model import jsontext
 from minirun.model.record import Record
-from minirun.runtime import cgroup, hooks, state
+from minirun.runtime import state
+from minirun.runtime.cgroup import v2 as cgroup
+from minirun.runtime.process import hooks
 from minirun.runtime.state import ContainerState
 
 TYPE_CHECKING = False
@@ -23,9 +25,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from minirun.model.spec import Hook, Process, Spec
-    from minirun.runtime.handshake import Cloned
-    from minirun.runtime.readiness import Readiness
-    from minirun.runtime.seccomp import Filter
+    from minirun.runtime.compat.sd_notify import Readiness
+    from minirun.runtime.create.protocol import Cloned
+    from minirun.runtime.seccomp.cache import Filter
 
 SIGKILL = 9  # the module `signal` would bring `enum` along, for 5 ms
 
@@ -86,7 +88,7 @@ def load_spec(bundle: str, name: str = "config.json") -> Spec:
         with open(path, encoding="utf-8") as file:
             return Spec.from_dict(jsontext.loads(file.read()))
     except FileNotFoundError:
-        raise MinirunError(f"there is no {path}", "A bundle is a folder with a config.json.") from None
+        raise MinirunError(f"there is no {path}", "A bundle is a directory with a config.json.") from None
     except (ValueError, RecursionError) as error:
         raise MinirunError(f"{path} is not JSON: {error}") from None
 
@@ -94,7 +96,7 @@ def load_spec(bundle: str, name: str = "config.json") -> Spec:
 def load(root: str, container_id: str) -> tuple[ContainerState, Spec]:
     """Return a container's state and what it was made from. Raises MinirunError."""
     found = state.load(root, container_id)
-    return found, load_spec(state.folder(root, container_id))
+    return found, load_spec(state.directory(root, container_id))
 
 
 def _hooks(root: str, found: ContainerState, kind: str) -> dict[str, tuple[Hook, ...]]:
@@ -112,17 +114,18 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
     fails. Raises MinirunError.
     """
     # What only making a container takes is imported here: kill, delete or state do without.
-    from minirun.runtime import namespaces, parent
-    from minirun.runtime.child import ChildPlan
+    from minirun.runtime.create import parent
+    from minirun.runtime.create.child import ChildPlan
+    from minirun.runtime.namespaces import types as namespaces
 
     if spec.annotations:
-        from minirun.runtime import extensions
+        from minirun.runtime.compat import crun_annotations
 
-        extensions.check(spec.annotations)
+        crun_annotations.check(spec.annotations)
     if options.notify_socket:
-        from minirun.runtime import readiness
+        from minirun.runtime.compat import sd_notify
 
-        spec = readiness.give_socket(spec, state.folder(root, container_id), options.notify_socket)
+        spec = sd_notify.give_socket(spec, state.directory(root, container_id), options.notify_socket)
     spec = namespaces.with_mappings(spec)
     process = _checked(parent.check_bundle(spec, bundle), own_users=spec.has_namespace("user"))
     process = process.replace(cpu_affinity_initial="", cpu_affinity_final="")  # those are for processes that join
@@ -138,49 +141,49 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
         if options.use_cgroups:
             systemd, use_v1 = options.systemd_cgroup, options.use_cgroup_v1
             place = cgroup.choose(spec, container_id, systemd=systemd, use_v1=use_v1)
-        created = created.replace(cgroup=place.folder, unit=place.unit, cgroup_v1=place.v1)
+        created = created.replace(cgroup=place.directory, unit=place.unit, cgroup_v1=place.v1)
         # Before anything is in the kernel: a `delete` after our death must know what there may be.
         state.save(root, created)
         state.keep_config(root, container_id, os.path.join(bundle, options.config))
         if options.notify_socket:
-            readiness.make_folder(state.folder(root, container_id))
-        if place.folder:
+            sd_notify.make_directory(state.directory(root, container_id))
+        if place.directory:
             entrance = cgroup.create(place, spec.resources, spec.annotations)
             if not place.v1 and (owner := cgroup.owner_of(spec)):  # delegation of v1 is not safe
-                cgroup.delegate(place.folder, owner)
+                cgroup.delegate(place.directory, owner)
         if spec.intel_rdt:
-            from minirun.runtime import rdt
+            from minirun.runtime.cgroup import rdt
 
             share = rdt.create(spec.intel_rdt, container_id)
-            created = created.replace(rdt_folder=share.folder, rdt_monitor=share.monitor, rdt_made=share.made)
+            created = created.replace(rdt_directory=share.directory, rdt_monitor=share.monitor, rdt_made=share.made)
             state.save(root, created)
         if not spec.has_namespace("mount"):
-            from minirun.runtime.rootfs import mount_on_host
+            from minirun.runtime.rootfs.pivot import mount_on_host
 
             mount_on_host(rootfs)
             created = created.replace(mounted_on_host=True)
             state.save(root, created)
-        opened.append(start_fd := _make_start_fifo(state.folder(root, container_id)))
-        opened.append(init_fd := parent.open_init())
+        opened.append(start_fd := _make_start_fifo(state.directory(root, container_id)))
+        opened.append(stub_fd := parent.open_exec_stub())
         plan = ChildPlan(
             container_id=container_id,
             process=process,
             seccomp=_filter(options.cache_dir, spec),
             stdio=options.stdio,
             start_fd=start_fd,
-            init_fd=init_fd,
+            stub_fd=stub_fd,
             reaper=spec.annotations.get(REAPER_ANNOTATION) == "true",
             new_keyring=options.new_keyring,
             no_pivot=options.no_pivot,
             preserve_fds=options.preserve_fds,
             state=state.document(created, "creating"),
             hooks=spec.hooks.get("startContainer", ()),
-            cgroup=place.folder,
+            cgroup=place.directory,
             cgroup_v1=place.v1,
             personality=spec.personality,
             keep_groups=_keeps_groups(spec),
             memory_policy=spec.memory_policy,
-            rdt_folders=(created.rdt_folder, created.rdt_monitor),
+            rdt_directories=(created.rdt_directory, created.rdt_monitor),
             copied_terminal=options.copied_terminal,
         )
 
@@ -199,7 +202,7 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
         created = created.replace(pid=cloned.pid, pid_start_time=state.start_time(cloned.pid))
         state.save(root, created)
         if spec.annotations:
-            extensions.send_pidfd(spec.annotations, cloned.pidfd)
+            crun_annotations.send_pidfd(spec.annotations, cloned.pidfd)
     except BaseException:
         from minirun.runtime import removal
 
@@ -216,7 +219,7 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
 
 
 def _claim(root: str, container_id: str) -> state.Lock:
-    """Make the folder of a new container and take its lock. Raises MinirunError if the id is taken."""
+    """Make the directory of a new container and take its lock. Raises MinirunError if the id is taken."""
     while True:
         try:
             return state.make(root, container_id)
@@ -230,22 +233,22 @@ def _claim(root: str, container_id: str) -> state.Lock:
 def _filter(cache_dir: str, spec: Spec) -> Filter | None:
     if not spec.seccomp:
         return None
-    from minirun.runtime.seccomp import filter_for
+    from minirun.runtime.seccomp.cache import filter_for
 
     profile = spec.seccomp
     if spec.annotations:
-        from minirun.runtime import extensions
+        from minirun.runtime.compat import crun_annotations
 
-        profile = extensions.with_receiver(profile, spec.annotations)
+        profile = crun_annotations.with_receiver(profile, spec.annotations)
     return filter_for(cache_dir, profile)
 
 
 def _keeps_groups(spec: Spec) -> bool:
     if not spec.annotations:
         return False
-    from minirun.runtime import extensions
+    from minirun.runtime.compat import crun_annotations
 
-    return extensions.keeps_groups(spec.annotations)
+    return crun_annotations.keeps_groups(spec.annotations)
 
 
 def _checked(process: Process, *, own_users: bool) -> Process:
@@ -255,14 +258,15 @@ def _checked(process: Process, *, own_users: bool) -> Process:
     """
     from minirun.kernel.privilege import available_capabilities
     from minirun.model.capabilities import NAMES
-    from minirun.runtime import labels, process_limits
-    from minirun.runtime.credentials import grantable_capabilities
+    from minirun.runtime.create.init_plan import grantable_capabilities
+    from minirun.runtime.process import limits as process_limits
+    from minirun.runtime.process import lsm
 
     for index, entry in enumerate(process.env):
         if entry.find("=") < 1:
             raise MinirunError(f"config.json: process.env[{index}]: '{entry}' is not NAME=VALUE")
     process_limits.check(process)
-    labels.check(process)
+    lsm.check(process)
     if process.capabilities is None:
         return process
     available = frozenset(NAMES) if own_users else available_capabilities()
@@ -279,10 +283,10 @@ def _checked(process: Process, *, own_users: bool) -> Process:
     return process.replace(capabilities=capabilities)
 
 
-def _make_start_fifo(folder: str) -> int:
+def _make_start_fifo(directory: str) -> int:
     """Make the fifo that the container waits on, and open it so that neither side blocks."""
     with step("make the fifo that the container waits on", "exec", "Who starts it writes a byte into it."):
-        return make_fifo(f"{folder}/exec.fifo")
+        return make_fifo(f"{directory}/exec.fifo")
 
 
 def start(root: str, container_id: str, notify_socket: str = "") -> Readiness | None:
@@ -299,8 +303,8 @@ def start(root: str, container_id: str, notify_socket: str = "") -> Readiness | 
         if now != "created":
             raise MinirunError("cannot start an already running container", f"'{container_id}' is {now}.", 1)
         if notify_socket:
-            ready = _listen(state.folder(root, container_id), notify_socket)
-        path = f"{state.folder(root, container_id)}/exec.fifo"
+            ready = _listen(state.directory(root, container_id), notify_socket)
+        path = f"{state.directory(root, container_id)}/exec.fifo"
         with step("let the container go", "exec", "One byte in the fifo that its last program waits on."):
             write_to_fifo(path)
             remove_file(path)
@@ -312,11 +316,11 @@ def start(root: str, container_id: str, notify_socket: str = "") -> Readiness | 
     return ready
 
 
-def _listen(folder: str, notify_socket: str) -> Readiness | None:
-    from minirun.runtime.readiness import Readiness
+def _listen(directory: str, notify_socket: str) -> Readiness | None:
+    from minirun.runtime.compat.sd_notify import Readiness
 
     try:
-        return Readiness(folder, notify_socket)
+        return Readiness(directory, notify_socket)
     except FileNotFoundError:
         return None  # who created the container had no service manager
 
@@ -345,7 +349,7 @@ def kill(root: str, container_id: str, number: int) -> None:
 
 def _has_own_pids(root: str, container_id: str) -> bool:
     try:
-        return load_spec(state.folder(root, container_id)).has_namespace("pid")
+        return load_spec(state.directory(root, container_id)).has_namespace("pid")
     except MinirunError:
         return False  # the copy of its config.json is damaged, and its cgroup will do
 
@@ -397,9 +401,10 @@ def delete(root: str, container_id: str, force: bool = False) -> None:
 
 def execute(root: str, container_id: str, process: Process, spec: Spec, options: ExecOptions) -> Cloned:
     """Run a further process in a running container. The caller becomes its parent. Raises MinirunError."""
-    from minirun.runtime import join, namespaces, parent
-    from minirun.runtime.child import ChildPlan
-    from minirun.runtime.joiner import Target
+    from minirun.runtime.create import join, parent
+    from minirun.runtime.create.child import ChildPlan
+    from minirun.runtime.create.joiner import Target
+    from minirun.runtime.namespaces import types as namespaces
 
     found = state.load(root, container_id)
     now = state.status(root, found)
@@ -412,7 +417,7 @@ def execute(root: str, container_id: str, process: Process, spec: Spec, options:
     opened = [pidfd]
     entrance = None
     try:
-        opened.append(init_fd := parent.open_init())
+        opened.append(stub_fd := parent.open_exec_stub())
         root_fd = -1
         if found.mounted_on_host:
             opened.append(root_fd := os.open(f"/proc/{found.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
@@ -424,14 +429,14 @@ def execute(root: str, container_id: str, process: Process, spec: Spec, options:
             seccomp=_filter(options.cache_dir, spec) if options.seccomp else None,
             stdio=options.stdio,
             start_fd=options.start_fd,
-            init_fd=init_fd,
+            stub_fd=stub_fd,
             new_keyring=options.new_keyring,
             preserve_fds=options.preserve_fds,
             state=state.document(found, now),
             personality=spec.personality,
             keep_groups=_keeps_groups(spec),
             memory_policy=spec.memory_policy,
-            rdt_folders=(found.rdt_folder, found.rdt_monitor),
+            rdt_directories=(found.rdt_directory, found.rdt_monitor),
             copied_terminal=options.copied_terminal,
         )
         cgroup_fd, tasks = (entrance.fd, entrance.tasks) if entrance else (-1, ())
@@ -480,16 +485,16 @@ def update(root: str, container_id: str, resources: dict[str, Any], schemata: tu
     """
     with state.lock(root, container_id):
         found = _with_cgroup(root, container_id, ("created", "running", "paused"))
-        if schemata and not found.rdt_folder:
+        if schemata and not found.rdt_directory:
             raise MinirunError("the container has no class of service", "It was made without linux.intelRdt.", 1)
         if resources:
-            from minirun.runtime import cgroup_update
+            from minirun.runtime.cgroup import update as cgroup_update
 
             cgroup_update.update(found.cgroup, resources, found.unit, found.cgroup_v1)
         if schemata:
-            from minirun.runtime import rdt
+            from minirun.runtime.cgroup import rdt
 
-            rdt.write_schemata(found.rdt_folder, schemata)
+            rdt.write_schemata(found.rdt_directory, schemata)
 
 
 def processes(root: str, container_id: str) -> list[int]:

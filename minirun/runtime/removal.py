@@ -6,8 +6,10 @@ import os
 
 from minirun.errors import MinirunError
 from minirun.kernel.process import pidfd_open, pidfd_send_signal
-from minirun.runtime import cgroup, hooks, state
+from minirun.runtime import state
+from minirun.runtime.cgroup import v2 as cgroup
 from minirun.runtime.lifecycle import SIGKILL, load_spec
+from minirun.runtime.process import hooks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,18 +21,18 @@ def unmake(root: str, found: ContainerState) -> None:
     """Kill what runs, remove the cgroup, forget the state. The caller has the lock. Raises MinirunError."""
     if state.is_alive(found):
         if found.cgroup_v1:
-            from minirun.runtime import cgroup_v1
+            from minirun.runtime.cgroup import v1 as cgroup_v1
 
             cgroup_v1.thaw(found.cgroup_v1, cgroup.processes(found.cgroup))
         _kill_and_wait(found.pid)
     if found.cgroup:
         cgroup.remove(found.cgroup, found.unit, found.cgroup_v1)
-    if found.rdt_folder:
-        from minirun.runtime import rdt
+    if found.rdt_directory:
+        from minirun.runtime.cgroup import rdt
 
-        rdt.remove(rdt.Group(found.rdt_folder, found.rdt_monitor, found.rdt_made))
+        rdt.remove(rdt.Group(found.rdt_directory, found.rdt_monitor, found.rdt_made))
     if found.mounted_on_host:
-        from minirun.runtime.rootfs import unmount_from_host
+        from minirun.runtime.rootfs.pivot import unmount_from_host
 
         unmount_from_host(found.rootfs)
     state.remove(root, found.id)
@@ -54,7 +56,7 @@ def _poststop_hooks(root: str, found: ContainerState) -> dict[str, tuple[Hook, .
     if "poststop" not in found.hooks:
         return {}
     try:
-        return load_spec(state.folder(root, found.id)).hooks
+        return load_spec(state.directory(root, found.id)).hooks
     except (OSError, MinirunError):
         return {}  # creation was cut off before the copy of config.json was there
 
@@ -66,7 +68,7 @@ def unmake_leftover(root: str, container_id: str) -> bool:
     except BlockingIOError:
         return False  # its creation goes on, or its removal
     except (FileNotFoundError, NotADirectoryError):
-        return state.remove_empty_folder(root, container_id)
+        return state.remove_empty_directory(root, container_id)
     with lock:
         found = state.record(root, container_id)
         if found and found.pid:

@@ -10,7 +10,8 @@ import os
 
 from minirun.errors import MinirunError
 from minirun.kernel.files import read
-from minirun.runtime import cgroup, state
+from minirun.runtime import state
+from minirun.runtime.cgroup import v2 as cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 _ID_LENGTH = 64  # of ids that are random digits
 
 
-def state_of(folder: str, container_id: str) -> ContainerState:
+def state_of(directory: str, container_id: str) -> ContainerState:
     """Return the state of a container, put together anew. What is not known is empty; with pid 0 it does not run."""
-    spec = _spec(folder)
+    spec = _spec(directory)
     place, pids = "", list[int]()
     for place in _places(spec, container_id):
         if pids := cgroup.processes(place):
@@ -35,7 +36,7 @@ def state_of(folder: str, container_id: str) -> ContainerState:
         bundle="",
         pid=pid,
         pid_start_time=state.start_time(pid) if pid else "",
-        created=os.stat(folder).st_mtime,
+        created=os.stat(directory).st_mtime,
         cgroup=place if os.path.isdir(place) else "",
         cgroup_v1=_cgroups_v1(pid) if pid else {},
     )
@@ -45,32 +46,32 @@ def state_of(folder: str, container_id: str) -> ContainerState:
     return found.replace(annotations=spec.annotations, hooks=hooks)
 
 
-def _spec(folder: str) -> Spec | None:
+def _spec(directory: str) -> Spec | None:
     from minirun.runtime.lifecycle import load_spec
 
     try:
-        return load_spec(folder)
+        return load_spec(directory)
     except MinirunError:
         return None
 
 
 def _places(spec: Spec | None, container_id: str) -> Iterator[str]:
-    """Yield the folders that the container's cgroup may have."""
+    """Yield the directories that the container's cgroup may have."""
     try:
         hierarchy = cgroup.find_hierarchy()
     except MinirunError:
         return
     if spec is None:
         if len(container_id) == _ID_LENGTH:
-            yield cgroup.folder_of(hierarchy, f"/minirun/{container_id}", container_id)
+            yield cgroup.directory_of(hierarchy, f"/minirun/{container_id}", container_id)
         return
     if spec.cgroups_path.count(":") == 2:
-        from minirun.runtime import systemd
+        from minirun.runtime.cgroup import systemd
 
         yield f"{hierarchy.mount_point}/{systemd.place(spec.cgroups_path, container_id)[0]}"
-    folder = cgroup.folder_of(hierarchy, spec.cgroups_path, container_id)
-    if folder.rstrip("/") != hierarchy.mount_point:
-        yield folder
+    directory = cgroup.directory_of(hierarchy, spec.cgroups_path, container_id)
+    if directory.rstrip("/") != hierarchy.mount_point:
+        yield directory
 
 
 def _order(pid: int) -> tuple[bool, int]:
@@ -84,7 +85,7 @@ def _order(pid: int) -> tuple[bool, int]:
 
 
 def _cgroups_v1(pid: int) -> dict[str, str]:
-    """Return the folders of a process's cgroups in the hierarchies of v1, by their controllers (cgroups(7))."""
+    """Return the directories of a process's cgroups in the hierarchies of v1, by their controllers (cgroups(7))."""
     lines = (line.split(":", 2) for line in read(f"/proc/{pid}/cgroup").splitlines())
     own = {names: path for _, names, path in lines if names}
     found = {}

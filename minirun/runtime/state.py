@@ -1,6 +1,6 @@
 """What the runtime remembers of a container between two calls, and what the kernel says of it now.
 
-One folder per container under the runtime's root:
+One directory per container under the runtime's root:
 
     state.json      first without a pid, then with it once the container is created, which only then exists for others
     config.json     a copy of the bundle's
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from minirun.model.typed import Pid, Seconds
 
 
-def user_folder() -> str:
-    """Return the folder for state and sockets of a user without root (XDG_RUNTIME_DIR), "" for root.
+def user_directory() -> str:
+    """Return the directory for state and sockets of a user without root (XDG_RUNTIME_DIR), "" for root.
 
     Root of a user namespace only is such a user: outside it may what they may.
     """
-    folder = os.environ.get("XDG_RUNTIME_DIR")
-    if not folder:
+    directory = os.environ.get("XDG_RUNTIME_DIR")
+    if not directory:
         return ""
-    from minirun.runtime.namespaces import is_root_of_machine
+    from minirun.runtime.namespaces.types import is_root_of_machine
 
-    return "" if is_root_of_machine() else folder
+    return "" if is_root_of_machine() else directory
 
 
 LOCK = "lock"
@@ -49,11 +49,11 @@ class ContainerState(Record):
     """runtime-spec runtime.md, "State", and what later calls need to find.
 
     `pid_start_time` is field 22 of /proc/PID/stat: with it a reused pid is not taken for the container. `cgroup` is the
-    cgroup's folder, or "" where the container stays in its creator's; `unit` is the scope's name where systemd made it;
-    `cgroup_v1` are the folders in the hierarchies of cgroup v1, by their controllers. `hooks` are the kinds of
-    hooks it has: without any, later calls need not read its config.json. `rdt_folder` and `rdt_monitor` are its folders
-    in resctrl, the first of which goes with the container if `rdt_made`. With `mounted_on_host` its mounts are its
-    creator's, below `rootfs`.
+    cgroup's directory, or "" where the container stays in its creator's; `unit` is the scope's name where systemd made
+    it; `cgroup_v1` are the directories in the hierarchies of cgroup v1, by their controllers. `hooks` are the kinds of
+    hooks it has: without any, later calls need not read its config.json. `rdt_directory` and `rdt_monitor` are its
+    directories in resctrl, the first of which goes with the container if `rdt_made`. With `mounted_on_host` its mounts
+    are its creator's, below `rootfs`.
     """
 
     id: str
@@ -67,7 +67,7 @@ class ContainerState(Record):
     unit: str = ""
     hooks: tuple[str, ...] = ()
     cgroup_v1: dict[str, str] = {}
-    rdt_folder: str = ""
+    rdt_directory: str = ""
     rdt_monitor: str = ""
     rdt_made: bool = False
     mounted_on_host: bool = False
@@ -86,7 +86,7 @@ class Lock:
         file, without `wait` BlockingIOError if another call has the lock.
         """
         made = os.O_CREAT | os.O_EXCL if make else 0
-        path = f"{folder(root, container_id)}/{LOCK}"
+        path = f"{directory(root, container_id)}/{LOCK}"
         while True:
             self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC | made, 0o600)
             try:
@@ -123,14 +123,14 @@ def lock(root: str, container_id: str) -> Lock:
 
 
 def make(root: str, container_id: str) -> Lock:
-    """Make the folder of a container's state and take its lock. Raises FileExistsError if there is one."""
+    """Make the directory of a container's state and take its lock. Raises FileExistsError if there is one."""
     make_private(root)
     while True:
-        os.mkdir(folder(root, container_id), 0o700)
+        os.mkdir(directory(root, container_id), 0o700)
         try:
             return Lock(root, container_id, make=True)
         except FileNotFoundError:
-            pass  # another call took the empty folder for a leftover
+            pass  # another call took the empty directory for a leftover
 
 
 def missing(container_id: str) -> MinirunError:
@@ -138,21 +138,21 @@ def missing(container_id: str) -> MinirunError:
     return MinirunError("container does not exist", f"There is no container '{container_id}' below --root.", 1)
 
 
-def folder(root: str, container_id: str) -> str:
-    """Return the folder of a container's state."""
+def directory(root: str, container_id: str) -> str:
+    """Return the directory of a container's state."""
     return f"{root}/{container_id}"
 
 
 def save(root: str, state: ContainerState) -> None:
     """Write state.json in one step: a reader sees the old one, the new one or none."""
-    replace(f"{folder(root, state.id)}/state.json", jsontext.dumps(state.as_dict()))
+    replace(f"{directory(root, state.id)}/state.json", jsontext.dumps(state.as_dict()))
 
 
 def keep_config(root: str, container_id: str, config: str) -> None:
     """Keep a copy of the file `config`: the bundle is the caller's, who may change it before the next call."""
     with open(config, "rb") as source:
         text = source.read()
-    with open(f"{folder(root, container_id)}/config.json", "wb") as file:
+    with open(f"{directory(root, container_id)}/config.json", "wb") as file:
         file.write(text)
 
 
@@ -170,9 +170,9 @@ def document(state: ContainerState, status: str) -> dict[str, Any]:
 def remove(root: str, container_id: str) -> None:
     """Forget a container's state; not an error if there is none.
 
-    Raises MinirunError for a folder that holds anything else: with a wrong --root it is not a container's.
+    Raises MinirunError for a directory that holds anything else: with a wrong --root it is not a container's.
     """
-    path = folder(root, container_id)
+    path = directory(root, container_id)
     try:
         names = os.listdir(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -182,26 +182,26 @@ def remove(root: str, container_id: str) -> None:
     # The lock goes last: who waits for it must not get it while there is still something to remove.
     for name in sorted(names, key=lambda name: name == LOCK):
         if name == "notify":
-            _remove_folder(f"{path}/{name}")
+            _remove_directory(f"{path}/{name}")
         else:
             os.unlink(f"{path}/{name}")
     os.rmdir(path)
 
 
-def _remove_folder(path: str) -> None:
+def _remove_directory(path: str) -> None:
     for name in os.listdir(path):
         os.unlink(f"{path}/{name}")
     os.rmdir(path)
 
 
-def remove_empty_folder(root: str, container_id: str) -> bool:
+def remove_empty_directory(root: str, container_id: str) -> bool:
     """Remove what a creation has left that was killed before it had the lock; return whether nothing is there now."""
     try:
-        os.rmdir(folder(root, container_id))
+        os.rmdir(directory(root, container_id))
     except FileNotFoundError:
         return True
     except OSError:
-        return False  # something else: no container's folder, or no folder
+        return False  # something else: no container's directory, or no directory
     return True
 
 
@@ -219,7 +219,7 @@ def record(root: str, container_id: str) -> ContainerState | None:
     Of a damaged state.json what can be known otherwise is returned, with a warning: somebody may want to end it.
     Returns None if nothing is known.
     """
-    path = f"{folder(root, container_id)}/state.json"
+    path = f"{directory(root, container_id)}/state.json"
     try:
         found = read_record(path, ContainerState)
         if found.id != container_id:
@@ -230,7 +230,7 @@ def record(root: str, container_id: str) -> ContainerState | None:
         from minirun.runtime import salvage
 
         warn_once(damage.message)
-        return salvage.state_of(folder(root, container_id), container_id)
+        return salvage.state_of(directory(root, container_id), container_id)
     return found
 
 
@@ -257,7 +257,7 @@ def status(root: str, state: ContainerState) -> str:
         return "stopped"
     if state.cgroup and _frozen(state.cgroup):
         return "paused"
-    return "created" if os.path.exists(f"{folder(root, state.id)}/exec.fifo") else "running"
+    return "created" if os.path.exists(f"{directory(root, state.id)}/exec.fifo") else "running"
 
 
 def is_locked(path: str) -> bool:

@@ -122,7 +122,7 @@ def all_images(layout: Layout) -> list[Image]:
         except DamagedError as damage:
             warn_once(f"{damage.message}. {damage.hint}")
         except MinirunError:
-            continue  # removed since the folder was read
+            continue  # removed since the directory was read
     return images
 
 
@@ -199,7 +199,7 @@ def parsed_names(layout: Layout) -> list[tuple[ImageRef, str]]:
 
 # -- using -------------------------------------------------------------------------------------------------------------
 def snapshot(layout: Layout, image: Image, container_dir: str, target: str) -> Snapshot:
-    """Make the container's own upper and work folder and say what overlayfs has to stack on `target`.
+    """Make the container's own upper and work directory and say what overlayfs has to stack on `target`.
 
     An image may hold the same layer twice, which overlayfs refuses (ELOOP); the lower one then has no effect, because
     the upper one gives and hides all that it does. Raises MinirunError when a layer is missing from the store.
@@ -214,20 +214,20 @@ def snapshot(layout: Layout, image: Image, container_dir: str, target: str) -> S
                 f"a layer of image {image.id} is missing from the store ({lower}...)", "Load the image again."
             )
     upper, work = f"{container_dir}/upper", f"{container_dir}/work"
-    for folder, mode in ((upper, 0o755), (work, 0o700)):
-        os.makedirs(folder, exist_ok=True)
-        os.chmod(folder, mode)
+    for directory, mode in ((upper, 0o755), (work, 0o700)):
+        os.makedirs(directory, exist_ok=True)
+        os.chmod(directory, mode)
     return Snapshot(layout.layer_links, lowers or (_no_layer(layout),), upper, work, target)
 
 
 def _no_layer(layout: Layout) -> str:
-    """An image without layers still needs one folder below for overlayfs."""
+    """An image without layers still needs one directory below for overlayfs."""
     make_private(f"{layout.layer_links}/empty")
     return "empty"
 
 
-def layer_folder(layout: Layout, diff_id: str) -> str:
-    """Return where a layer lies: a folder with `diff` and `recipe` in it."""
+def layer_directory(layout: Layout, diff_id: str) -> str:
+    """Return where a layer lies: a directory with `diff` and `recipe` in it."""
     return f"{layout.layers}/{diff_id.removeprefix('sha256:')}"
 
 

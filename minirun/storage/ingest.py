@@ -1,7 +1,7 @@
 """Work in progress on the store, and how it is cleaned up when it was killed.
 
-Whoever adds to the store or takes away from it first makes a folder of its own under `ingest/` and holds its lock
-(flock(2) on the folder itself: it is gone when the process is gone, however it ended). New layers are unpacked in
+Whoever adds to the store or takes away from it first makes a directory of its own under `ingest/` and holds its lock
+(flock(2) on the directory itself: it is gone when the process is gone, however it ended). New layers are unpacked in
 there and only renamed to their final place when all of them are verified. The names of all layers and blobs that the
 work is about stand in it as empty files, `layer-HEX` and `blob-HEX`, written before anything is done. While the lock
 is held these *pins* keep others from removing what they name; when it is free they say what may be left over.
@@ -25,9 +25,10 @@ _PINS = ("layer-", "blob-")
 
 
 class Ingest:
-    """A folder for work in progress; a context manager that removes it, and what it pins and nobody uses, at the end.
+    """A directory for work in progress; a context manager that removes it, and what it pins and nobody uses, at the
+    end.
 
-    `path` is the folder, on the same file system as the layers.
+    `path` is the directory, on the same file system as the layers.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -41,7 +42,7 @@ class Ingest:
             path = f"{self._layout.ingest}/{os.urandom(8).hex()}"
             os.mkdir(path, 0o700)
             lock = try_lock(path)
-            # Between mkdir and flock somebody's clean-up may have taken the folder for an orphan.
+            # Between mkdir and flock somebody's clean-up may have taken the directory for an orphan.
             if lock >= 0 and os.path.isdir(path):
                 self.path, self._lock = path, lock
                 return self
@@ -70,7 +71,8 @@ class Ingest:
 
 
 def make_store(layout: Layout) -> None:
-    """Make the store's folders where they are missing. Only root may look in: layers hold setuid files and devices."""
+    """Make the store's directories where they are missing. Only root may look in: layers hold setuid files and
+    devices."""
     for path in (layout.ingest, layout.layers, layout.layer_links, f"{layout.blobs}/sha256", layout.images):
         make_private(path)
 
@@ -78,7 +80,7 @@ def make_store(layout: Layout) -> None:
 def collect_garbage(layout: Layout) -> int:
     """Remove what killed commands have left in the store; return how many of them there were.
 
-    With nothing to do this is one look into two folders.
+    With nothing to do this is one look into two directories.
     """
     try:
         names = os.listdir(layout.ingest)
@@ -105,25 +107,26 @@ def collect_garbage(layout: Layout) -> int:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a folder and all in it, however deep it is.
+    """Remove a directory and all in it, however deep it is.
 
-    A layer may be thousands of folders deep, so there is no recursion: each folder that is found is first renamed to
-    stand directly in `path`, and then its turn comes. When this is killed, another call does the rest. Raises OSError.
+    A layer may be thousands of directories deep, so there is no recursion: each directory that is found is first
+    renamed to stand directly in `path`, and then its turn comes. When this is killed, another call does the rest.
+    Raises OSError.
     """
     unused = os.urandom(8).hex()
     number = 0
     waiting = [path]
     while waiting:
-        folder = waiting[-1]
-        with os.scandir(folder) as scan:
+        directory = waiting[-1]
+        with os.scandir(directory) as scan:
             entries = list(scan)
         if not entries:
-            os.rmdir(folder)
+            os.rmdir(directory)
             waiting.pop()
         for entry in entries:
             if not entry.is_dir(follow_symlinks=False):
                 os.unlink(entry.path)
-            elif folder == path:
+            elif directory == path:
                 waiting.append(entry.path)
             else:
                 number += 1
@@ -132,11 +135,11 @@ def remove_tree(path: str) -> None:
 
 
 def _clear(layout: Layout, path: str) -> None:
-    """End the work of an ingest folder: take out of the store what nobody uses, then remove the folder."""
+    """End the work of an ingest directory: take out of the store what nobody uses, then remove the directory."""
     _take_out_unused(layout, path)
     with os.scandir(path) as scan:
         entries = sorted(scan, key=lambda entry: entry.is_file(follow_symlinks=False))
-    for entry in entries:  # folders first: as long as anything is left, the pins are there to tell of it
+    for entry in entries:  # directories first: as long as anything is left, the pins are there to tell of it
         if entry.is_dir(follow_symlinks=False):
             remove_tree(entry.path)
         else:
@@ -145,7 +148,7 @@ def _clear(layout: Layout, path: str) -> None:
 
 
 def _take_out_unused(layout: Layout, path: str) -> None:
-    """Move the layers that an ingest folder pins and nobody else uses into it; unlink such blobs."""
+    """Move the layers that an ingest directory pins and nobody else uses into it; unlink such blobs."""
     pins = [name for name in os.listdir(path) if name.startswith(_PINS)]
     if not pins:
         return
@@ -185,7 +188,7 @@ def _unlink(path: str) -> None:
 
 
 def try_lock(path: str) -> int:
-    """Lock a folder if nobody has; return the descriptor that holds the lock, or -1."""
+    """Lock a directory if nobody has; return the descriptor that holds the lock, or -1."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -17,10 +17,10 @@ import threading
 from minirun.errors import MinirunError
 from minirun.kernel.trace import step
 from minirun.model.image import Layer
-from minirun.storage.compression import compression_of, decompressed, with_whole_head
-from minirun.storage.malformed import MalformedError
-from minirun.storage.recipe import RecipeWriter
-from minirun.storage.unpack import unpack
+from minirun.storage.tar.compression import compression_of, decompressed, with_whole_head
+from minirun.storage.tar.malformed import MalformedError
+from minirun.storage.tar.tar_split import RecipeWriter
+from minirun.storage.tar.unpack import unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,23 +33,23 @@ _ALGORITHMS = ("sha256", "sha384", "sha512")
 
 def unpack_layer(
     chunks: Iterator[bytes],
-    folder: str,
+    directory: str,
     digest: str = "",
     diff_id: str = "",
     progress: Callable[[int], None] | None = None,
 ) -> Layer:
-    """Unpack a layer's blob into `folder` (which is made, with `diff` and `recipe` in it) and verify it.
+    """Unpack a layer's blob into `directory` (which is made, with `diff` and `recipe` in it) and verify it.
 
     `digest` is what the blob must hash to, `diff_id` what the tar in it must hash to; either may be empty when it is
     not known. `progress` is told how many bytes of the blob have been read. Raises MinirunError (1) when a hash is
-    wrong, and all that `unpack` raises; what was unpacked until then stays in `folder` for the caller to remove.
+    wrong, and all that `unpack` raises; what was unpacked until then stays in `directory` for the caller to remove.
     """
-    os.mkdir(folder, 0o700)
-    os.mkdir(f"{folder}/diff", 0o755)
+    os.mkdir(directory, 0o700)
+    os.mkdir(f"{directory}/diff", 0o755)
     title = f"unpack layer {short(diff_id or digest)}" if diff_id or digest else "unpack the file tree"
-    layer_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    layer_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     recipe_fd = os.open("recipe", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=layer_fd)
-    blob = _Blob(chunks, folder, digest, diff_id, progress)
+    blob = _Blob(chunks, directory, digest, diff_id, progress)
     try:
         with step(title, topic="layers", why="Each layer is unpacked once and shared by all that use it.", exit_code=1):
             size = unpack(blob.tar(), layer_fd, RecipeWriter(recipe_fd))
@@ -81,13 +81,13 @@ class _Blob:
     def __init__(
         self,
         chunks: Iterator[bytes],
-        folder: str,
+        directory: str,
         digest: str,
         diff_id: str,
         progress: Callable[[int], None] | None,
     ) -> None:
         self._chunks = chunks
-        self._folder = folder
+        self._directory = directory
         self._expected_digest, self._expected_diff_id = digest, diff_id
         self._progress = progress
         self._blob_hash = hashlib.new(digest.partition(":")[0] or "sha256")
@@ -143,7 +143,7 @@ class _Blob:
 
     def _read(self) -> None:
         try:
-            for chunk in decompressed(self._raw(), self._folder):
+            for chunk in decompressed(self._raw(), self._directory):
                 if self._stopped:
                     break
                 self._to_hash.put(chunk)

@@ -52,9 +52,9 @@ def _close_all(top: str, rooms: tuple[str, ...], nests: tuple[str, ...]) -> None
         _close(top)
 
 
-def _names(folder: str) -> list[str]:
+def _names(directory: str) -> list[str]:
     try:
-        return os.listdir(folder)
+        return os.listdir(directory)
     except FileNotFoundError:
         return []
 

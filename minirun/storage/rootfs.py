@@ -6,9 +6,9 @@ import json
 import os
 
 from minirun.errors import MinirunError
+from minirun.storage.archive.sources import CHUNK
 from minirun.storage.ingest import Ingest, collect_garbage
 from minirun.storage.layers import unpack_layer
-from minirun.storage.sources import CHUNK
 from minirun.storage.store import add_image, known_layers, reuse_layer
 
 TYPE_CHECKING = False
@@ -42,8 +42,8 @@ def import_rootfs(
         raise MinirunError(f"cannot open {path}: {error.strerror}", exit_code=1) from error
     with Ingest(layout) as ingest, os.fdopen(fd, "rb", buffering=0) as file:
         progress.layer(os.path.basename(path), os.fstat(fd).st_size)
-        folder = f"{ingest.path}/new"
-        layer = unpack_layer(_reads(file.fileno()), folder, progress=progress.advance)
+        directory = f"{ingest.path}/new"
+        layer = unpack_layer(_reads(file.fileno()), directory, progress=progress.advance)
         known = reuse_layer(layout, ingest, layer.diff_id, known_layers(layout))
         document = {
             "architecture": architecture,
@@ -60,7 +60,7 @@ def import_rootfs(
             json.dumps(document, separators=(",", ":")).encode(),
             [known or layer],
             [name] if name else [],
-            unpacked={} if known else {layer.diff_id: folder},
+            unpacked={} if known else {layer.diff_id: directory},
         )
 
 

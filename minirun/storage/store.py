@@ -10,14 +10,14 @@ from minirun.kernel.layerfs import sync_file_system
 from minirun.kernel.trace import step
 from minirun.model.image import Image, ImageRef, Layer
 from minirun.storage import reserve
-from minirun.storage.documents import image_config, parse_config
+from minirun.storage.archive.documents import image_config, parse_config
 from minirun.storage.images import (
     LINK_LENGTH,
     StoreLock,
     all_images,
     blob_path,
     delete_record,
-    layer_folder,
+    layer_directory,
     load_image,
     parts_of,
     read_names,
@@ -45,8 +45,8 @@ def add_image(
 ) -> Image:
     """Put an image into the store, or give an image that is there further names.
 
-    `layers` are in the store already, and pinned, or are among `unpacked` (diff_id -> folder in the ingest folder,
-    which is moved to its place). Everything appears at once, under the store's lock.
+    `layers` are in the store already, and pinned, or are among `unpacked` (diff_id -> directory in the ingest
+    directory, which is moved to its place). Everything appears at once, under the store's lock.
     """
     document = parse_config(config)
     image_id = _digest(config)
@@ -75,8 +75,8 @@ def add_image(
         ):
             sync_file_system(ingest.path)
     with StoreLock(layout):
-        for diff_id, folder in (unpacked or {}).items():
-            _place_layer(layout, diff_id, folder)
+        for diff_id, directory in (unpacked or {}).items():
+            _place_layer(layout, diff_id, directory)
         write_file(blob_path(layout, image.id), config)
         if manifest:
             write_file(blob_path(layout, image.manifest), manifest)
@@ -98,7 +98,7 @@ def reuse_layer(layout: Layout, ingest: Ingest, diff_id: str, known: dict[str, L
     """
     ingest.pin_layer(diff_id)
     with StoreLock(layout):
-        return known.get(diff_id) if os.path.isdir(layer_folder(layout, diff_id)) else None
+        return known.get(diff_id) if os.path.isdir(layer_directory(layout, diff_id)) else None
 
 
 def remove_image(layout: Layout, image_id: str, check: Callable[[], None] = lambda: None) -> list[str]:
@@ -119,12 +119,12 @@ def remove_image(layout: Layout, image_id: str, check: Callable[[], None] = lamb
             names = read_names(layout)
             write_names(layout, {name: owner for name, owner in names.items() if owner != image_id})
             delete_record(layout, image_id)
-    return [diff_id for diff_id in dict.fromkeys(layers) if not os.path.exists(layer_folder(layout, diff_id))]
+    return [diff_id for diff_id in dict.fromkeys(layers) if not os.path.exists(layer_directory(layout, diff_id))]
 
 
-def _place_layer(layout: Layout, diff_id: str, folder: str) -> None:
+def _place_layer(layout: Layout, diff_id: str, directory: str) -> None:
     """Move an unpacked layer to its place, unless somebody else has done so in the meantime."""
-    target = layer_folder(layout, diff_id)
+    target = layer_directory(layout, diff_id)
     if os.path.isdir(target):
         return
     digits = diff_id.removeprefix("sha256:")
@@ -134,7 +134,7 @@ def _place_layer(layout: Layout, diff_id: str, folder: str) -> None:
     except FileExistsError:
         if os.readlink(link) != f"../{digits}/diff":
             raise MinirunError(f"two layers begin with the same digits: {diff_id} and {os.readlink(link)}") from None
-    os.rename(folder, target)
+    os.rename(directory, target)
 
 
 def _manifest_of(layout: Layout, image_id: str) -> str:

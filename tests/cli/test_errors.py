@@ -233,14 +233,16 @@ def test_output_that_no_disk_has_room_for(minirun: Minirun, busybox_image: str, 
 
 def test_paths_that_cannot_be(minirun: Minirun, busybox_image: str, leftovers: Leftovers) -> None:
     assert "/dev/null/" in failed(minirun, "--root", "/dev/null", "ps", code=1)
-    assert "/no/such/folder" in failed(minirun, "run", "--cidfile=/no/such/folder/x", busybox_image, "true", code=125)
+    assert "/no/such/directory" in failed(
+        minirun, "run", "--cidfile=/no/such/directory/x", busybox_image, "true", code=125
+    )
     assert "too long" in failed(minirun, "run", "--name", "x" * 300, busybox_image, "true", code=125)
     leftovers.check()
 
 
 def test_without_root(minirun: Minirun, busybox_image: str) -> None:
     command = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
-    # Nobody else may enter pytest's folder, so the program is given as an open file.
+    # Nobody else may enter pytest's directory, so the program is given as an open file.
     with open(minirun.executable.with_suffix(".py")) as program:
         done = subprocess.run(
             [*command, *program.readline()[2:].split(), "-", "run", busybox_image, "true"],

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from eventually import eventually
-from image_archives import config, digest, docker_archive, entry, files, oci_layout, tar, write_folder
+from image_archives import config, digest, docker_archive, entry, files, oci_layout, tar, write_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,8 +50,8 @@ def test_load_names_what_it_has_loaded(minirun: Minirun, archive: Path, tmp_path
     assert minirun("load", "-i", archive).stdout == names
     assert minirun("load", input=archive.read_bytes()).stdout == names
     assert minirun("image", "load", "--input", archive).stdout == names
-    folder = write_folder(oci_layout([LAYER]), tmp_path / "folder")
-    assert minirun("load", "-i", folder).stdout == f"Loaded image ID: {digest(config([LAYER]))}\n"
+    directory = write_directory(oci_layout([LAYER]), tmp_path / "directory")
+    assert minirun("load", "-i", directory).stdout == f"Loaded image ID: {digest(config([LAYER]))}\n"
 
 
 def test_a_bad_archive_ends_with_1_and_one_sentence(minirun: Minirun, archive: Path) -> None:

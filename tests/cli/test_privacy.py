@@ -32,8 +32,8 @@ def as_nobody(script: str, *arguments: str, text: str = "") -> str:
 def everything_below(*tops: Path) -> list[str]:
     found = []
     for top in tops:
-        for folder, folders, files in os.walk(top):
-            found += [f"{folder}/{name}" for name in (*folders, *files)]
+        for directory, directories, files in os.walk(top):
+            found += [f"{directory}/{name}" for name in (*directories, *files)]
     return found
 
 

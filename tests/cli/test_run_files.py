@@ -168,8 +168,8 @@ def image_with_data(make_image: MakeImage) -> str:
         entry("data", kind=b"5", mode=0o750, uid=7, gid=8),
         entry("data/file", b"of the image\n", mode=0o4711, uid=1, gid=2),
         entry("data/link", kind=b"2", linkname="file"),
-        entry("data/folder", kind=b"5", mode=0o1777),
-        entry("data/folder/inner", b"inner\n", uid=1000, gid=1000),
+        entry("data/directory", kind=b"5", mode=0o1777),
+        entry("data/directory/inner", b"inner\n", uid=1000, gid=1000),
         entry("data/pipe", kind=b"6", mode=0o600),
     ]
     return make_image("with-data", members, Volumes={"/data": {}})
@@ -179,11 +179,11 @@ def image_with_data(make_image: MakeImage) -> str:
 def no_volumes() -> Iterator[None]:
     """Remove what volumes a test has made: each test finds none."""
     yield
-    for folder in VOLUMES.iterdir() if VOLUMES.is_dir() else ():
-        os.system(f"rm -r '{folder}'")
+    for directory in VOLUMES.iterdir() if VOLUMES.is_dir() else ():
+        os.system(f"rm -r '{directory}'")
 
 
-LIST = "cd /data && stat -c '%n %F %u:%g %a' . file link folder folder/inner pipe && cat file link"
+LIST = "cd /data && stat -c '%n %F %u:%g %a' . file link directory directory/inner pipe && cat file link"
 
 
 def test_an_empty_named_volume_takes_the_images_content(image_with_data: str, shell: Shell) -> None:
@@ -192,14 +192,14 @@ def test_an_empty_named_volume_takes_the_images_content(image_with_data: str, sh
         ". directory 7:8 750",
         "file regular file 1:2 4711",
         "link symbolic link 0:0 777",
-        "folder directory 0:0 1777",
-        "folder/inner regular file 1000:1000 644",
+        "directory directory 0:0 1777",
+        "directory/inner regular file 1000:1000 644",
         "pipe fifo 0:0 600",
         "of the image",
         "of the image",
     ]
     shell("-v", "vol:/data", "rm /data/file; echo mine > /data/mine", image=image_with_data)
-    assert shell("-v", "vol:/data", "ls /data", image=image_with_data) == "folder\nlink\nmine\npipe\n", (
+    assert shell("-v", "vol:/data", "ls /data", image=image_with_data) == "directory\nlink\nmine\npipe\n", (
         "not copied again"
     )
     assert shell("-v", "fresh:/data:nocopy", "ls /data", image=image_with_data) == ""

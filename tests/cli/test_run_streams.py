@@ -90,7 +90,7 @@ def test_streams_that_the_caller_has_closed(
     assert process.returncode == 7
     assert process.stdout == (b"" if 1 in closed else b"out\n")
     assert process.stderr == (b"" if 2 in closed else b"err\n")
-    # The standard streams and the folder that ls reads: nothing of minirun's.
+    # The standard streams and the directory that ls reads: nothing of minirun's.
     assert (scratch / "descriptors").read_text().split() == ["0", "1", "2", "3"]
 
 

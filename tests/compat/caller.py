@@ -126,8 +126,8 @@ def end(daemon: subprocess.Popen[bytes]) -> None:
 def remove_cgroups(*names: str) -> None:
     """Remove the empty cgroups of these names, the lower ones first: engines leave parents of containers behind."""
     for name in names:
-        for folder, below, _ in os.walk("/sys/fs/cgroup"):
+        for directory, below, _ in os.walk("/sys/fs/cgroup"):
             if name in below:
                 # It may be in use: somebody else's containers have the same parent.
                 with contextlib.suppress(OSError):
-                    Path(folder, name).rmdir()
+                    Path(directory, name).rmdir()

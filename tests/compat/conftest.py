@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def place(host: Host) -> Path:  # noqa: ARG001 - its /mnt is a tmpfs, which goes with it
-    """Return a folder for an engine's files; its path is short enough for sockets.
+    """Return a directory for an engine's files; its path is short enough for sockets.
 
     It is not in /run: the systemd that an engine may run beside has one of its own.
     """

@@ -25,9 +25,9 @@ def containerd(place: Path, prefix: Sequence[str]) -> Iterator[Path]:
     socket = place / "containerd.sock"
     configuration = place / "containerd.toml"
     configuration.write_text(f"version = 2\ndisabled_plugins = {DISABLED}\n".replace("'", '"'))
-    folders: list[str | Path] = ["--root", place / "root", "--state", place / "state", "--address", socket]
+    directories: list[str | Path] = ["--root", place / "root", "--state", place / "state", "--address", socket]
     client = ["ctr", "--address", str(socket), "--connect-timeout", "1s", "version"]
-    command = [*prefix, "containerd", "--config", configuration, *folders]
+    command = [*prefix, "containerd", "--config", configuration, *directories]
     daemon = launch(command, place / "containerd.log", lambda: succeeds(client))
     try:
         yield socket
@@ -40,10 +40,10 @@ def docker_daemon(place: Path, rootfs: Path, prefix: Sequence[str], arguments: S
     """Start dockerd with an image `busybox`; return the client."""
     socket = f"unix://{place}/docker.sock"
     client = Caller(["docker", "--host", socket], {"DOCKER_CONFIG": str(place), "DOCKER_BUILDKIT": "0"})
-    folders = [f"--{name}={place}/{name}" for name in ("data-root", "exec-root", "pidfile")]
+    directories = [f"--{name}={place}/{name}" for name in ("data-root", "exec-root", "pidfile")]
     with containerd(place, prefix) as containerd_socket:
         sockets = ["--host", socket, "--containerd", containerd_socket]
-        command = [*prefix, "dockerd", *folders, *sockets, "--storage-driver=overlay2", *arguments]
+        command = [*prefix, "dockerd", *directories, *sockets, "--storage-driver=overlay2", *arguments]
         daemon = launch(command, place / "docker.log", lambda: succeeds([*client.command, "version"]))
         try:
             client("import", rootfs, "busybox")

@@ -72,7 +72,7 @@ def check_terminals(engine: Caller, waiting: str) -> None:
 
 
 def check_exec(engine: Caller, waiting: str) -> None:
-    """`exec` with input, another user and folder, exit codes, and in the background."""
+    """`exec` with input, another user and directory, exit codes, and in the background."""
     assert engine("exec", "-i", waiting, "cat", input="hello\n").stdout == "hello\n"
     assert engine("exec", "-u", "1000", "-w", "/tmp", waiting, "sh", "-c", "id -u; pwd").stdout == "1000\n/tmp\n"
     engine("exec", waiting, "sh", "-c", "exit 9", code=9)

@@ -144,9 +144,9 @@ def test_limits_and_counters(ctr: Caller, tasks: Tasks) -> None:
     limits = ["--memory-limit", str(64 << 20), "--cpus=0.5"]
     name = "limited"
     ctr(*tasks.arguments("--detach", *limits, command=WAITING, name=name))
-    folder = mount_point() / "minirun-test" / name
-    assert (folder / "memory.max").read_text() == f"{64 << 20}\n"
-    assert (folder / "cpu.max").read_text() == "50000 100000\n"
+    directory = mount_point() / "minirun-test" / name
+    assert (directory / "memory.max").read_text() == f"{64 << 20}\n"
+    assert (directory / "cpu.max").read_text() == "50000 100000\n"
     metrics = dict(line.split(None, 1) for line in ctr("task", "metrics", name).stdout.splitlines() if line.strip())
     assert metrics["memory.usage_limit"].strip() == str(64 << 20)
     assert int(metrics["pids.current"]) >= 1

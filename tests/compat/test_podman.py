@@ -30,9 +30,16 @@ if TYPE_CHECKING:
 def podman(place: Path, executables: Path, busybox_rootfs: Path) -> Iterator[Caller]:
     """Return Podman with an image `localhost/busybox`, in namespaces that end with the tests."""
     (place / "containers.conf").write_text(PODMAN_CONFIGURATION)
-    folders: list[str | Path] = ["--root", place / "root", "--runroot", place / "runroot", "--tmpdir", place / "tmp"]
+    directories: list[str | Path] = [
+        "--root",
+        place / "root",
+        "--runroot",
+        place / "runroot",
+        "--tmpdir",
+        place / "tmp",
+    ]
     with machine() as (inside, manager):
-        podman = ["podman", *folders, "--runtime", executables / "minirun-oci", f"--cgroup-manager={manager}"]
+        podman = ["podman", *directories, "--runtime", executables / "minirun-oci", f"--cgroup-manager={manager}"]
         # Podman 5 writes a warning to every command's standard error on a host with cgroup v1.
         quiet = {"PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
         caller = Caller([*inside, *podman], {"CONTAINERS_CONF": str(place / "containers.conf"), **quiet})
@@ -158,13 +165,13 @@ def test_a_health_check(podman: Caller) -> None:
 
 
 def test_nothing_is_left(podman: Caller) -> None:
-    """Podman passes no --root: state is in the runtime's own folder."""
-    folder = "/run/minirun/oci"
-    before = os.listdir(folder)
+    """Podman passes no --root: state is in the runtime's own directory."""
+    directory = "/run/minirun/oci"
+    before = os.listdir(directory)
     name = podman("run", "--detach", "busybox", "sleep", "100").stdout.strip()
-    assert name in os.listdir(folder)
+    assert name in os.listdir(directory)
     podman("rm", "--force", "--time=0", name)
     for _ in range(5):
         podman("run", "--rm", "busybox", "true")
     eventually(lambda: podman("ps", "--all", "--quiet").stdout == "")
-    assert os.listdir(folder) == before
+    assert os.listdir(directory) == before

@@ -9,7 +9,7 @@ import pytest
 from caller import Caller, own_namespaces
 from engines import PODMAN_CONFIGURATION, WAITING
 from eventually import eventually
-from rootless import RANGES, RUNTIME_FOLDER, UID, as_user, copy_of_runtime, make_user
+from rootless import RANGES, RUNTIME_DIRECTORY, UID, as_user, copy_of_runtime, make_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,9 +89,9 @@ def test_life_of_a_container(podman: Caller) -> None:
     podman("rm", name)
 
 
-def test_the_state_is_in_the_users_own_folder(podman: Caller) -> None:
-    folder = RUNTIME_FOLDER / "minirun/oci"
+def test_the_state_is_in_the_users_own_directory(podman: Caller) -> None:
+    directory = RUNTIME_DIRECTORY / "minirun/oci"
     name = podman("run", "--detach", "busybox", "sleep", "100").stdout.strip()
-    assert name in os.listdir(folder)
+    assert name in os.listdir(directory)
     podman("rm", "--force", "--time=0", name)
-    assert name not in os.listdir(folder)
+    assert name not in os.listdir(directory)

@@ -8,7 +8,7 @@ import pytest
 from caller import Caller
 from engines import PODMAN_CONFIGURATION, check_exec, check_life, start_waiting
 from oci_bundles import mount_point, read
-from systemd_machine import FOLDER
+from systemd_machine import DIRECTORY
 from user_session import SESSION, user_session
 
 if TYPE_CHECKING:
@@ -47,15 +47,15 @@ def podman(session: Session, busybox_rootfs: Path) -> Iterator[Caller]:
 def test_limits(podman: Caller) -> None:
     limits = ["--memory=32m", "--pids-limit=20", "--cpus=0.5"]
     name = podman("run", "--detach", *limits, "busybox", "sleep", "1000").stdout.strip()
-    folder = mount_point() / FOLDER / SESSION / "user.slice" / f"libpod-{name}.scope"
+    directory = mount_point() / DIRECTORY / SESSION / "user.slice" / f"libpod-{name}.scope"
     # Podman gives a container a cgroup below its scope's, where systemd may not touch what is in there.
-    found = next(path.parent for path in folder.rglob("cgroup.procs") if path.read_text())
-    assert read(folder, "memory.max", "pids.max") == {"memory.max": str(32 << 20), "pids.max": "20"}
-    assert found.is_relative_to(folder)
+    found = next(path.parent for path in directory.rglob("cgroup.procs") if path.read_text())
+    assert read(directory, "memory.max", "pids.max") == {"memory.max": str(32 << 20), "pids.max": "20"}
+    assert found.is_relative_to(directory)
     podman("update", "--memory=40m", name)
-    assert read(folder, "memory.max") == {"memory.max": str(40 << 20)}
+    assert read(directory, "memory.max") == {"memory.max": str(40 << 20)}
     podman("rm", "--force", "--time=0", name)
-    assert not folder.exists()
+    assert not directory.exists()
 
 
 def test_exec_and_life(podman: Caller) -> None:

@@ -123,8 +123,8 @@ def type_line(newcomer: Path, terminal: Callable[..., Terminal]) -> Callable[...
     With `expected`, `typed` is typed once that has appeared.
     """
 
-    def run(command: str, expected: str = "", typed: str = "", folder: Path = newcomer) -> tuple[int, str]:
-        shell = terminal("-c", 'cd "$1" && eval "$2"', "bash", str(folder), command, program="bash", columns=200)
+    def run(command: str, expected: str = "", typed: str = "", directory: Path = newcomer) -> tuple[int, str]:
+        shell = terminal("-c", 'cd "$1" && eval "$2"', "bash", str(directory), command, program="bash", columns=200)
         shown = ""
         if typed:
             shown = shell.expect(f"(?s:.*){expected}", timeout=120)[0]
@@ -308,7 +308,7 @@ def test_quickstart_that_is_interrupted_leaves_nothing(
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
-    status, shown = type_line(QUICKSTART, moment, "\x03", folder=checkout)
+    status, shown = type_line(QUICKSTART, moment, "\x03", directory=checkout)
     assert status == 130
     assert last_words(shown) == ["quickstart: interrupted; run it again to go on."]
     assert minirun("ps", "-aq").stdout == ""

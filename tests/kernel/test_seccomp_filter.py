@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from minirun.engine.capabilities import DEFAULT
-from minirun.engine.seccomp_default import default_profile
-from minirun.runtime.seccomp import Filter, compile_filter
+from minirun.engine.spec.capabilities import DEFAULT
+from minirun.engine.spec.seccomp_default import default_profile
+from minirun.runtime.seccomp.cache import Filter, compile_filter
 
 if TYPE_CHECKING:
     from collections.abc import Callable

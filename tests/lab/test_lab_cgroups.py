@@ -31,7 +31,7 @@ def test_every_limit_reaches_the_kernel_and_update_changes_it(oci: Oci, bundle: 
     }
     bundle.command("exec sleep 1000").limit(resources)
     oci.launch(bundle, "limited")
-    folder = oci.cgroup("limited")
+    directory = oci.cgroup("limited")
     expected = {
         "memory.max": str(64 * MIB),
         "memory.swap.max": str(32 * MIB),
@@ -47,7 +47,7 @@ def test_every_limit_reaches_the_kernel_and_update_changes_it(oci: Oci, bundle: 
         "hugetlb.2MB.max": str(4 * MIB),
         "hugetlb.2MB.rsvd.max": str(4 * MIB),
     }
-    assert read(folder, *expected) == expected
+    assert read(directory, *expected) == expected
 
     for flags, changed in (
         (["--memory=80M"], {"memory.max": str(80 * MIB), "memory.swap.max": str(16 * MIB)}),
@@ -60,17 +60,17 @@ def test_every_limit_reaches_the_kernel_and_update_changes_it(oci: Oci, bundle: 
         (["--cpu-share=1024", "--memory=-1"], {"cpu.idle": "0", "cpu.weight": "100", "memory.max": "max"}),
     ):
         oci("update", *flags, "limited")
-        assert read(folder, *changed) == changed, flags
+        assert read(directory, *changed) == changed, flags
 
     # All or nothing.
     done = oci("update", "--memory=70M", "--cpuset-cpus=99", "limited", check=False)
     assert done.returncode != 0
     assert "linux.resources.cpu.cpus" in done.stderr
-    assert read(folder, "memory.max", "cpuset.cpus") == {"memory.max": "max", "cpuset.cpus": "0-1"}
+    assert read(directory, "memory.max", "cpuset.cpus") == {"memory.max": "max", "cpuset.cpus": "0-1"}
 
     text = json.dumps({"pids": {"limit": 9}, "unified": {"memory.high": "max"}})
     oci("update", "--resources=-", "limited", input=text)
-    assert read(folder, "pids.max", "memory.high") == {"pids.max": "9", "memory.high": "max"}
+    assert read(directory, "pids.max", "memory.high") == {"pids.max": "9", "memory.high": "max"}
 
     data = json.loads(oci("events", "--stats", "limited").stdout)["data"]
     assert data["pids"] == {"current": 1, "limit": 9}
@@ -85,10 +85,10 @@ def test_counters_are_there_without_limits(oci: Oci, bundle: Bundle) -> None:
     # docker stats reads them from the cgroup of the container's pid.
     bundle.command("exec sleep 1000")
     oci.launch(bundle, "counted")
-    folder = oci.cgroup("counted")
-    assert int(read(folder, "memory.current")["memory.current"]) > 0
-    assert read(folder, "pids.current") == {"pids.current": "1"}
-    assert (folder / "io.stat").exists()
+    directory = oci.cgroup("counted")
+    assert int(read(directory, "memory.current")["memory.current"]) > 0
+    assert read(directory, "pids.current") == {"pids.current": "1"}
+    assert (directory / "io.stat").exists()
 
 
 def test_a_container_has_every_controller(oci: Oci, bundle: Bundle) -> None:
@@ -115,14 +115,14 @@ def test_an_oom_kill_is_an_event(oci: Oci, bundle: Bundle) -> None:
     eat = "while [ ! -e /go ]; do sleep 0.1; done; sh -c 'x=0123456789abcdef; while true; do x=$x$x; done'"
     bundle.command(f"{eat}; exec sleep 1000").limit({"memory": {"limit": 16 * MIB, "swap": 16 * MIB}})
     oci.launch(bundle, "eater")
-    folder = oci.cgroup("eater")
+    directory = oci.cgroup("eater")
     command = [*oci.command, "events", "--interval", "1h", "eater"]
     with subprocess.Popen(["timeout", "60", *command], stdout=subprocess.PIPE, text=True) as events:
         assert events.stdout
         time.sleep(2)  # until it watches; there is no sign of that
         (bundle.rootfs / "go").touch()
         assert json.loads(events.stdout.readline()) == {"type": "oom", "id": "eater"}
-        assert "oom_kill 1" in (folder / "memory.events").read_text()
+        assert "oom_kill 1" in (directory / "memory.events").read_text()
         oci("kill", "eater", "KILL")
         assert events.wait(30) == 0
 
@@ -149,10 +149,10 @@ def test_no_more_processes_than_allowed(oci: Oci, bundle: Bundle) -> None:
 def test_a_quota_throttles(oci: Oci, bundle: Bundle) -> None:
     bundle.command("while true; do true; done").limit({"cpu": {"quota": 5000, "period": 100000}})
     oci.launch(bundle, "spinner")
-    folder = oci.cgroup("spinner")
+    directory = oci.cgroup("spinner")
 
     def throttled() -> bool:
-        statistics = dict(line.split() for line in (folder / "cpu.stat").read_text().splitlines())
+        statistics = dict(line.split() for line in (directory / "cpu.stat").read_text().splitlines())
         return int(statistics["nr_throttled"]) > 2
 
     eventually(throttled)
@@ -173,9 +173,10 @@ def test_a_slow_disk_is_slow(oci: Oci, bundle: Bundle) -> None:
     assert time.monotonic() - started > 2
     bundle.command("exec sleep 1000")
     oci.launch(bundle, "sleeper")
-    folder = oci.cgroup("sleeper")
+    directory = oci.cgroup("sleeper")
     assert (
-        f"{disk['major']}:{disk['minor']} rbps={2 * MIB} wbps=max riops=max wiops=7" in read(folder, "io.max")["io.max"]
+        f"{disk['major']}:{disk['minor']} rbps={2 * MIB} wbps=max riops=max wiops=7"
+        in read(directory, "io.max")["io.max"]
     )
 
 
@@ -185,12 +186,12 @@ def test_a_slow_disk_is_slow(oci: Oci, bundle: Bundle) -> None:
 @pytest.fixture
 def parent(tmp_path: Path) -> Iterator[Path]:
     """Return a cgroup for odd things; afterwards it is gone."""
-    folder = mount_point() / f"odd-{tmp_path.name}"
-    folder.mkdir()
-    yield folder
-    (folder / "cgroup.kill").write_text("1")
-    eventually(lambda: "populated 0" in (folder / "cgroup.events").read_text())
-    for below, _, _ in os.walk(folder, topdown=False):
+    directory = mount_point() / f"odd-{tmp_path.name}"
+    directory.mkdir()
+    yield directory
+    (directory / "cgroup.kill").write_text("1")
+    eventually(lambda: "populated 0" in (directory / "cgroup.events").read_text())
+    for below, _, _ in os.walk(directory, topdown=False):
         os.rmdir(below)
 
 
@@ -216,16 +217,16 @@ def test_thread_mode(oci: Oci, bundle: Bundle, parent: Path) -> None:
 def test_exec_follows_an_init_system_into_its_cgroup(oci: Oci, bundle: Bundle) -> None:
     bundle.command("exec sleep 1000")
     oci.launch(bundle, "system")
-    folder = oci.cgroup("system")
-    (folder / "init.scope").mkdir()
-    (folder / "init.scope/cgroup.procs").write_text(str(oci.state("system")["pid"]))
-    (folder / "cgroup.subtree_control").write_text("+memory +pids")
+    directory = oci.cgroup("system")
+    (directory / "init.scope").mkdir()
+    (directory / "init.scope/cgroup.procs").write_text(str(oci.state("system")["pid"]))
+    (directory / "cgroup.subtree_control").write_text("+memory +pids")
     assert "0::/init.scope" in oci("exec", "system", "cat", "/proc/self/cgroup").stdout.splitlines()
     refused = oci("exec", "--cgroup=/", "system", "true", check=False)
     assert refused.returncode == 255
     assert "to cgroups: device or resource busy" in refused.stderr
     oci("delete", "--force", "system")
-    assert not folder.exists()
+    assert not directory.exists()
 
 
 def test_a_writable_cgroup_belongs_to_the_user(oci: Oci, bundle: Bundle) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from oci_bundles import Oci, mount_point, read
-from systemd_machine import FOLDER, booted
+from systemd_machine import DIRECTORY, booted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,16 +71,16 @@ def test_a_scope_with_the_limits_that_update_changes(systemd: tuple[str, ...], o
         "ControlGroup": "/lab.slice/lab-made.slice/minirun-one.scope",
     }
     assert show(systemd, "minirun-one.scope", *expected) == expected
-    folder = mount_point() / FOLDER / "lab.slice/lab-made.slice/minirun-one.scope"
+    directory = mount_point() / DIRECTORY / "lab.slice/lab-made.slice/minirun-one.scope"
     # The placeholder has made room for the container.
-    assert len(read(folder, "cgroup.procs")["cgroup.procs"].split()) == 1
+    assert len(read(directory, "cgroup.procs")["cgroup.procs"].split()) == 1
     kernel = {
         "memory.max": str(32 * MIB),
         "memory.swap.max": str(16 * MIB),
         "cpu.max": "504000 900000",
         "pids.max": "20",
     }
-    assert read(folder, *kernel) == kernel
+    assert read(directory, *kernel) == kernel
     assert oci.state("one")["systemd-scope"] == "minirun-one.scope"
 
     oci("update", "--memory=40M", "--cpu-quota=-1", "--pids-limit=-1", "--cpu-share=4321", "one")
@@ -89,7 +89,7 @@ def test_a_scope_with_the_limits_that_update_changes(systemd: tuple[str, ...], o
     assert wrong.returncode != 0
     assert show(systemd, "minirun-one.scope", *changed) == changed
     kernel = {"memory.max": str(40 * MIB), "pids.max": "max", "cpu.weight": "316"}
-    assert read(folder, *kernel) == kernel
+    assert read(directory, *kernel) == kernel
 
     oci("pause", "one")
     assert oci.state("one")["status"] == "paused"
@@ -99,7 +99,7 @@ def test_a_scope_with_the_limits_that_update_changes(systemd: tuple[str, ...], o
         "LoadState": "not-found",
         "ActiveState": "inactive",
     }
-    assert not folder.exists()
+    assert not directory.exists()
 
 
 def test_what_fails_leaves_no_scope(systemd: tuple[str, ...], oci: Oci, bundle: Bundle) -> None:
@@ -108,7 +108,7 @@ def test_what_fails_leaves_no_scope(systemd: tuple[str, ...], oci: Oci, bundle: 
     assert done.returncode != 0
     assert "linux.resources.unified.memory.nonsense" in done.stderr
     assert show(systemd, "minirun-two.scope", "ActiveState") == {"ActiveState": "inactive"}
-    assert not (mount_point() / FOLDER / "system.slice/minirun-two.scope").exists()
+    assert not (mount_point() / DIRECTORY / "system.slice/minirun-two.scope").exists()
 
 
 def test_a_container_that_ends_by_itself_is_removed(systemd: tuple[str, ...], oci: Oci, bundle: Bundle) -> None:

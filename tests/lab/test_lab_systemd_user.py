@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from oci_bundles import Oci, mount_point, read
 from rootless import UID
-from systemd_machine import FOLDER
+from systemd_machine import DIRECTORY
 from user_session import SESSION, user_session
 
 if TYPE_CHECKING:
@@ -56,26 +56,26 @@ def test_a_scope_of_the_users_systemd(session: Session, oci: Oci, own_bundle: Bu
     path = f"/{SESSION}/user.slice/minirun-one.scope"
     expected = {"ActiveState": "active", "MemoryMax": str(32 * MIB), "TasksMax": "20", "ControlGroup": path}
     assert session.show("minirun-one.scope", *expected) == expected
-    folder = mount_point() / FOLDER / path.lstrip("/")
-    assert read(folder, "memory.max", "pids.max") == {"memory.max": str(32 * MIB), "pids.max": "20"}
-    assert len((folder / "cgroup.procs").read_text().split()) == 1
+    directory = mount_point() / DIRECTORY / path.lstrip("/")
+    assert read(directory, "memory.max", "pids.max") == {"memory.max": str(32 * MIB), "pids.max": "20"}
+    assert len((directory / "cgroup.procs").read_text().split()) == 1
     assert oci("exec", "one", "cat", "/proc/self/cgroup").stdout == "0::/\n"
 
     oci("update", "--memory=40M", "one")
-    assert read(folder, "memory.max") == {"memory.max": str(40 * MIB)}
+    assert read(directory, "memory.max") == {"memory.max": str(40 * MIB)}
     oci("pause", "one")
     assert oci.state("one")["status"] == "paused"
     oci("resume", "one")
     oci("delete", "--force", "one")
     assert session.show("minirun-one.scope", "LoadState") == {"LoadState": "not-found"}
-    assert not folder.exists()
+    assert not directory.exists()
 
 
 def test_a_slice_that_the_bundle_names(session: Session, oci: Oci, own_bundle: Bundle) -> None:
     own_bundle.command("exit 7").cgroup("app-made.slice:prefix:two")
     assert oci.run(own_bundle, "", "--systemd-cgroup", name="two", check=False).returncode == 7
     assert session.show("prefix-two.scope", "ActiveState") == {"ActiveState": "inactive"}
-    assert not (mount_point() / FOLDER / SESSION / "app.slice/app-made.slice/prefix-two.scope").exists()
+    assert not (mount_point() / DIRECTORY / SESSION / "app.slice/app-made.slice/prefix-two.scope").exists()
 
 
 def test_without_a_systemd_of_the_users(session: Session, oci: Oci, own_bundle: Bundle) -> None:

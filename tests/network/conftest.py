@@ -120,7 +120,7 @@ class Box(Place):
 
 
 class Network:
-    """minirun's network on a state folder of the test's own."""
+    """minirun's network on a state directory of the test's own."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
@@ -143,8 +143,8 @@ class Network:
         return prepared.endpoint
 
     def leases(self) -> dict[str, str]:
-        folder = Path(self.layout.network, "bridge/leases")
-        return {entry.name: os.readlink(entry) for entry in folder.iterdir()}
+        directory = Path(self.layout.network, "bridge/leases")
+        return {entry.name: os.readlink(entry) for entry in directory.iterdir()}
 
     def notes(self) -> list[str]:
         return os.listdir(Path(self.layout.network, "bridge/published"))

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from minirun.errors import MinirunError
-from minirun.kernel import firewall, interfaces, trace
+from minirun.kernel import trace
+from minirun.kernel.net import firewall, interfaces
 from minirun.model.network import PortMapping
 from minirun.network import account, endpoints, helper
 
@@ -303,7 +304,7 @@ def test_leftovers_of_a_killed_minirun_are_found(network: Network) -> None:
 
 def test_a_container_without_a_record_is_found_by_its_id(network: Network) -> None:
     box, other = network.box(PortMapping(80, 8080)), network.box(PortMapping(80, 8081))
-    Path(account.published_folder(network.layout), f"{box.id}.new").touch()
+    Path(account.published_directory(network.layout), f"{box.id}.new").touch()
     box.kill()
     endpoints.release(network.layout, box.id)
     assert list(network.leases().values()) == network.notes() == [other.id]
@@ -315,7 +316,7 @@ def test_rules_are_found_when_the_lease_has_gone(network: Network) -> None:
     """Killed in the middle of detach: the lease goes first, so the note must lead to the rules."""
     dead = network.box(PortMapping(80, 8081))
     dead.kill()
-    os.unlink(f"{account.leases_folder(network.layout)}/{dead.endpoint.address}")
+    os.unlink(f"{account.leases_directory(network.layout)}/{dead.endpoint.address}")
     endpoints.collect_garbage(network.layout, set)
     assert network.rules(dead) == []
     assert network.notes() == []

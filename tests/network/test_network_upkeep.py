@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from minirun.errors import MinirunError
-from minirun.kernel import firewall, trace
+from minirun.kernel import trace
+from minirun.kernel.net import firewall
 from minirun.model.network import PortMapping
 from minirun.network import bridge, endpoints
 

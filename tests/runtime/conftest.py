@@ -22,8 +22,8 @@ def monitored(tmp_path: Path) -> Iterator[Callable[..., Monitored]]:
     """Return a function that starts a command under a monitor."""
     started: list[Monitored] = []
 
-    def start(*command: str, folder: str | None = None, **options: Any) -> Monitored:
-        place = Path(folder) if folder else tmp_path / str(len(started))
+    def start(*command: str, directory: str | None = None, **options: Any) -> Monitored:
+        place = Path(directory) if directory else tmp_path / str(len(started))
         place.mkdir(exist_ok=True)
         started.append(Monitored(place, *command, **options))
         return started[-1]

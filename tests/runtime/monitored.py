@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import minirun as package
-from minirun.engine import attach
+from minirun.engine.container import attach
 
 MONITOR = Path(package.__file__).parent / "native/bin/monitor"
 
@@ -24,7 +24,7 @@ class Monitored:
 
     def __init__(
         self,
-        folder: Path,
+        directory: Path,
         *command: str,
         tty: bool = False,
         stdin: bool = True,
@@ -33,11 +33,11 @@ class Monitored:
         cleanup: bool = True,
         subscribe: str | None = "oe",
     ) -> None:
-        self.folder = folder
-        self.exit_file, self.log, self.cleaned = folder / "exit.json", folder / "log", folder / "cleaned"
+        self.directory = directory
+        self.exit_file, self.log, self.cleaned = directory / "exit.json", directory / "log", directory / "cleaned"
         self.child = 0
         self._clients: list[socket.socket] = []
-        self.listener = attach.listen(str(folder))
+        self.listener = attach.listen(str(directory))
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.settimeout(20)
         arguments = ["--id", "x" * 64, "--exit-file", str(self.exit_file)]
@@ -106,7 +106,7 @@ class Monitored:
     def connect(self, wants: str) -> socket.socket:
         """Connect another client."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        sock.connect(str(self.folder / "attach.sock"))
+        sock.connect(str(self.directory / "attach.sock"))
         sock.settimeout(20)
         sock.sendall(b"A" + wants.encode())
         self._clients.append(sock)

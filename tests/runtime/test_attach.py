@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from minirun.engine import attach
+from minirun.engine.container import attach
 from minirun.errors import MinirunError
 from minirun.model.container import ExitStatus
 from minirun.model.layout import Layout
@@ -47,7 +47,7 @@ sys.exit(99 if isinstance(end, attach.Detached) else end.code)
 
 
 def command(monitor: Monitored, options: str) -> list[str]:
-    return [sys.executable, "-c", CLIENT, str(monitor.folder / "attach.sock"), str(monitor.child), options]
+    return [sys.executable, "-c", CLIENT, str(monitor.directory / "attach.sock"), str(monitor.child), options]
 
 
 class Person:
@@ -250,7 +250,7 @@ def test_connect_to_a_bundle_with_a_long_path(monitored: Callable[..., Monitored
     container_id = "f" * 64
     os.makedirs(layout.bundle(container_id))
     assert attach.connect(layout, container_id) is None
-    monitor = monitored("sh", "-c", "read line; exit 4", folder=layout.bundle(container_id), subscribe="i")
+    monitor = monitored("sh", "-c", "read line; exit 4", directory=layout.bundle(container_id), subscribe="i")
     sock = attach.connect(layout, container_id)
     assert sock is not None
     with sock:

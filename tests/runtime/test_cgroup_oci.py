@@ -32,12 +32,12 @@ DOCKERS_ZEROS = {
 @pytest.fixture
 def other_cgroup(tmp_path: Path) -> Iterator[Path]:
     """Return a cgroup that is there before any container; afterwards it is gone."""
-    folder = mount_point() / f"there-before-{os.getpid()}-{tmp_path.name}"
-    folder.mkdir()
-    yield folder
-    if folder.exists():
-        eventually(lambda: not (folder / "cgroup.procs").read_text())
-        folder.rmdir()
+    directory = mount_point() / f"there-before-{os.getpid()}-{tmp_path.name}"
+    directory.mkdir()
+    yield directory
+    if directory.exists():
+        eventually(lambda: not (directory / "cgroup.procs").read_text())
+        directory.rmdir()
 
 
 def test_zeros_ask_for_nothing(oci: Oci, bundle: Bundle) -> None:
@@ -90,12 +90,12 @@ def test_the_root_of_all_cgroups_is_refused(oci: Oci, bundle: Bundle) -> None:
 def test_cgroups_that_the_container_made_go_with_it(oci: Oci, bundle: Bundle) -> None:
     bundle.command("exec sleep 100").cgroup("/minirun/with-cgroups-below")
     oci.launch(bundle, "nested")
-    folder = oci.cgroup("nested")
-    (folder / "below/deeper").mkdir(parents=True)
-    with sleeper(folder / "below/deeper") as left_behind:
+    directory = oci.cgroup("nested")
+    (directory / "below/deeper").mkdir(parents=True)
+    with sleeper(directory / "below/deeper") as left_behind:
         oci("delete", "--force", "nested")
         assert left_behind.wait(5) == -9
-    assert not folder.exists()
+    assert not directory.exists()
 
 
 def test_systemd_is_refused_where_it_does_not_run(oci: Oci, bundle: Bundle) -> None:
@@ -157,24 +157,24 @@ def test_update_replaces_device_rules(oci: Oci, bundle: Bundle) -> None:
 def test_pause_and_resume(oci: Oci, bundle: Bundle) -> None:
     bundle.command("exec sleep 100")
     oci.launch(bundle, "pausing")
-    folder = oci.cgroup("pausing")
+    directory = oci.cgroup("pausing")
     oci("pause", "pausing")
     assert oci.state("pausing")["status"] == "paused"
-    assert "frozen 1" in (folder / "cgroup.events").read_text()
+    assert "frozen 1" in (directory / "cgroup.events").read_text()
     assert "paused" in oci("exec", "pausing", "true", check=False).stderr
     oci("resume", "pausing")
     assert oci.state("pausing")["status"] == "running"
-    assert "frozen 0" in (folder / "cgroup.events").read_text()
+    assert "frozen 0" in (directory / "cgroup.events").read_text()
 
 
 def test_kill_all_sends_any_signal(oci: Oci, bundle: Bundle) -> None:
     bundle.command("sleep 100 & sleep 100 & exec sleep 100")
     oci.launch(bundle, "family")
-    folder = oci.cgroup("family")
-    eventually(lambda: len((folder / "cgroup.procs").read_text().split()) == 3)
+    directory = oci.cgroup("family")
+    eventually(lambda: len((directory / "cgroup.procs").read_text().split()) == 3)
     oci("kill", "--all", "family", "TERM")
     # The first process of a PID namespace gets only the signals that it asks for.
-    eventually(lambda: len((folder / "cgroup.procs").read_text().split()) == 1)
+    eventually(lambda: len((directory / "cgroup.procs").read_text().split()) == 1)
     assert oci.state("family")["status"] == "running"
 
 
@@ -182,25 +182,25 @@ def test_kill_reaches_what_outlives_the_first_process(oci: Oci, bundle: Bundle) 
     """Without a PID namespace nothing else ends with it."""
     bundle.without_namespace("pid").command("sleep 100 & exec sleep 100")
     oci.launch(bundle, "outlived")
-    folder = oci.cgroup("outlived")
-    eventually(lambda: len((folder / "cgroup.procs").read_text().split()) == 2)
+    directory = oci.cgroup("outlived")
+    eventually(lambda: len((directory / "cgroup.procs").read_text().split()) == 2)
     os.kill(oci.pid("outlived"), signal.SIGKILL)
     eventually(lambda: oci.state("outlived")["status"] == "stopped")
-    assert (folder / "cgroup.procs").read_text()
+    assert (directory / "cgroup.procs").read_text()
     oci("kill", "outlived", "KILL")
-    eventually(lambda: not (folder / "cgroup.procs").read_text())
+    eventually(lambda: not (directory / "cgroup.procs").read_text())
     assert "container not running" in oci("kill", "outlived", "KILL", check=False).stderr
 
 
 def test_kill_all_reaches_every_process(oci: Oci, bundle: Bundle) -> None:
     bundle.command("sleep 100 & sleep 100 & trap '' TERM; while true; do sleep 100; done")
     oci.launch(bundle, "relatives")
-    folder = oci.cgroup("relatives")
-    eventually(lambda: len((folder / "cgroup.procs").read_text().split()) == 4)
+    directory = oci.cgroup("relatives")
+    eventually(lambda: len((directory / "cgroup.procs").read_text().split()) == 4)
     oci("kill", "--all", "relatives", "KILL")
-    eventually(lambda: not (folder / "cgroup.procs").read_text())
+    eventually(lambda: not (directory / "cgroup.procs").read_text())
     oci("delete", "relatives")
-    assert not folder.exists()
+    assert not directory.exists()
 
 
 def test_statistics_have_what_callers_parse(oci: Oci, bundle: Bundle) -> None:
@@ -221,13 +221,13 @@ def test_statistics_have_what_callers_parse(oci: Oci, bundle: Bundle) -> None:
 def test_exec_goes_into_a_cgroup_below(oci: Oci, bundle: Bundle) -> None:
     bundle.namespace("cgroup").command("exec sleep 100")
     oci.launch(bundle, "nested")
-    folder = oci.cgroup("nested")
-    (folder / "below").mkdir()
+    directory = oci.cgroup("nested")
+    (directory / "below").mkdir()
     seen = oci("exec", "--cgroup=/below", "nested", "cat", "/proc/self/cgroup").stdout
     assert "0::/below" in seen.splitlines()
     missing = oci("exec", "--cgroup=/missing", "nested", "true", check=False)
     assert missing.returncode == 255
-    assert f"adding pid to {folder}/missing/cgroup.procs: no such file or directory" in missing.stderr
+    assert f"adding pid to {directory}/missing/cgroup.procs: no such file or directory" in missing.stderr
     refused = oci("exec", "--cgroup=/../..", "nested", "true", check=False)
     assert refused.returncode != 0
     assert "bad sub cgroup path" in refused.stderr

@@ -28,16 +28,16 @@ def path(tmp_path: Path) -> str:
     return f"/minirun/{os.getpid()}-{tmp_path.name}"
 
 
-def folder(controller: str, path: str) -> Path:
+def directory(controller: str, path: str) -> Path:
     return HIERARCHIES[controller] / path.strip("/")
 
 
 def text(controller: str, path: str, name: str) -> str:
-    return (folder(controller, path) / name).read_text().strip()
+    return (directory(controller, path) / name).read_text().strip()
 
 
 def left_over(path: str) -> list[Path]:
-    return [place for controller in NEEDED if (place := folder(controller, path)).exists()]
+    return [place for controller in NEEDED if (place := directory(controller, path)).exists()]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_exec_enters_those_below(oci: Oci, bundle: Bundle, path: str) -> None:
     bundle.command("exec sleep 100").cgroup(path).namespace("cgroup")
     oci.launch(bundle, "executed")
     for controller, name in (("memory", "one"), ("pids", "two")):
-        (folder(controller, path) / name).mkdir()
+        (directory(controller, path) / name).mkdir()
     below = ["--cgroup", "memory:one", "--cgroup", "pids:/two"]
     seen = oci("exec", *below, "executed", "cat", "/proc/self/cgroup").stdout
     assert {"memory:/one", "pids:/two", "cpu:/"} <= {line.partition(":")[2] for line in seen.splitlines()}
@@ -266,7 +266,7 @@ def test_a_death_for_lack_of_memory_is_told(oci: Oci, bundle: Bundle, path: str,
 
 
 def test_a_hierarchy_with_a_process_in_it_is_refused(oci: Oci, bundle: Bundle, path: str) -> None:
-    place = folder("memory", path)
+    place = directory("memory", path)
     place.mkdir(parents=True)
     with sleeper(place) as other:
         bundle.command("true").cgroup(path)
@@ -277,7 +277,7 @@ def test_a_hierarchy_with_a_process_in_it_is_refused(oci: Oci, bundle: Bundle, p
 
 
 def test_what_was_there_before_stays(oci: Oci, bundle: Bundle, path: str) -> None:
-    place = folder("memory", path)
+    place = directory("memory", path)
     place.mkdir(parents=True)
     bundle.command("true").cgroup(path)
     oci.run(bundle, name="guest")
@@ -289,7 +289,7 @@ def test_what_was_there_before_stays(oci: Oci, bundle: Bundle, path: str) -> Non
 def test_what_the_container_made_below_goes_with_it(oci: Oci, bundle: Bundle, path: str) -> None:
     bundle.command("exec sleep 100").cgroup(path)
     oci.launch(bundle, "nested")
-    below = folder("memory", path) / "below/deeper"
+    below = directory("memory", path) / "below/deeper"
     below.mkdir(parents=True)
     with sleeper(below) as left_behind:
         oci("delete", "--force", "nested")

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from minirun.engine import attach
+from minirun.engine.container import attach
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -26,7 +26,7 @@ ROUNDS = 12
 
 @pytest.fixture
 def volume(scratch: Path) -> Path:
-    """Return a folder that the victim and the attacker share."""
+    """Return a directory that the victim and the attacker share."""
     path = scratch / "volume"
     path.mkdir()
     return path
@@ -34,7 +34,7 @@ def volume(scratch: Path) -> Path:
 
 @pytest.fixture
 def outside(scratch: Path) -> Path:
-    """Return a folder of the host that no container is given."""
+    """Return a directory of the host that no container is given."""
     path = scratch / "outside"
     path.mkdir()
     (path / "secret").write_text("secret\n")
@@ -53,7 +53,7 @@ while True:
 
 @pytest.fixture
 def racing() -> Iterator[Callable[[Path, str], None]]:
-    """Return a function that starts a process which exchanges a folder and a symbolic link without a pause."""
+    """Return a function that starts a process which exchanges a directory and a symbolic link without a pause."""
     racers: list[subprocess.Popen[str]] = []
 
     def race(place: Path, target: str) -> None:
@@ -88,7 +88,7 @@ def test_a_mount_point_exchanged_for_a_link(
 def test_files_are_not_made_on_the_host_by_a_race(
     oci: Oci, bundle: Bundle, volume: Path, outside: Path, racing: Callable[[Path, str], None]
 ) -> None:
-    """CVE-2024-45310: while mount points are made, a folder becomes a link that leads out of the root."""
+    """CVE-2024-45310: while mount points are made, a directory becomes a link that leads out of the root."""
     racing(volume / "place", str(outside))
     bundle.mount("/shared", volume, ["rbind"]).mount("/shared/place/a/b/file", outside / "secret")
     bundle.mount("/shared/place/c/d", volume)
@@ -100,7 +100,7 @@ def test_files_are_not_made_on_the_host_by_a_race(
 def test_proc_is_not_put_elsewhere_by_a_race(
     oci: Oci, bundle: Bundle, volume: Path, outside: Path, racing: Callable[[Path, str], None]
 ) -> None:
-    """CVE-2019-19921: /proc is a volume's folder, which is exchanged so that what masks it misses it."""
+    """CVE-2019-19921: /proc is a volume's directory, which is exchanged so that what masks it misses it."""
     racing(volume / "proc", str(outside))
     bundle.config["mounts"].insert(
         0, {"destination": "/proc", "type": "bind", "source": str(volume / "proc"), "options": ["rbind"]}
@@ -170,7 +170,7 @@ def test_the_console_is_a_link(bundle: Bundle, oci: Oci, target: str, tmp_path: 
 
 
 def test_the_terminals_are_the_images(bundle: Bundle, oci: Oci, tmp_path: Path) -> None:
-    """CVE-2025-52565: a folder of the image instead of a devpts would give another device as the terminal."""
+    """CVE-2025-52565: a directory of the image instead of a devpts would give another device as the terminal."""
     pts = bundle.rootfs / "dev/pts"
     pts.mkdir(parents=True, exist_ok=True)
     os.mknod(pts / "ptmx", stat.S_IFCHR | 0o666, os.makedev(5, 2))
@@ -231,12 +231,12 @@ def test_parameters_are_written_to_the_real_proc(oci: Oci, bundle: Bundle) -> No
     assert victim.read_text() == "before"
 
 
-@pytest.mark.parametrize("kind", ["folder", "file"])
+@pytest.mark.parametrize("kind", ["directory", "file"])
 def test_links_of_the_image_lead_to_the_host(oci: Oci, bundle: Bundle, volume: Path, outside: Path, kind: str) -> None:
     """Mount points are made below the root, wherever the image's links seem to lead."""
     (bundle.rootfs / "out").symlink_to(outside)
     (bundle.rootfs / "up").symlink_to("../" * 12 + str(outside).lstrip("/"))
-    source = volume if kind == "folder" else outside / "secret"
+    source = volume if kind == "directory" else outside / "secret"
     bundle.mount("/out/made", source).mount("/up/also", source)
     oci.run(bundle, "true")
     assert os.listdir(outside) == ["secret"]

@@ -70,7 +70,12 @@ def test_a_failure_is_in_the_log_and_on_standard_error(
 
 @pytest.mark.parametrize(
     "flags",
-    [["--log", "/no/such/folder/log"], ["--log=syslog:minirun"], ["--log-format=xml"], ["--log=invalid:/no/such/log"]],
+    [
+        ["--log", "/no/such/directory/log"],
+        ["--log=syslog:minirun"],
+        ["--log-format=xml"],
+        ["--log=invalid:/no/such/log"],
+    ],
 )
 def test_a_log_that_could_not_be_told_anything_is_refused(
     call: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, flags: list[str]

@@ -71,8 +71,8 @@ def test_nothing_is_made_where_dev_is_the_hosts(oci: Oci, bundle: Bundle, scratc
     dev = scratch / "dev"
     dev.mkdir()
     os.mknod(dev / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
-    for folder in ("/dev/pts", "/dev/shm", "/dev/mqueue"):
-        bundle.without_mount(folder)
+    for directory in ("/dev/pts", "/dev/shm", "/dev/mqueue"):
+        bundle.without_mount(directory)
     bundle.without_mount("/dev").mount("/dev", dev, ["rbind"])
     assert oci.output(bundle, "ls /dev") == "null\n"
     assert os.listdir(dev) == ["null"]

@@ -24,11 +24,11 @@ def hook(script: str, **more: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def notes(bundle: Bundle) -> Path:
-    """Return a folder that hooks write to, at the same path inside and outside of the container."""
-    folder = bundle.path / "notes"
-    folder.mkdir()
-    bundle.mount(str(folder), folder)
-    return folder
+    """Return a directory that hooks write to, at the same path inside and outside of the container."""
+    directory = bundle.path / "notes"
+    directory.mkdir()
+    bundle.mount(str(directory), directory)
+    return directory
 
 
 def record(bundle: Bundle, notes: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_hook_inherits_its_streams_only_and_the_command_what_is_preserved(
     script = 'echo kept > "$0"; exec "$@" 4< "$0" 5< "$0"'
     subprocess.run(["sh", "-c", script, str(bundle.path / "kept"), *words], check=True, timeout=30)
     assert (notes / "command").read_text() == "kept\n"
-    # The last one is that of the folder that ls reads.
+    # The last one is that of the directory that ls reads.
     assert (notes / "hook").read_text().split() == ["0", "1", "2", "3"]
 
 

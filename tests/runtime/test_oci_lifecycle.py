@@ -304,12 +304,12 @@ def test_a_creator_that_is_killed_leaves_the_id_to_the_next(oci: Oci, bundle: Bu
 
 @pytest.mark.parametrize("files", [[], ["lock"], ["lock", "state.json.new"]])
 def test_whatever_a_killed_creator_has_left_the_id_can_be_used(oci: Oci, bundle: Bundle, files: list[str]) -> None:
-    folder = oci.root / "early"
-    folder.mkdir(parents=True)
+    directory = oci.root / "early"
+    directory.mkdir(parents=True)
     for name in files:
-        (folder / name).touch()
+        (directory / name).touch()
     oci.run(bundle, "true", name="early")
-    assert not folder.exists()
+    assert not directory.exists()
 
 
 def test_a_wrong_root_costs_nobody_their_files(oci: Oci, tmp_path: Path) -> None:
@@ -365,16 +365,16 @@ def test_run_keep_and_detach(oci: Oci, bundle: Bundle) -> None:
 def test_one_that_somebody_froze_by_v1_can_be_deleted(oci: Oci, bundle: Bundle) -> None:
     oci.launch(bundle.command("sleep 60"), "frozen")
     pid = oci.pid("frozen")
-    folder = v1_hierarchies()["freezer"] / oci.new_id()
-    folder.mkdir()
+    directory = v1_hierarchies()["freezer"] / oci.new_id()
+    directory.mkdir()
     try:
-        (folder / "tasks").write_text(str(pid))
-        (folder / "freezer.state").write_text("FROZEN")
+        (directory / "tasks").write_text(str(pid))
+        (directory / "freezer.state").write_text("FROZEN")
         oci("delete", "--force", "frozen")
         os.waitpid(pid, 0)
     finally:
-        (folder / "freezer.state").write_text("THAWED")
-        folder.rmdir()
+        (directory / "freezer.state").write_text("THAWED")
+        directory.rmdir()
 
 
 def test_another_name_for_config_json(oci: Oci, bundle: Bundle) -> None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def folder(scratch: Path) -> Path:
-    """Return a folder of the host with a file in it."""
+def directory(scratch: Path) -> Path:
+    """Return a directory of the host with a file in it."""
     path = scratch / "data"
     path.mkdir()
     (path / "file").write_text("content\n")
@@ -27,14 +27,14 @@ def folder(scratch: Path) -> Path:
 
 
 @pytest.fixture
-def nested(folder: Path) -> Iterator[Path]:
-    """Return a folder of the host, mounted and shared, with a further mount at `below`."""
-    subprocess.run(["mount", "--bind", folder, folder], check=True)
-    subprocess.run(["mount", "--make-shared", folder], check=True)
-    (folder / "below").mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "below", folder / "below"], check=True)
-    yield folder
-    subprocess.run(["umount", "--recursive", folder], check=True)
+def nested(directory: Path) -> Iterator[Path]:
+    """Return a directory of the host, mounted and shared, with a further mount at `below`."""
+    subprocess.run(["mount", "--bind", directory, directory], check=True)
+    subprocess.run(["mount", "--make-shared", directory], check=True)
+    (directory / "below").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "below", directory / "below"], check=True)
+    yield directory
+    subprocess.run(["umount", "--recursive", directory], check=True)
 
 
 # -- options ---------------------------------------------------------------------------------------------------------
@@ -56,20 +56,20 @@ def nested(folder: Path) -> Iterator[Path]:
     ],
 )
 def test_flags_of_a_bind_mount(
-    oci: Oci, bundle: Bundle, folder: Path, options: list[str], there: set[str], missing: set[str]
+    oci: Oci, bundle: Bundle, directory: Path, options: list[str], there: set[str], missing: set[str]
 ) -> None:
-    found = oci.mounts(bundle.mount("/data", folder, ["bind", *options]))["/data"].options
+    found = oci.mounts(bundle.mount("/data", directory, ["bind", *options]))["/data"].options
     assert there <= found
     assert not missing & found
 
 
 @pytest.mark.parametrize("kind", ["bind", "none", ""])
-def test_what_a_bind_mount_is_called(oci: Oci, bundle: Bundle, folder: Path, kind: str) -> None:
-    assert oci.output(bundle.mount("/data", folder, type=kind), "cat /data/file") == "content\n"
+def test_what_a_bind_mount_is_called(oci: Oci, bundle: Bundle, directory: Path, kind: str) -> None:
+    assert oci.output(bundle.mount("/data", directory, type=kind), "cat /data/file") == "content\n"
 
 
-def test_type_bind_alone(oci: Oci, bundle: Bundle, folder: Path) -> None:
-    assert oci.output(bundle.mount("/data", folder, []), "cat /data/file") == "content\n"
+def test_type_bind_alone(oci: Oci, bundle: Bundle, directory: Path) -> None:
+    assert oci.output(bundle.mount("/data", directory, []), "cat /data/file") == "content\n"
 
 
 def test_recursive_attributes(oci: Oci, bundle: Bundle, nested: Path) -> None:
@@ -104,8 +104,8 @@ def test_bind_alone_leaves_out_what_is_below(oci: Oci, bundle: Bundle, nested: P
     assert "/data/below" not in oci.mounts(bundle.mount("/data", nested))
 
 
-def test_a_later_entry_remounts(oci: Oci, bundle: Bundle, folder: Path) -> None:
-    bundle.mount("/data", folder).mount("/data", options=["bind", "remount", "ro", "nosuid"], type="none")
+def test_a_later_entry_remounts(oci: Oci, bundle: Bundle, directory: Path) -> None:
+    bundle.mount("/data", directory).mount("/data", options=["bind", "remount", "ro", "nosuid"], type="none")
     assert {"ro", "nosuid"} <= oci.mounts(bundle)["/data"].options
     bundle.mount("/tmp", options=["size=1m"], type="tmpfs")
     mounts = oci.mounts(bundle.mount("/tmp", options=["remount", "size=2m", "ro"], type="tmpfs"))
@@ -117,9 +117,9 @@ def test_a_relative_destination_and_source(oci: Oci, bundle: Bundle) -> None:
     assert oci.output(bundle.mount("etc/beside", "beside"), "cat /etc/beside") == "content\n"
 
 
-def test_a_file_over_a_file(oci: Oci, bundle: Bundle, folder: Path) -> None:
+def test_a_file_over_a_file(oci: Oci, bundle: Bundle, directory: Path) -> None:
     (bundle.rootfs / "etc/file").write_text("of the image\n")
-    assert oci.output(bundle.mount("/etc/file", folder / "file"), "cat /etc/file") == "content\n"
+    assert oci.output(bundle.mount("/etc/file", directory / "file"), "cat /etc/file") == "content\n"
     assert (bundle.rootfs / "etc/file").read_text() == "of the image\n"
 
 
@@ -131,7 +131,7 @@ def test_options_of_a_file_system(oci: Oci, bundle: Bundle) -> None:
     assert {"nosuid", "noatime"} <= mounts["/t"].options
 
 
-def test_a_tmpfs_has_the_mode_of_the_folder_below(oci: Oci, bundle: Bundle) -> None:
+def test_a_tmpfs_has_the_mode_of_the_directory_below(oci: Oci, bundle: Bundle) -> None:
     (bundle.rootfs / "kept").mkdir()
     (bundle.rootfs / "kept").chmod(0o1711)
     bundle.mount("/kept", options=[], type="tmpfs")
@@ -139,19 +139,19 @@ def test_a_tmpfs_has_the_mode_of_the_folder_below(oci: Oci, bundle: Bundle) -> N
 
 
 @pytest.mark.parametrize("options", [[], ["tmpcopyup"]])
-def test_a_tmpfs_that_covers_no_folder_is_everybodys(oci: Oci, bundle: Bundle, options: list[str]) -> None:
+def test_a_tmpfs_that_covers_no_directory_is_everybodys(oci: Oci, bundle: Bundle, options: list[str]) -> None:
     bundle.mount("/made", options=options, type="tmpfs")
     bundle.config["process"]["user"] = {"uid": 1000, "gid": 1000}
     assert oci.output(bundle, "stat -c %a /made && touch /made/file && echo written") == "1777\nwritten\n"
 
 
-def test_a_destination_may_begin_with_the_path_of_the_root(oci: Oci, bundle: Bundle, folder: Path) -> None:
-    (folder / "file").write_text("found")
-    bundle.mount(f"{bundle.rootfs}/first", folder).mount("/second", f"{bundle.rootfs}/first")
+def test_a_destination_may_begin_with_the_path_of_the_root(oci: Oci, bundle: Bundle, directory: Path) -> None:
+    (directory / "file").write_text("found")
+    bundle.mount(f"{bundle.rootfs}/first", directory).mount("/second", f"{bundle.rootfs}/first")
     assert oci.output(bundle, "cat /first/file /second/file") == "foundfound"
 
 
-def test_masked_folders_share_one_file_system(oci: Oci, bundle: Bundle) -> None:
+def test_masked_directories_share_one_file_system(oci: Oci, bundle: Bundle) -> None:
     for name in ("one", "two"):
         (bundle.rootfs / name).mkdir()
         (bundle.rootfs / name / "file").touch()
@@ -172,11 +172,11 @@ def test_a_path_that_is_listed_twice_is_covered_once(oci: Oci, bundle: Bundle, f
 
 
 @pytest.mark.parametrize(("source", "destination"), [("file", "/etc"), ("", "/etc/passwd")])
-def test_a_folder_is_no_place_for_a_file_nor_a_file_for_a_folder(
-    oci: Oci, bundle: Bundle, folder: Path, source: str, destination: str
+def test_a_directory_is_no_place_for_a_file_nor_a_file_for_a_directory(
+    oci: Oci, bundle: Bundle, directory: Path, source: str, destination: str
 ) -> None:
     """Engines find these words in the error, and add what the user may have confused."""
-    assert "not a directory" in oci.refusal(bundle.mount(destination, folder / source))
+    assert "not a directory" in oci.refusal(bundle.mount(destination, directory / source))
 
 
 def test_several_words_in_one_option(oci: Oci, bundle: Bundle) -> None:
@@ -189,8 +189,8 @@ def test_a_source_that_is_missing_is_named_once(oci: Oci, bundle: Bundle) -> Non
     assert "cannot bind /not/there to /here: open_tree: no such file or directory" in told
 
 
-def test_a_readonly_tmpfs_takes_mount_points_first(oci: Oci, bundle: Bundle, folder: Path) -> None:
-    bundle.mount("/t", options=["ro"], type="tmpfs").mount("/t/sub/data", folder)
+def test_a_readonly_tmpfs_takes_mount_points_first(oci: Oci, bundle: Bundle, directory: Path) -> None:
+    bundle.mount("/t", options=["ro"], type="tmpfs").mount("/t/sub/data", directory)
     bundle.config["mounts"][1]["options"].append("ro")  # /dev, in which devices are made after it was mounted
     assert oci.output(bundle, "cat /t/sub/data/file && ls /dev/null") == "content\n/dev/null\n"
     assert {"ro"} <= oci.mounts(bundle)["/t"].options & oci.mounts(bundle)["/dev"].options
@@ -211,9 +211,9 @@ def test_tmpcopyup(oci: Oci, bundle: Bundle) -> None:
     assert {"ro"} <= oci.mounts(bundle)["/filled"].options
 
 
-def test_other_file_systems_pass_through(oci: Oci, bundle: Bundle, folder: Path, scratch: Path) -> None:
+def test_other_file_systems_pass_through(oci: Oci, bundle: Bundle, directory: Path, scratch: Path) -> None:
     (scratch / ("x" * 200)).mkdir()
-    lower = f"lowerdir={folder}:{scratch / ('x' * 200)}"
+    lower = f"lowerdir={directory}:{scratch / ('x' * 200)}"
     mounts = oci.mounts(bundle.mount("/o", "overlay", [lower, "nosuid"], type="overlay"))
     assert mounts["/o"].fstype == "overlay"
     assert "nosuid" in mounts["/o"].options
@@ -273,20 +273,20 @@ def mount_points() -> list[str]:
 # -- id mapping ------------------------------------------------------------------------------------------------------
 
 
-def test_a_mount_with_its_own_mapping(oci: Oci, bundle: Bundle, folder: Path) -> None:
+def test_a_mount_with_its_own_mapping(oci: Oci, bundle: Bundle, directory: Path) -> None:
     mapping: dict[str, Any] = {
         field: [{"containerID": 0, "hostID": host, "size": 10}]
         for field, host in (("uidMappings", 5000), ("gidMappings", 6000))
     }
-    bundle.mount("/data", folder, ["rbind"], **mapping)
+    bundle.mount("/data", directory, ["rbind"], **mapping)
     assert oci.output(bundle, "stat -c %u:%g /data/file") == "5000:6000\n"
 
 
-def test_a_mount_with_the_mapping_of_the_container(oci: Oci, bundle: Bundle, folder: Path) -> None:
-    bundle.map_users().mount("/data", folder, ["rbind", "idmap"]).mount("/plain", folder, ["rbind"])
+def test_a_mount_with_the_mapping_of_the_container(oci: Oci, bundle: Bundle, directory: Path) -> None:
+    bundle.map_users().mount("/data", directory, ["rbind", "idmap"]).mount("/plain", directory, ["rbind"])
     script = "stat -c %u:%g /data/file /plain/file && touch /data/made"
     assert oci.output(bundle, script).split() == ["0:0", "65534:65534"]
-    assert os.stat(folder / "made").st_uid == 0
+    assert os.stat(directory / "made").st_uid == 0
 
 
 def test_ridmap_maps_what_is_below_too(oci: Oci, bundle: Bundle, nested: Path) -> None:
@@ -295,8 +295,8 @@ def test_ridmap_maps_what_is_below_too(oci: Oci, bundle: Bundle, nested: Path) -
     assert oci.output(bundle, "stat -c %u /some/below/file /all/below/file").split() == ["65534", "0"]
 
 
-def test_mappings_that_cannot_be_meant(oci: Oci, bundle: Bundle, folder: Path) -> None:
-    bundle.mount("/data", folder, ["bind", "idmap"])
+def test_mappings_that_cannot_be_meant(oci: Oci, bundle: Bundle, directory: Path) -> None:
+    bundle.mount("/data", directory, ["bind", "idmap"])
     assert "idmap needs uidMappings" in oci.refusal(bundle)
     bundle.config["mounts"][-1] |= {"uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]}
     assert "both" in oci.refusal(bundle)
@@ -312,13 +312,13 @@ def test_mappings_that_cannot_be_meant(oci: Oci, bundle: Bundle, folder: Path) -
         ("ridmap=uids=0-5000-10;gids=0-6000-10", "5000:6000"),
     ],
 )
-def test_a_mapping_among_the_options(oci: Oci, bundle: Bundle, folder: Path, option: str, owner: str) -> None:
-    bundle.mount("/data", folder, ["rbind", option])
+def test_a_mapping_among_the_options(oci: Oci, bundle: Bundle, directory: Path, option: str, owner: str) -> None:
+    bundle.mount("/data", directory, ["rbind", option])
     assert oci.output(bundle, "stat -c %u:%g /data/file").strip() == owner
 
 
-def test_a_mapping_to_ids_of_the_container(oci: Oci, bundle: Bundle, folder: Path) -> None:
-    bundle.map_users().mount("/data", folder, ["rbind", "idmap=uids=@0-7-1;gids=@0-8-1"])
+def test_a_mapping_to_ids_of_the_container(oci: Oci, bundle: Bundle, directory: Path) -> None:
+    bundle.map_users().mount("/data", directory, ["rbind", "idmap=uids=@0-7-1;gids=@0-8-1"])
     assert oci.output(bundle, "stat -c %u:%g /data/file") == "7:8\n"
 
 
@@ -331,8 +331,10 @@ def test_a_mapping_to_ids_of_the_container(oci: Oci, bundle: Bundle, folder: Pat
         ("idmap=uids=@0-1-1;gids=0-1-1", "1 is not mapped in the container"),
     ],
 )
-def test_a_mapping_of_another_form_is_refused(oci: Oci, bundle: Bundle, folder: Path, option: str, words: str) -> None:
-    assert words in oci.refusal(bundle.mount("/data", folder, ["rbind", option]))
+def test_a_mapping_of_another_form_is_refused(
+    oci: Oci, bundle: Bundle, directory: Path, option: str, words: str
+) -> None:
+    assert words in oci.refusal(bundle.mount("/data", directory, ["rbind", option]))
 
 
 # -- cgroup and sysfs ------------------------------------------------------------------------------------------------
@@ -368,32 +370,32 @@ def test_without_one_the_hierarchy_is_the_hosts(oci: Oci, bundle: Bundle) -> Non
 # -- where mounts go -------------------------------------------------------------------------------------------------
 
 
-def test_links_are_followed_inside_the_root(oci: Oci, bundle: Bundle, folder: Path) -> None:
+def test_links_are_followed_inside_the_root(oci: Oci, bundle: Bundle, directory: Path) -> None:
     (bundle.rootfs / "absolute").symlink_to("/etc")
     (bundle.rootfs / "up").symlink_to("../../../../../../etc")
-    bundle.mount("/absolute/a", folder).mount("/up/b", folder)
+    bundle.mount("/absolute/a", directory).mount("/up/b", directory)
     assert oci.output(bundle, "cat /etc/a/file /etc/b/file") == "content\ncontent\n"
 
 
-def test_links_that_lead_nowhere_yet(oci: Oci, bundle: Bundle, folder: Path) -> None:
+def test_links_that_lead_nowhere_yet(oci: Oci, bundle: Bundle, directory: Path) -> None:
     (bundle.rootfs / "var").mkdir(exist_ok=True)
     (bundle.rootfs / "var/run").symlink_to("/not/yet")
     (bundle.rootfs / "name").symlink_to("../../made/file")
-    bundle.mount("/var/run/secrets", folder).mount("/name", folder / "file")
+    bundle.mount("/var/run/secrets", directory).mount("/name", directory / "file")
     assert oci.output(bundle, "cat /not/yet/secrets/file /made/file") == "content\ncontent\n"
     assert not os.path.lexists("/not")
 
 
-def test_a_link_to_itself(oci: Oci, bundle: Bundle, folder: Path) -> None:
+def test_a_link_to_itself(oci: Oci, bundle: Bundle, directory: Path) -> None:
     (bundle.rootfs / "loop").symlink_to("loop")
-    assert "mounts[7]" in (said := oci.refusal(bundle.mount("/loop/data", folder)))
+    assert "mounts[7]" in (said := oci.refusal(bundle.mount("/loop/data", directory)))
     assert "too many levels of symbolic links" in said.lower()
 
 
 @pytest.mark.parametrize("destination", ["/loop-to-root", "/tmp/../loop-to-root/."])
-def test_no_link_leads_a_mount_over_the_root(oci: Oci, bundle: Bundle, folder: Path, destination: str) -> None:
+def test_no_link_leads_a_mount_over_the_root(oci: Oci, bundle: Bundle, directory: Path, destination: str) -> None:
     (bundle.rootfs / "loop-to-root").symlink_to("/")
-    assert "cannot be mounted over" in oci.refusal(bundle.mount(destination, folder))
+    assert "cannot be mounted over" in oci.refusal(bundle.mount(destination, directory))
 
 
 @pytest.mark.parametrize(("kind", "options"), [("proc", []), ("overlay", []), ("bind", ["remount", "bind", "ro"])])
@@ -404,7 +406,7 @@ def test_not_everything_can_be_the_root(oci: Oci, bundle: Bundle, kind: str, opt
 
 @pytest.mark.parametrize("destination", ["/", "//", "/.."])
 @pytest.mark.parametrize("userns", [False, True])
-def test_another_folder_as_root(oci: Oci, bundle: Bundle, scratch: Path, destination: str, *, userns: bool) -> None:
+def test_another_directory_as_root(oci: Oci, bundle: Bundle, scratch: Path, destination: str, *, userns: bool) -> None:
     if userns:
         bundle.map_users()
     other = scratch / "other"
@@ -440,28 +442,30 @@ def test_a_root_in_memory_takes_no_copy_of_other_mounts(oci: Oci, bundle: Bundle
 
 
 @pytest.mark.parametrize("userns", [False, True])
-def test_a_source_that_is_a_link_can_be_mounted_itself(oci: Oci, bundle: Bundle, folder: Path, *, userns: bool) -> None:
-    (folder / "link").symlink_to("file")
+def test_a_source_that_is_a_link_can_be_mounted_itself(
+    oci: Oci, bundle: Bundle, directory: Path, *, userns: bool
+) -> None:
+    (directory / "link").symlink_to("file")
     (bundle.rootfs / "link").symlink_to("nowhere")
     if userns:
         bundle.map_users()
-    bundle.mount("/link", folder / "link", ["bind", "src-nofollow", "dest-nofollow"])
-    bundle.mount("/new/link", folder / "link", ["bind", "src-nofollow"])
+    bundle.mount("/link", directory / "link", ["bind", "src-nofollow", "dest-nofollow"])
+    bundle.mount("/new/link", directory / "link", ["bind", "src-nofollow"])
     assert oci.output(bundle, "readlink /link; readlink /new/link").split() == ["file", "file"]
     assert os.readlink(bundle.rootfs / "link") == "nowhere"
 
 
-def test_a_destination_that_is_a_link_can_be_covered_itself(oci: Oci, bundle: Bundle, folder: Path) -> None:
+def test_a_destination_that_is_a_link_can_be_covered_itself(oci: Oci, bundle: Bundle, directory: Path) -> None:
     (bundle.rootfs / "link").symlink_to("nowhere")
-    bundle.mount("/link", folder / "file", ["bind", "dest-nofollow"])
-    bundle.mount("/plain", folder / "file", ["bind", "dest-nofollow"])
+    bundle.mount("/link", directory / "file", ["bind", "dest-nofollow"])
+    bundle.mount("/plain", directory / "file", ["bind", "dest-nofollow"])
     assert oci.output(bundle, "cat /link /plain; test ! -e /nowhere") == "content\ncontent\n"
 
 
-def test_a_link_is_copied(oci: Oci, bundle: Bundle, folder: Path) -> None:
-    (folder / "link").symlink_to("nowhere/at/all")
-    bundle.mount("/a/link", folder / "link", ["bind", "copy-symlink"])
-    bundle.mount("/a/file", folder / "file", ["bind", "copy-symlink"])
+def test_a_link_is_copied(oci: Oci, bundle: Bundle, directory: Path) -> None:
+    (directory / "link").symlink_to("nowhere/at/all")
+    bundle.mount("/a/link", directory / "link", ["bind", "copy-symlink"])
+    bundle.mount("/a/file", directory / "file", ["bind", "copy-symlink"])
     for _ in range(2):  # the second time it is there
         assert oci.output(bundle, "readlink /a/link; cat /a/file") == "nowhere/at/all\ncontent\n"
     (bundle.rootfs / "a/link").unlink()
@@ -475,8 +479,8 @@ def test_options_for_links_are_for_bind_mounts(oci: Oci, bundle: Bundle) -> None
 
 
 @pytest.mark.parametrize("name", ["cpuinfo", "meminfo", "stat", "uptime", "loadavg", "swaps", "diskstats"])
-def test_lxcfs_may_replace_files_of_proc(oci: Oci, bundle: Bundle, folder: Path, name: str) -> None:
-    assert oci.output(bundle.mount(f"/proc/{name}", folder / "file"), f"cat /proc/{name}") == "content\n"
+def test_lxcfs_may_replace_files_of_proc(oci: Oci, bundle: Bundle, directory: Path, name: str) -> None:
+    assert oci.output(bundle.mount(f"/proc/{name}", directory / "file"), f"cat /proc/{name}") == "content\n"
 
 
 @pytest.mark.parametrize(
@@ -493,9 +497,9 @@ def test_an_error_names_the_mount(oci: Oci, bundle: Bundle, number: int, options
     assert text in said
 
 
-def test_a_folder_over_a_file_is_refused(oci: Oci, bundle: Bundle, folder: Path) -> None:
+def test_a_directory_over_a_file_is_refused(oci: Oci, bundle: Bundle, directory: Path) -> None:
     (bundle.rootfs / "taken").touch()
-    assert "mounts[7]" in oci.refusal(bundle.mount("/taken", folder))
+    assert "mounts[7]" in oci.refusal(bundle.mount("/taken", directory))
 
 
 def test_an_unknown_root_propagation_is_refused(oci: Oci, bundle: Bundle) -> None:

@@ -131,9 +131,9 @@ def test_a_path_that_is_not_there(oci: Oci, bundle: Bundle) -> None:
     assert "/run/no-such-namespace" in oci.refusal(bundle.namespace("network", "/run/no-such-namespace"))
 
 
-def mounts_below(folder: Path) -> list[str]:
+def mounts_below(directory: Path) -> list[str]:
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    return [path for path in (line.split()[4] for line in lines) if path.startswith(str(folder))]
+    return [path for path in (line.split()[4] for line in lines) if path.startswith(str(directory))]
 
 
 def test_without_a_mount_namespace_its_mounts_are_the_hosts_until_it_is_deleted(oci: Oci, bundle: Bundle) -> None:

@@ -278,8 +278,8 @@ def test_a_container_that_waits_holds_only_what_it_needs(oci: Oci, bundle: Bundl
         oci.save(bundle, "true")
         streams = {"stdout": subprocess.DEVNULL, "stderr": None, "capture_output": False, "close_fds": False}
         oci("create", "--bundle", bundle.path, "waits", **streams)
-    folder = f"/proc/{oci.pid('waits')}/fd"
-    held = {os.path.basename(os.readlink(f"{folder}/{fd}")) for fd in os.listdir(folder) if int(fd) > 2}
+    directory = f"/proc/{oci.pid('waits')}/fd"
+    held = {os.path.basename(os.readlink(f"{directory}/{fd}")) for fd in os.listdir(directory) if int(fd) > 2}
     assert held == {"exec.fifo"}
 
 

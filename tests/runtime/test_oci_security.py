@@ -13,7 +13,8 @@ import pytest
 if TYPE_CHECKING:
     from oci_bundles import Bundle, Oci
 
-# -- CVE-2024-21626: descriptors of the host's folders, and working directories by them -------------------------------
+# -- CVE-2024-21626: descriptors of the host's directories, and working directories by them
+# -------------------------------
 
 
 @pytest.mark.parametrize("fd", range(3, 16))
@@ -21,7 +22,7 @@ def test_no_working_directory_outside(oci: Oci, bundle: Bundle, fd: int) -> None
     """The attack: a working directory named by a descriptor that the runtime has open on the host."""
     bundle.config["process"]["cwd"] = f"/proc/self/fd/{fd}"
     oci.save(bundle, "cat ../../../../../../../etc/hostname; ls -d ../../../../../../../proc/1/exe; stat -c %d:%i .")
-    leak = os.open("/", os.O_RDONLY)  # a caller may leak a folder of the host, too, as a careless shim would
+    leak = os.open("/", os.O_RDONLY)  # a caller may leak a directory of the host, too, as a careless shim would
     try:
         done = oci("run", "--bundle", bundle.path, "escape", check=False, pass_fds=(leak,))
     finally:
@@ -64,16 +65,16 @@ def test_no_descriptor_but_the_standard_streams_gets_in(oci: Oci, bundle: Bundle
     finally:
         for fd in leaks:
             os.close(fd)
-    # 3 is the folder that ls itself reads.
+    # 3 is the directory that ls itself reads.
     assert output.split() == ["0", "1", "2", "3"]
 
 
 def test_nothing_of_the_host_is_open_in_a_created_container(oci: Oci, bundle: Bundle) -> None:
     container = oci.create(bundle, "sleep 60")
-    folder = f"/proc/{oci.pid(container)}/fd"
-    opened = {int(fd): os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)}
-    folders = [path for fd, path in opened.items() if fd > 2 and os.path.isdir(f"{folder}/{fd}")]
-    assert folders == []
+    directory = f"/proc/{oci.pid(container)}/fd"
+    opened = {int(fd): os.readlink(f"{directory}/{fd}") for fd in os.listdir(directory)}
+    directories = [path for fd, path in opened.items() if fd > 2 and os.path.isdir(f"{directory}/{fd}")]
+    assert directories == []
 
 
 # -- CVE-2019-5736: the runtime's own program through /proc/PID/exe ----------------------------------------------------
@@ -84,7 +85,7 @@ def test_the_host_never_shows_as_the_first_process(oci: Oci, bundle: Bundle) -> 
     assert os.readlink(f"/proc/{oci.pid(container)}/exe") == "/memfd:init (deleted)"
     maps = Path(f"/proc/{oci.pid(container)}/maps").read_text()
     assert "python" not in maps
-    assert "minirun" not in maps.replace("minirun-init", "")
+    assert "minirun" not in maps.replace("minirun-exec-stub", "")
 
 
 def test_a_command_that_is_the_runtime_itself(oci: Oci, bundle: Bundle) -> None:
@@ -195,6 +196,6 @@ def test_a_hostile_passwd_is_not_read(oci: Oci, bundle: Bundle, kind: str) -> No
     assert oci.output(bundle, "echo $HOME") == "/\n"
 
 
-def test_the_state_folder_is_closed_to_others(oci: Oci, bundle: Bundle) -> None:
+def test_the_state_directory_is_closed_to_others(oci: Oci, bundle: Bundle) -> None:
     container = oci.create(bundle, "sleep 60")
     assert os.stat(oci.root / container).st_mode & 0o077 == 0

@@ -138,8 +138,8 @@ def test_a_single_id_of_an_unprivileged_caller(oci: Oci, bundle: Bundle, scratch
         if mount["type"] == "devpts":
             mount["options"].remove("gid=5")  # that group is not mapped
     oci.save(bundle, "id -u; cat /proc/self/setgroups; touch /file")
-    for folder in (bundle.path, scratch):
-        os.chown(folder, 1000, 1000)
+    for directory in (bundle.path, scratch):
+        os.chown(directory, 1000, 1000)
     unprivileged = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", runtime]
     arguments = ["--root", scratch / "state", "--cgroup-manager", "disabled", "run", "rootless"]
     done = subprocess.run(

@@ -49,8 +49,10 @@ def test_mounts_and_their_options(shell: Shell) -> None:
 def test_nothing_of_the_host_is_mounted(shell: Shell) -> None:
     lines = [line.split() for line in shell("cat /proc/self/mountinfo").splitlines()]
     assert not any(word.startswith(("shared:", "master:")) for words in lines for word in words[6:])
-    host_folders = {words[3] for words in lines if words[4] not in ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")}
-    assert not any(folder.startswith(("/root", "/home", "/usr")) for folder in host_folders)
+    host_directories = {
+        words[3] for words in lines if words[4] not in ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
+    }
+    assert not any(directory.startswith(("/root", "/home", "/usr")) for directory in host_directories)
     assert shell("ls -a /") == shell("cd /; cd ../..; ls -a")
 
 

@@ -28,18 +28,18 @@ def link(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
 # -- hostile images ---------------------------------------------------------------------------------------------------
 @pytest.fixture
 def bait(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder of the host that images try to reach; nothing in it may change."""
-    folder = tmp_path / "bait"
-    folder.mkdir()
-    (folder / "passwd").write_text("root:x:4242:4242::/stolen:/bin/sh\n")
-    (folder / "file").write_text("the host's\n")
-    (folder / "folder").mkdir()
-    before = {path: path.lstat() for path in folder.rglob("*")}
-    yield folder
-    after = {path: path.lstat() for path in folder.rglob("*")}
+    """Return a directory of the host that images try to reach; nothing in it may change."""
+    directory = tmp_path / "bait"
+    directory.mkdir()
+    (directory / "passwd").write_text("root:x:4242:4242::/stolen:/bin/sh\n")
+    (directory / "file").write_text("the host's\n")
+    (directory / "directory").mkdir()
+    before = {path: path.lstat() for path in directory.rglob("*")}
+    yield directory
+    after = {path: path.lstat() for path in directory.rglob("*")}
     assert after.keys() == before.keys()
     assert all(after[path].st_mtime_ns == before[path].st_mtime_ns for path in before)
-    assert (folder / "file").read_text() == "the host's\n"
+    assert (directory / "file").read_text() == "the host's\n"
 
 
 @pytest.mark.parametrize("prefix", ["", "/../../../../../../..", "/proc/1/root", "/proc/self/root"])
@@ -57,32 +57,32 @@ def test_files_of_etc_as_links_to_the_host(make_image: MakeImage, shell: Shell, 
 
 
 def test_etc_as_a_link_to_the_host(make_image: MakeImage, minirun: Minirun, bait: Path) -> None:
-    image = make_image("hostile", [entry(".wh.etc")], [link("etc", str(bait / "folder"))])
+    image = make_image("hostile", [entry(".wh.etc")], [link("etc", str(bait / "directory"))])
     done = minirun("run", "--rm", "--network=none", image, "cat", "/etc/hosts", check=False)
     assert "the host's" not in done.stdout
 
 
-@pytest.mark.parametrize("folder", ["proc", "sys", "dev"])
-def test_system_folders_as_links(make_image: MakeImage, minirun: Minirun, bait: Path, folder: str) -> None:
-    image = make_image("hostile", [link(folder, str(bait / "folder"))])
-    done = minirun("run", "--rm", "--network=none", image, "ls", f"/{folder}/", check=False)
-    if folder == "dev":
+@pytest.mark.parametrize("directory", ["proc", "sys", "dev"])
+def test_system_directories_as_links(make_image: MakeImage, minirun: Minirun, bait: Path, directory: str) -> None:
+    image = make_image("hostile", [link(directory, str(bait / "directory"))])
+    done = minirun("run", "--rm", "--network=none", image, "ls", f"/{directory}/", check=False)
+    if directory == "dev":
         assert done.returncode in (0, 125)
     else:
         assert done.returncode == 125
-        assert f"/{folder}" in done.stderr
+        assert f"/{directory}" in done.stderr
         assert "Traceback" not in done.stderr
 
 
 def test_a_link_below_dev_cannot_take_the_place_of_null(make_image: MakeImage, shell: Shell, bait: Path) -> None:
-    image = make_image("hostile", [link("dev/null", f"{bait}/file"), link("dev/shm", str(bait / "folder"))])
+    image = make_image("hostile", [link("dev/null", f"{bait}/file"), link("dev/shm", str(bait / "directory"))])
     assert shell("echo x > /dev/null; touch /dev/shm/x; stat -c '%F %t:%T' /dev/null", image=image) == (
         "character special file 1:3\n"
     )
 
 
 def test_a_work_directory_that_leaves_the_root(make_image: MakeImage, minirun: Minirun, bait: Path) -> None:
-    image = make_image("hostile", [link("work", f"{bait}/folder")])
+    image = make_image("hostile", [link("work", f"{bait}/directory")])
     for directory in ("/work", "/work/new", "/../../../../..", "/proc/self/fd/7", "/proc/self/fd/8/../../.."):
         done = minirun("run", "--rm", "--network=none", "-w", directory, image, "ls", "/", check=False)
         if done.returncode == 0:
@@ -91,7 +91,7 @@ def test_a_work_directory_that_leaves_the_root(make_image: MakeImage, minirun: M
 
 
 def test_mounts_through_links_stay_inside(make_image: MakeImage, shell: Shell, bait: Path, scratch: Path) -> None:
-    image = make_image("hostile", [link("data", str(bait / "folder")), link("volume", f"{bait}/folder")])
+    image = make_image("hostile", [link("data", str(bait / "directory")), link("volume", f"{bait}/directory")])
     shell("-v", f"{scratch}:/data/deeper", "touch /data/deeper/x", image=image)
     assert (scratch / "x").exists()
     shell("-v", "named:/volume", "touch /volume/x", image=image)
@@ -109,7 +109,7 @@ def test_volumes_are_not_filled_from_the_host(make_image: MakeImage, shell: Shel
 
 # -- what is inherited ------------------------------------------------------------------------------------------------
 def test_three_descriptors_and_no_more(minirun: Minirun, shell: Shell) -> None:
-    assert shell("ls /proc/self/fd | wc -l; ls /proc/1/fd; true") == "4\n0\n1\n2\n"  # ls has the folder open, too
+    assert shell("ls /proc/self/fd | wc -l; ls /proc/1/fd; true") == "4\n0\n1\n2\n"  # ls has the directory open, too
     minirun("run", "-d", "-it", "--name=box", "--network=none", "-p", "18070:80", "busybox", "sleep", "1000")
     assert minirun("exec", "box", "ls", "/proc/1/fd").stdout.split() == ["0", "1", "2"]
     assert len(minirun("exec", "box", "ls", "/proc/self/fd").stdout.split()) == 4
@@ -118,7 +118,7 @@ def test_three_descriptors_and_no_more(minirun: Minirun, shell: Shell) -> None:
 def test_a_descriptor_of_the_caller_is_not_inherited(minirun: Minirun, busybox_image: str) -> None:
     command = f'exec 9< /etc; "{minirun.executable}" run --rm --network=none {busybox_image} ls /proc/1/fd'
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["0", "1", "2", "3"]  # 3 is the folder that ls reads
+    assert done.stdout.split() == ["0", "1", "2", "3"]  # 3 is the directory that ls reads
 
 
 def test_no_program_of_the_host_shows(minirun: Minirun, busybox_image: str, make_image: MakeImage) -> None:

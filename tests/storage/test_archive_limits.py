@@ -162,7 +162,7 @@ def test_sparse_maps_are_bounded(tmp_path: Path) -> None:
 def test_directories_do_not_stay_in_memory(tmp_path: Path) -> None:
     """A hundred thousand of them, each with 2 KiB of attributes: 200 MB that zip to next to nothing."""
     records = record("SCHILY.xattr.user.a", "x" * 2000)
-    block = header(tarfile.XHDTYPE, "x", records) + header(tarfile.DIRTYPE, "folder")
+    block = header(tarfile.XHDTYPE, "x", records) + header(tarfile.DIRTYPE, "directory")
     plain = block * 100_000
     assert load(tmp_path, image_of(gzip.compress(plain, 1), plain)).startswith("loaded")
 
@@ -170,7 +170,7 @@ def test_directories_do_not_stay_in_memory(tmp_path: Path) -> None:
 def test_names_may_not_imply_millions_of_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONWARNINGS", "default")
     layer = tar(*(entry(f"{i}/" + "a/" * 1900 + "file") for i in range(2300)))
-    limits = "import minirun.storage.limits as limits; limits.ENTRIES_MAX = 10_000\n"
+    limits = "import minirun.storage.tar.limits as limits; limits.ENTRIES_MAX = 10_000\n"
     monkeypatch.setattr(sys.modules[__name__], "LOAD", limits + LOAD)
     assert "imply more than" in load(tmp_path, image_of(gzip.compress(layer), layer))
 
@@ -265,13 +265,13 @@ def test_members_by_the_million_are_refused(tmp_path: Path) -> None:
 
 # -- interruption ------------------------------------------------------------------------------------------------------
 def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
-    layer = tar(*(entry(f"folder{i % 100}/file{i}", b"x" * 5000) for i in range(20_000)))
+    layer = tar(*(entry(f"directory{i % 100}/file{i}", b"x" * 5000) for i in range(20_000)))
     path = tmp_path / "archive"
     path.write_bytes(image_of(layer))
     process = subprocess.Popen(
         [sys.executable, "-c", LOAD, tmp_path, path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
-    wait_for(lambda: any((tmp_path / "root").glob("ingest/*/new-*/diff/folder50")), process)
+    wait_for(lambda: any((tmp_path / "root").glob("ingest/*/new-*/diff/directory50")), process)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == -signal.SIGINT
     assert not list((tmp_path / "root/ingest").iterdir())

@@ -31,15 +31,15 @@ from image_archives import (
     oci_manifest,
     skopeo_dir,
     tar,
-    write_folder,
+    write_directory,
 )
 
 from minirun.errors import MinirunError
 from minirun.model.image import Layer
 from minirun.model.layout import Layout
 from minirun.storage import images
+from minirun.storage.archive.load import Loaded, load
 from minirun.storage.ingest import Ingest, collect_garbage
-from minirun.storage.load import Loaded, load
 from minirun.storage.store import remove_image
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def load_bytes(layout: Layout, data: bytes, tmp_path: Path) -> list[Loaded]:
 
 
 def everything(layout: Layout) -> list[str]:
-    """What the store holds beside its own empty folders and its lock."""
+    """What the store holds beside its own empty directories and its lock."""
     root = Path(layout.root)
     own = {"images/lock", "images/names.json", "reserve"}
     return sorted(
@@ -77,7 +77,7 @@ def everything(layout: Layout) -> list[str]:
 
 
 def top_file(layout: Layout, loaded: Loaded, name: str) -> bytes:
-    return Path(images.layer_folder(layout, loaded.image.layers[-1].diff_id), "diff", name).read_bytes()
+    return Path(images.layer_directory(layout, loaded.image.layers[-1].diff_id), "diff", name).read_bytes()
 
 
 def names(loaded: Iterable[Loaded]) -> list[list[str]]:
@@ -127,12 +127,12 @@ def test_oci_layouts(layout: Layout, tmp_path: Path, members: dict[str, bytes]) 
     [loaded] = load_members(layout, members, tmp_path)
     assert names([loaded]) == [["app:1"]]
     assert top_file(layout, loaded, "etc/os") == b"top"
-    [again] = list(load(layout, str(write_folder(members, tmp_path / "folder"))))
+    [again] = list(load(layout, str(write_directory(members, tmp_path / "directory"))))
     assert again.image.id == loaded.image.id
 
 
-def test_skopeos_folder(layout: Layout, tmp_path: Path) -> None:
-    [loaded] = list(load(layout, str(write_folder(skopeo_dir([BASE, TOP]), tmp_path / "folder"))))
+def test_skopeos_directory(layout: Layout, tmp_path: Path) -> None:
+    [loaded] = list(load(layout, str(write_directory(skopeo_dir([BASE, TOP]), tmp_path / "directory"))))
     assert names([loaded]) == [[]]
     assert top_file(layout, loaded, "etc/os") == b"top"
 
@@ -171,7 +171,7 @@ def test_several_images_in_one_archive_share_layers(layout: Layout, tmp_path: Pa
 
 @pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, zstandard.ZstdCompressor().compress, bytes])
 def test_whole_archives_may_be_compressed_and_come_through_a_pipe(layout: Layout, pack: type[bytes]) -> None:
-    script = "import sys; from minirun.model.layout import Layout; from minirun.storage.load import load\n"
+    script = "import sys; from minirun.model.layout import Layout; from minirun.storage.archive.load import load\n"
     script += "print([one.image.id for one in load(Layout(sys.argv[1], ''), '-')])"
     done = subprocess.run(
         [sys.executable, "-c", script, layout.root],
@@ -344,14 +344,14 @@ def test_what_is_no_archive_is_refused(layout: Layout, tmp_path: Path, data: byt
     check_refused(layout, data, tmp_path)
 
 
-def test_a_folder_whose_links_lead_out_is_refused(layout: Layout, tmp_path: Path) -> None:
-    folder = write_folder(oci_layout([BASE], "a"), tmp_path / "folder")
-    index = folder / "index.json"
+def test_a_directory_whose_links_lead_out_is_refused(layout: Layout, tmp_path: Path) -> None:
+    directory = write_directory(oci_layout([BASE], "a"), tmp_path / "directory")
+    index = directory / "index.json"
     (tmp_path / "index.json").write_bytes(index.read_bytes())
     index.unlink()
     index.symlink_to(tmp_path / "index.json")
     with pytest.raises(MinirunError, match=r"no index\.json"):
-        list(load(layout, str(folder)))
+        list(load(layout, str(directory)))
 
 
 def test_a_good_image_before_a_broken_one_stays(layout: Layout, tmp_path: Path) -> None:
@@ -363,14 +363,14 @@ def test_a_good_image_before_a_broken_one_stays(layout: Layout, tmp_path: Path) 
         load_members(layout, both, tmp_path)
     assert list(images.read_names(layout)) == ["docker.io/library/one:latest"]
     assert os.listdir(layout.ingest) == []
-    assert not Path(images.layer_folder(layout, digest(TOP))).exists()
+    assert not Path(images.layer_directory(layout, digest(TOP))).exists()
 
 
 # -- at once, and killed -----------------------------------------------------------------------------------------------
 def test_loads_at_once_do_not_disturb_each_other(layout: Layout, tmp_path: Path) -> None:
     path = tmp_path / "archive"
     path.write_bytes(files(docker_archive([BASE, TOP], "app")))
-    script = "import sys; from minirun.model.layout import Layout; from minirun.storage.load import load\n"
+    script = "import sys; from minirun.model.layout import Layout; from minirun.storage.archive.load import load\n"
     script += "list(load(Layout(sys.argv[1], ''), sys.argv[2]))"
     loads = [subprocess.Popen([sys.executable, "-c", script, layout.root, path], cwd=CHECKOUT) for _ in range(6)]
     assert [process.wait(60) for process in loads] == [0] * 6
@@ -384,7 +384,7 @@ def test_a_layer_that_a_load_relies_on_is_not_removed_under_it(layout: Layout, t
     with Ingest(layout) as ingest:
         ingest.pin_layer(digest(BASE))
         assert remove_image(layout, loaded.image.id) == []
-        assert Path(images.layer_folder(layout, digest(BASE))).exists()
+        assert Path(images.layer_directory(layout, digest(BASE))).exists()
     assert everything(layout) == []
 
 
@@ -393,7 +393,7 @@ def test_a_killed_load_leaves_nothing_after_the_next_command(layout: Layout, tmp
     layers = [files({f"{number}/{i}": os.urandom(20) for i in range(700)}) for number in range(3)]
     path = tmp_path / "archive"
     path.write_bytes(files(docker_archive(layers, "app")))
-    script = "import sys; from minirun.model.layout import Layout; from minirun.storage.load import load\n"
+    script = "import sys; from minirun.model.layout import Layout; from minirun.storage.archive.load import load\n"
     script += "print('go', flush=True); list(load(Layout(sys.argv[1], ''), sys.argv[2]))"
     process = subprocess.Popen(
         [sys.executable, "-c", script, layout.root, path], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True
@@ -434,7 +434,7 @@ def test_looking_for_garbage_is_cheap(layout: Layout, tmp_path: Path) -> None:
 # -- other people's programs -------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("form", ["docker-archive", "oci-archive", "oci", "dir"])
 def test_what_skopeo_writes(layout: Layout, tmp_path: Path, form: str) -> None:
-    source = write_folder(oci_layout([BASE, TOP], "app:1"), tmp_path / "source")
+    source = write_directory(oci_layout([BASE, TOP], "app:1"), tmp_path / "source")
     target = tmp_path / "target"
     name = "" if form == "dir" else ":example.com/some/app:2"
     subprocess.run(

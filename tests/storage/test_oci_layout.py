@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from image_archives import add_blob, config, digest, docker_archive, files, oci_manifest, write_folder
+from image_archives import add_blob, config, digest, docker_archive, files, oci_manifest, write_directory
 
 from minirun.errors import MinirunError
 from minirun.model.layout import Layout
 from minirun.model.platform import Platform
-from minirun.storage import oci_layout
-from minirun.storage.found import Skipped
-from minirun.storage.load import Loaded, load
+from minirun.storage.archive import oci_layout
+from minirun.storage.archive.found import Skipped
+from minirun.storage.archive.load import Loaded, load
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -191,14 +191,14 @@ def test_indexes_that_multiply_are_refused(layout: Layout, tmp_path: Path) -> No
         loaded(layout, write(tmp_path, members, descriptor))
 
 
-def test_skopeos_folder_of_all_platforms(layout: Layout, tmp_path: Path) -> None:
+def test_skopeos_directory_of_all_platforms(layout: Layout, tmp_path: Path) -> None:
     members: dict[str, bytes] = {}
     inner = {"manifests": [image(members, "a", "", ARM64), image(members, "b", "", AMD64)]}
     flat = {name.rpartition("/")[2]: data for name, data in members.items()}
     for descriptor in inner["manifests"]:
         flat[f"{descriptor['digest'][7:]}.manifest.json"] = flat.pop(descriptor["digest"][7:])
     flat["manifest.json"] = json.dumps(inner).encode()
-    assert loaded(layout, str(write_folder(flat, tmp_path / "folder"))) == ({"": "b"}, [])
+    assert loaded(layout, str(write_directory(flat, tmp_path / "directory"))) == ({"": "b"}, [])
 
 
 # -- what other programs write -----------------------------------------------------------------------------------------

@@ -18,14 +18,14 @@ from image_archives import COMPRESSORS, digest, entry, tar
 from minirun.errors import MinirunError
 from minirun.storage.ingest import remove_tree
 from minirun.storage.layers import unpack_layer
-from minirun.storage.malformed import MalformedError
-from minirun.storage.recipe import tar_of_layer
-from minirun.storage.unpack import inside, leaves_root
+from minirun.storage.tar.malformed import MalformedError
+from minirun.storage.tar.tar_split import tar_of_layer
+from minirun.storage.tar.unpack import inside, leaves_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FOLDER, LINK, SYMLINK, FIFO, DEVICE = (
+DIRECTORY, LINK, SYMLINK, FIFO, DEVICE = (
     tarfile.DIRTYPE,
     tarfile.LNKTYPE,
     tarfile.SYMTYPE,
@@ -37,7 +37,7 @@ OPAQUE = "trusted.overlay.opaque"
 
 @pytest.fixture
 def cage(tmp_path: Path) -> Iterator[Path]:
-    """A folder to unpack in, surrounded by files that must not change."""
+    """A directory to unpack in, surrounded by files that must not change."""
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside/secret").write_text("untouched")
     (tmp_path / "cage").mkdir()
@@ -47,11 +47,11 @@ def cage(tmp_path: Path) -> Iterator[Path]:
     assert (tmp_path / "outside/secret").read_text() == "untouched"
 
 
-def listing(folder: Path, but: str = "") -> list[tuple[str, int, int, int]]:
-    """All names below a folder with their type, owner and time."""
+def listing(directory: Path, but: str = "") -> list[tuple[str, int, int, int]]:
+    """All names below a directory with their type, owner and time."""
     found = []
-    for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
+    for path in sorted(directory.rglob("*")):
+        name = str(path.relative_to(directory))
         if not (but and name.startswith(but)):
             status = path.lstat()
             found.append((name, status.st_mode, status.st_uid, status.st_mtime_ns))
@@ -59,25 +59,25 @@ def listing(folder: Path, but: str = "") -> list[tuple[str, int, int, int]]:
 
 
 def unpack(data: bytes, cage: Path, name: str = "layer", *, again: bool = True) -> Path:
-    """Unpack, check that the very same tar can be written `again`, and return the folder."""
-    folder = cage / name
-    layer = unpack_layer(iter([data[at : at + 1000] for at in range(0, len(data), 1000)]), str(folder))
+    """Unpack, check that the very same tar can be written `again`, and return the directory."""
+    directory = cage / name
+    layer = unpack_layer(iter([data[at : at + 1000] for at in range(0, len(data), 1000)]), str(directory))
     assert layer.diff_id == digest(data)
     if again:
-        fd = os.open(folder, os.O_RDONLY)
+        fd = os.open(directory, os.O_RDONLY)
         try:
             written = b"".join(tar_of_layer(fd))
         finally:
             os.close(fd)
         assert hashlib.sha256(written).digest() == hashlib.sha256(data).digest()
-    return folder / "diff"
+    return directory / "diff"
 
 
 # -- what is kept ------------------------------------------------------------------------------------------------------
 def test_owners_modes_times_and_links_are_kept(cage: Path) -> None:
     diff = unpack(
         tar(
-            entry("bin", kind=FOLDER, mode=0o2750, uid=3, gid=4, mtime=1_600_000_000),
+            entry("bin", kind=DIRECTORY, mode=0o2750, uid=3, gid=4, mtime=1_600_000_000),
             entry("bin/su", b"x" * 3000, mode=0o4755, uid=0, gid=5, pax_headers={"mtime": "1700000000.123456789"}),
             entry("bin/sg", b"x", mode=0o2711, uid=1000, gid=1001),
             entry("bin/hard", kind=LINK, linkname="bin/su"),
@@ -85,7 +85,7 @@ def test_owners_modes_times_and_links_are_kept(cage: Path) -> None:
             entry("pipe", kind=FIFO, mode=0o622, uid=9),
             entry("null", kind=DEVICE, mode=0o666, devmajor=1, devminor=3),
             entry("disk", kind=tarfile.BLKTYPE, mode=0o660, devmajor=8, devminor=300),
-            entry("tmp", kind=FOLDER, mode=0o1777),
+            entry("tmp", kind=DIRECTORY, mode=0o1777),
         ),
         cage,
     )
@@ -121,13 +121,13 @@ def test_extended_attributes_are_kept_and_those_of_overlayfs_are_not(cage: Path)
     diff = unpack(
         tar(
             entry("ping", b"x", uid=1000, pax_headers=headers),
-            entry("folder", kind=FOLDER, pax_headers=headers),
+            entry("directory", kind=DIRECTORY, pax_headers=headers),
             entry("link", kind=SYMLINK, linkname="x", pax_headers={"SCHILY.xattr.trusted.a": "b"}),
         ),
         cage,
     )
     assert os.getxattr(diff / "ping", "security.capability") == capability
-    for name in ("ping", "folder"):
+    for name in ("ping", "directory"):
         assert os.getxattr(diff / name, "user.note") == b"hello"
         assert not [x for x in os.listxattr(diff / name) if ".overlay." in x]
     assert os.getxattr(diff / "link", "trusted.a", follow_symlinks=False) == b"b"
@@ -137,11 +137,11 @@ def test_gnu_tars_own_archive_of_a_real_tree(cage: Path, tmp_path_factory: pytes
     tree = tmp_path_factory.mktemp("tree")
     (tree / ("long" * 60)).write_text("x")
     (tree / "deep").mkdir()
-    folder = tree
+    directory = tree
     for _ in range(40):
-        folder = folder / "component"
-        folder.mkdir()
-    (folder / "end").symlink_to("y" * 150)
+        directory = directory / "component"
+        directory.mkdir()
+    (directory / "end").symlink_to("y" * 150)
     with open(tree / "sparse", "wb") as file:
         for part in range(8):
             file.seek(part << 20)
@@ -181,7 +181,7 @@ def test_a_later_entry_takes_the_place_of_an_earlier_one(cage: Path) -> None:
     diff = unpack(
         tar(
             entry("a", b"old"),
-            entry("a", kind=FOLDER),
+            entry("a", kind=DIRECTORY),
             entry("a/b", b"within"),
             entry("d/e/f", b"deep"),
             entry("d", b"file now"),
@@ -189,9 +189,9 @@ def test_a_later_entry_takes_the_place_of_an_earlier_one(cage: Path) -> None:
             entry("twice", b"second"),
             entry("link", kind=SYMLINK, linkname="/outside"),
             entry("link", b"no link"),
-            entry("keep", kind=FOLDER, mode=0o700),
+            entry("keep", kind=DIRECTORY, mode=0o700),
             entry("keep/x", b"x"),
-            entry("keep", kind=FOLDER, mode=0o711),
+            entry("keep", kind=DIRECTORY, mode=0o711),
         ),
         cage,
     )
@@ -228,10 +228,10 @@ def test_whiteouts_become_overlayfs_own(cage: Path) -> None:
             entry("both", b"stays"),
             entry(".wh.both"),
             entry(".wh.again"),
-            entry("again", kind=FOLDER),
+            entry("again", kind=DIRECTORY),
             entry("again/new", b"x"),
-            entry("folder/x", b"x"),
-            entry(".wh.folder"),
+            entry("directory/x", b"x"),
+            entry(".wh.directory"),
             entry("b/x.wh.y", b"no whiteout"),
         ),
         cage,
@@ -240,12 +240,12 @@ def test_whiteouts_become_overlayfs_own(cage: Path) -> None:
     assert is_whiteout(diff / "a/deep")
     assert os.getxattr(diff / "a", OPAQUE) == b"y"
     assert (diff / "both").read_bytes() == b"stays"
-    # Deleted and there again in one layer: of the folder below nothing may show through.
-    for name, inner in (("again", "new"), ("folder", "x")):
+    # Deleted and there again in one layer: of the directory below nothing may show through.
+    for name, inner in (("again", "new"), ("directory", "x")):
         assert os.getxattr(diff / name, OPAQUE) == b"y"
         assert (diff / name / inner).exists()
     assert (diff / "b/x.wh.y").read_bytes() == b"no whiteout"
-    assert sorted(os.listdir(diff)) == ["a", "again", "b", "both", "folder", "gone"]
+    assert sorted(os.listdir(diff)) == ["a", "again", "b", "both", "directory", "gone"]
 
 
 @pytest.mark.parametrize("name", [".wh.", ".wh..", ".wh...", "a/.wh..", "a/.wh..."])
@@ -269,7 +269,7 @@ def test_symbolic_links_do_not_lead_out(cage: Path, tmp_path: Path) -> None:
         [entry("l", kind=SYMLINK, linkname=str(outside)), entry("l/secret", b"evil")],
         [entry("l", kind=SYMLINK, linkname="../" * 30 + str(outside)[1:]), entry("l/secret", b"evil")],
         [
-            entry("d", kind=FOLDER),
+            entry("d", kind=DIRECTORY),
             entry("d/x"),
             entry("d", kind=SYMLINK, linkname=str(outside)),
             entry("d/secret", b"evil"),
@@ -277,7 +277,7 @@ def test_symbolic_links_do_not_lead_out(cage: Path, tmp_path: Path) -> None:
         [entry("l", kind=SYMLINK, linkname="/proc/self/root"), entry(f"l{outside}/secret", b"evil")],
         [entry("l", kind=SYMLINK, linkname=str(outside)), entry("l/.wh.secret")],
         [entry("l", kind=SYMLINK, linkname=str(outside)), entry("l/.wh..wh..opq")],
-        [entry("l", kind=SYMLINK, linkname=str(outside)), entry("l", kind=FOLDER, mode=0o777, uid=5)],
+        [entry("l", kind=SYMLINK, linkname=str(outside)), entry("l", kind=DIRECTORY, mode=0o777, uid=5)],
         [entry("l", kind=SYMLINK, linkname=str(outside)), entry("h", kind=LINK, linkname="l/secret")],
     ):
         try:
@@ -289,7 +289,7 @@ def test_symbolic_links_do_not_lead_out(cage: Path, tmp_path: Path) -> None:
 
 def test_a_file_goes_through_a_link_of_the_image_inside(cage: Path) -> None:
     diff = unpack(
-        tar(entry("usr/lib", kind=FOLDER), entry("lib", kind=SYMLINK, linkname="/usr/lib"), entry("lib/x.so", b"x")),
+        tar(entry("usr/lib", kind=DIRECTORY), entry("lib", kind=SYMLINK, linkname="/usr/lib"), entry("lib/x.so", b"x")),
         cage,
     )
     assert (diff / "usr/lib/x.so").read_bytes() == b"x"
@@ -351,7 +351,7 @@ def test_a_time_or_size_beyond_all_bounds_is_taken_or_refused(cage: Path) -> Non
 
 PART = st.sampled_from(["..", ".", "", "a", "b", "link", ".wh.a", ".wh..wh..opq", "c\nd", "é"])
 NAME = st.lists(PART, min_size=1, max_size=5).map("/".join)
-KIND = st.sampled_from([tarfile.REGTYPE, FOLDER, LINK, SYMLINK, FIFO, DEVICE])
+KIND = st.sampled_from([tarfile.REGTYPE, DIRECTORY, LINK, SYMLINK, FIFO, DEVICE])
 
 
 @given(st.lists(st.tuples(NAME, KIND, NAME), max_size=12))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minirun.engine.capabilities import DEFAULT, container_capabilities, oci_capabilities
+from minirun.engine.spec.capabilities import DEFAULT, container_capabilities, oci_capabilities
 from minirun.errors import MinirunError
 from minirun.kernel.privilege import available_capabilities
 from minirun.model.capabilities import NAMES, mask, names

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from minirun.errors import MinirunError
 from minirun.kernel import bpf
-from minirun.runtime.device_program import compile_rules
-from minirun.runtime.device_rules import check, restrict
-from minirun.runtime.device_rules_v1 import lines_of
+from minirun.runtime.cgroup.device_program import compile_rules
+from minirun.runtime.cgroup.device_rules import check, restrict
+from minirun.runtime.cgroup.device_rules_v1 import lines_of
 
 if TYPE_CHECKING:
     from pathlib import Path

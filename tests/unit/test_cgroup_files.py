@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minirun.errors import MinirunError
-from minirun.runtime.cgroup_files import files_of, weight_of
-from minirun.runtime.cgroup_v1_files import files_of as files_of_v1
+from minirun.runtime.cgroup.limits import files_of, weight_of
+from minirun.runtime.cgroup.limits_v1 import files_of as files_of_v1
 
 if TYPE_CHECKING:
     from collections.abc import Callable

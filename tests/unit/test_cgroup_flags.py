@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from minirun.errors import MinirunError
-from minirun.runtime.resources import of_flags
+from minirun.runtime.compat.update_flags import of_flags
 
 if TYPE_CHECKING:
     from pathlib import Path

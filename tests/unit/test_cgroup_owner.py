@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from minirun.model.spec import IdMapping, MountSpec, Namespace, Process, Spec
-from minirun.runtime import cgroup
+from minirun.runtime.cgroup import v2 as cgroup
 
 WRITABLE = MountSpec("/sys/fs/cgroup/", "cgroup", "cgroup", ("nosuid",))
 READONLY = WRITABLE.replace(options=("nosuid", "ro"))

@@ -8,18 +8,18 @@ import pytest
 
 from minirun.errors import MinirunError
 from minirun.model.spec import Spec
-from minirun.runtime import cgroup
+from minirun.runtime.cgroup import v2 as cgroup
 
 
-def choose(monkeypatch: pytest.MonkeyPatch, resources: dict[str, Any]) -> cgroup.Place:
-    monkeypatch.setattr(cgroup, "_may_make", lambda folder: False)  # noqa: ARG005
+def choose(monkeypatch: pytest.MonkeyPatch, resources: dict[str, Any]) -> cgroup.CgroupTarget:
+    monkeypatch.setattr(cgroup, "_may_make", lambda directory: False)  # noqa: ARG005
     spec = Spec.from_dict({"ociVersion": "1.2.0", "root": {"path": "rootfs"}, "linux": {"resources": resources}})
     return cgroup.choose(spec, "any", systemd=False, use_v1=True)
 
 
 def test_without_limits_there_is_no_cgroup(monkeypatch: pytest.MonkeyPatch) -> None:
     place = choose(monkeypatch, {"devices": [{"allow": False, "access": "rwm"}], "pids": {"limit": 0}})
-    assert (place.folder, place.unit, place.v1) == ("", "", {})
+    assert (place.directory, place.unit, place.v1) == ("", "", {})
 
 
 def test_a_limit_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

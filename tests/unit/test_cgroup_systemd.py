@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minirun.errors import MinirunError
-from minirun.runtime.cgroup_files import files_of
-from minirun.runtime.systemd import bits_of, place, properties_of, rounded
+from minirun.runtime.cgroup.limits import files_of
+from minirun.runtime.cgroup.systemd import bits_of, place, properties_of, rounded
 
 UNLIMITED = 2**64 - 1
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from minirun.errors import MinirunError
-from minirun.runtime.cgroup_files import files_of as v2_files_of
-from minirun.runtime.cgroup_v1 import below, controllers
-from minirun.runtime.cgroup_v1_files import files_of
-from minirun.runtime.systemd import properties_of
+from minirun.runtime.cgroup.limits import files_of as v2_files_of
+from minirun.runtime.cgroup.limits_v1 import files_of
+from minirun.runtime.cgroup.systemd import properties_of
+from minirun.runtime.cgroup.v1 import below, controllers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,17 +149,17 @@ def test_limits_as_properties_of_a_unit() -> None:
 
 
 def test_cgroups_below(tmp_path: Path) -> None:
-    folders = {names: f"{tmp_path}/{names or 'v2'}" for names in ("", "memory", "cpu,cpuacct", "name=systemd")}
+    directories = {names: f"{tmp_path}/{names or 'v2'}" for names in ("", "memory", "cpu,cpuacct", "name=systemd")}
     (tmp_path / "v2").mkdir()
     for names, name in (("memory", "a"), ("cpu,cpuacct", "b"), ("name=systemd", "c")):
         (tmp_path / names / name).mkdir(parents=True)
-    assert below(folders, ("memory:a", "cpuacct:/b", "systemd:c")) == {
+    assert below(directories, ("memory:a", "cpuacct:/b", "systemd:c")) == {
         "": f"{tmp_path}/v2",
         "memory": f"{tmp_path}/memory/a",
         "cpu,cpuacct": f"{tmp_path}/cpu,cpuacct/b",
         "name=systemd": f"{tmp_path}/name=systemd/c",
     }
-    assert below(folders, ()) == folders
+    assert below(directories, ()) == directories
     for wrong in ("nosuch:a", ":a", "memory:..", "memory:none", "../x"):
         with pytest.raises(MinirunError):
-            below(folders, (wrong,))
+            below(directories, (wrong,))

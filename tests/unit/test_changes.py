@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from minirun.engine.changes import apply_changes, duration_ns
+from minirun.engine.container.changes import apply_changes, duration_ns
 from minirun.errors import MinirunError
 
 

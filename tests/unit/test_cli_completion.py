@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from minirun.cli.completing import _VALUES, candidates
+from minirun.cli.help.completion import _VALUES, candidates
 from minirun.cli.main import COMMANDS, main
 from minirun.cli.run import run
 from minirun.model.layout import Layout

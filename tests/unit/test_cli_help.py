@@ -8,7 +8,7 @@ import click
 import pytest
 
 from minirun.cli import quick
-from minirun.cli.help_text import _GROUPS, EXAMPLES, METAVARS, long_name
+from minirun.cli.help.help_text import _GROUPS, EXAMPLES, METAVARS, long_name
 from minirun.cli.main import COMMANDS, cli, main
 
 ROOT = click.Context(cli)

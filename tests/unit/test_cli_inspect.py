@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from minirun.cli import listing, processes
+from minirun.cli import processes, ps_output
 from minirun.cli.format import render
-from minirun.engine.containers import Status
-from minirun.engine.inspect import container_document, rfc3339
-from minirun.engine.usage import ProcessInfo, Statistics
+from minirun.engine.container.containers import Status
+from minirun.engine.container.inspect import container_document, rfc3339
+from minirun.engine.container.usage import ProcessInfo, Statistics
 from minirun.errors import MinirunError
 from minirun.model.container import ContainerRecord, ExitStatus, RunRequest, VolumeMount
 from minirun.model.image import ImageConfig
@@ -89,29 +89,29 @@ def test_times() -> None:
 
 
 def test_a_row_of_ps() -> None:
-    row = listing.row(LAYOUT, RECORD, RUNNING, truncate=True)
+    row = ps_output.row(LAYOUT, RECORD, RUNNING, truncate=True)
     assert (row["ID"], row["Names"], row["Image"]) == ("ab" * 6, "web", "busybox")
     assert row["Command"] == '"sleep 100"'
     assert row["Ports"] == "0.0.0.0:8080->80/tcp, 127.0.0.1:53->53/udp"
     assert render('{{.Label "com.example.role"}}/{{.Label "none"}}', row) == "web/"
     assert row["Mounts"] == "/host,name"
-    assert listing.row(LAYOUT, RECORD, ENDED, truncate=False)["Ports"] == ""
+    assert ps_output.row(LAYOUT, RECORD, ENDED, truncate=False)["Ports"] == ""
 
 
 def test_a_long_command_is_cut() -> None:
     record = RECORD.replace(command=("echo", "0123456789abcdefgh"))
-    assert listing.row(LAYOUT, record, ENDED, truncate=True)["Command"] == '"echo 0123456789abcd…"'
-    assert listing.row(LAYOUT, record, ENDED, truncate=False)["Command"] == '"echo 0123456789abcdefgh"'
+    assert ps_output.row(LAYOUT, record, ENDED, truncate=True)["Command"] == '"echo 0123456789abcd…"'
+    assert ps_output.row(LAYOUT, record, ENDED, truncate=False)["Command"] == '"echo 0123456789abcdefgh"'
 
 
 def test_status_texts() -> None:
     record = RECORD.replace(started_at=time.time() - 125)
-    assert listing.status_text(record, Status("running", 1)) == "Up 2 minutes"
-    assert listing.status_text(record, Status("paused", 1)) == "Up 2 minutes (Paused)"
-    assert listing.status_text(record, Status("exited", exit=ExitStatus(3, finished_at=time.time() - 2.5))) == (
+    assert ps_output.status_text(record, Status("running", 1)) == "Up 2 minutes"
+    assert ps_output.status_text(record, Status("paused", 1)) == "Up 2 minutes (Paused)"
+    assert ps_output.status_text(record, Status("exited", exit=ExitStatus(3, finished_at=time.time() - 2.5))) == (
         "Exited (3) 2 seconds ago"
     )
-    assert listing.status_text(record, Status("created")) == "Created"
+    assert ps_output.status_text(record, Status("created")) == "Created"
 
 
 @pytest.mark.parametrize(
@@ -134,23 +134,23 @@ def test_status_texts() -> None:
     ],
 )
 def test_filters(texts: list[str], matches: bool) -> None:
-    assert listing.Filters.parse(LAYOUT, texts).match(RECORD, RUNNING) is matches
+    assert ps_output.Filters.parse(LAYOUT, texts).match(RECORD, RUNNING) is matches
 
 
 @pytest.mark.parametrize("text", ["name", "colour=red", "status=tired"])
 def test_wrong_filters(text: str) -> None:
     with pytest.raises(MinirunError, match="invalid filter"):
-        listing.Filters.parse(LAYOUT, [text])
+        ps_output.Filters.parse(LAYOUT, [text])
 
 
 def test_what_a_container_has_written(tmp_path: Path) -> None:
     layout = Layout(str(tmp_path), str(tmp_path))
-    folder = f"{layout.container(RECORD.id)}/upper/a"
-    os.makedirs(folder)
+    directory = f"{layout.container(RECORD.id)}/upper/a"
+    os.makedirs(directory)
     for name, size in (("x", 1000), ("y", 234)):
-        with open(f"{folder}/{name}", "wb") as file:
+        with open(f"{directory}/{name}", "wb") as file:
             file.write(bytes(size))
-    assert listing.row(layout, RECORD, ENDED, truncate=True, size=True)["Size"] == "1.23kB"
+    assert ps_output.row(layout, RECORD, ENDED, truncate=True, size=True)["Size"] == "1.23kB"
 
 
 PROCESS = ProcessInfo(7, 1, 0, "S", 34816, 0, time.time() - 100, 3725.0, 1 << 20, 1 << 16, "sh", "sh -c x")

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minirun.cli.advice import RECIPES
+from minirun.cli.help.advice import RECIPES
+from minirun.cli.help.mistakes import closest, edits
 from minirun.cli.main import COMMANDS, main
-from minirun.cli.mistakes import closest, edits
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 DOCKER = """

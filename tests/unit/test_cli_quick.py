@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minirun.cli import quick
-from minirun.cli.outcome import FlagError
+from minirun.cli.errors import FlagError
 from minirun.cli.run import run
 from minirun.errors import MinirunError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import minirun
-from minirun.cli import executables
+from minirun.launcher import executables
 
 LOADERS = """
 import sys
@@ -22,10 +22,10 @@ print(loaders["minirun.cli.flags"], loaders["minirun.cli.oci"], len(set(loaders.
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """Return a folder with a copy of the package and, in bin, executables of it."""
+    """Return a directory with a copy of the package and, in bin, executables of it."""
     shutil.copytree(Path(minirun.__file__).parent, tmp_path / "minirun", symlinks=True)
     paths = [str(tmp_path), *(path for path in sys.path if path.endswith("site-packages"))]
-    script = "import sys; from minirun.cli.executables import write; write(*sys.argv[1:4], sys.argv[4:])"
+    script = "import sys; from minirun.launcher.executables import write; write(*sys.argv[1:4], sys.argv[4:])"
     command = [sys.executable, "-c", script, tmp_path / "bin", tmp_path / "lib", sys.executable, *paths]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": ""}
     subprocess.run(command, check=True, cwd=tmp_path, env=environment)
@@ -90,5 +90,11 @@ print(lifecycle.CreateOptions(no_pivot=True).no_pivot)
 
 def test_what_is_imported_in_functions_is_in_the_file() -> None:
     names = executables.imported_from("minirun.cli.oci")
-    assert {"minirun", "minirun.cli", "minirun.cli.oci", "minirun.runtime.child", "minirun.runtime.systemd"} <= names
+    assert {
+        "minirun",
+        "minirun.cli",
+        "minirun.cli.oci",
+        "minirun.runtime.create.child",
+        "minirun.runtime.cgroup.systemd",
+    } <= names
     assert not any(name.startswith(("minirun.engine", "minirun.storage", "minirun.network")) for name in names)

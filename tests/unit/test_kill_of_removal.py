@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from minirun.engine import claims, ending, garbage, records
+from minirun.engine.container import bundle_lock, ending, records
+from minirun.engine.shim import cleanup
 from minirun.errors import MinirunError
 from minirun.kernel.hostfiles import make_private
 from minirun.model.container import ContainerRecord, RunRequest
@@ -61,8 +62,8 @@ def everything(layout: Layout) -> list[str]:
     """Return all files and links of containers, and all bundles."""
     found = []
     for top in (layout.containers, layout.names, layout.bundles, layout.volumes):
-        for folder, folders, files in os.walk(top):
-            found += [f"{folder}/{name}" for name in (*folders, *files)]
+        for directory, directories, files in os.walk(top):
+            found += [f"{directory}/{name}" for name in (*directories, *files)]
     return found
 
 
@@ -75,7 +76,7 @@ def test_removal_killed_at_every_point(tmp_path: Path) -> None:
             assert point > 20
             assert everything(layout) == []
             return
-        garbage.collect(layout)
+        cleanup.collect(layout)
         if records.ids(layout):
             kept = {path for path in before if "/volumes/" not in path}
             assert kept == {path for path in everything(layout) if "/volumes/" not in path}, point
@@ -90,24 +91,24 @@ def test_a_directory_without_record_and_bundle_is_collected(tmp_path: Path) -> N
     layout = Layout(str(tmp_path / "root"), str(tmp_path / "state"))
     make_container(layout)
     os.unlink(f"{layout.container(ID)}/record.json")
-    garbage.collect(layout)
+    cleanup.collect(layout)
     assert [path for path in everything(layout) if "/volumes/" not in path] == []
 
 
 def test_a_container_that_is_being_made_is_left_alone(tmp_path: Path) -> None:
     layout = Layout(str(tmp_path / "root"), str(tmp_path / "state"))
-    claim = claims.take(layout, ID)
+    claim = bundle_lock.take(layout, ID)
     assert claim is not None
     make_private(layout.container(ID))
     pid = os.fork()
     if pid == 0:
         claim.release()  # as in another process: the lock is this test's
-        garbage.collect(layout)
+        cleanup.collect(layout)
         os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
     assert os.path.isdir(layout.container(ID))
     claim.discard()
-    garbage.collect(layout)
+    cleanup.collect(layout)
     assert not os.path.isdir(layout.container(ID))
 
 

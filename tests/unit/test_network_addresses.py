@@ -1,4 +1,4 @@
-"""Subnets and leases: arithmetic, and files of a folder of the test's own."""
+"""Subnets and leases: arithmetic, and files of a directory of the test's own."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from minirun.errors import MinirunError
 from minirun.model.network import Network
-from minirun.network import addresses
-from minirun.network.addresses import CANDIDATES, choose_subnet, overlap, parse_subnet
+from minirun.network import ipam
+from minirun.network.ipam import CANDIDATES, choose_subnet, overlap, parse_subnet
 
 FIB_TRIE = """Main:
   +-- 0.0.0.0/0 3 0 5
@@ -46,10 +46,10 @@ def test_overlap_agrees_with_the_standard_library(one: tuple[int, int], other: t
 @given(st.integers(0, 2**32 - 1))
 def test_everything_follows_from_the_address(number: int) -> None:
     address = str(IPv4Address(number))
-    assert addresses.to_number(address) == number
-    assert addresses.to_address(number) == address
-    assert bytes.fromhex(addresses.mac_of(address).replace(":", "")) == b"\x02\x42" + number.to_bytes(4, "big")
-    assert len(addresses.veth_of(address)) <= 15
+    assert ipam.to_number(address) == number
+    assert ipam.to_address(number) == address
+    assert bytes.fromhex(ipam.mac_of(address).replace(":", "")) == b"\x02\x42" + number.to_bytes(4, "big")
+    assert len(ipam.veth_of(address)) <= 15
 
 
 @pytest.mark.parametrize("text", ["10.0.0.0", "10.0.0.1/8", "10.0.0.0/33", "10.0/8", "x/8", "10.0.0.0/x", "/"])
@@ -59,13 +59,13 @@ def test_what_is_no_subnet_is_refused(text: str) -> None:
 
 
 def test_routes_are_read_from_every_table() -> None:
-    routes = {f"{addresses.to_address(first)}/{prefix}" for first, prefix in addresses.routed_subnets(FIB_TRIE)}
+    routes = {f"{ipam.to_address(first)}/{prefix}" for first, prefix in ipam.routed_subnets(FIB_TRIE)}
     assert routes == {"0.0.0.0/0", "10.64.0.0/24", "10.64.0.0/32", "10.65.1.0/24", "10.66.0.0/15"}
 
 
 def test_the_first_candidate_without_a_route_is_taken() -> None:
     assert choose_subnet([]) == CANDIDATES[0] == "10.64.0.0/16"
-    assert choose_subnet(addresses.routed_subnets(FIB_TRIE)) == "10.68.0.0/16"
+    assert choose_subnet(ipam.routed_subnets(FIB_TRIE)) == "10.68.0.0/16"
     assert choose_subnet([], "10.70.0.0/16") == "10.70.0.0/16"
     assert choose_subnet([parse_subnet("10.70.0.128/25")], "10.70.0.0/16") == "10.64.0.0/16"
     assert choose_subnet([parse_subnet("0.0.0.0/1"), parse_subnet("128.0.0.0/1")]) == "10.64.0.0/16", "a VPN's default"
@@ -74,37 +74,37 @@ def test_the_first_candidate_without_a_route_is_taken() -> None:
 
 
 def test_a_small_subnet_is_used_to_the_last_address(tmp_path: Path) -> None:
-    folder = tmp_path / "leases"
-    folder.mkdir()
+    directory = tmp_path / "leases"
+    directory.mkdir()
     network = Network("bridge", "minirun0", "198.18.0.0/29", "198.18.0.1")
-    taken = [addresses.lease(str(folder), network, f"container-{number}") for number in range(5)]
+    taken = [ipam.lease(str(directory), network, f"container-{number}") for number in range(5)]
     assert taken == [f"198.18.0.{number}" for number in range(2, 7)]
     with pytest.raises(MinirunError, match=r"all 5 addresses of 198\.18\.0\.0/29 are taken"):
-        addresses.lease(str(folder), network, "one-more")
+        ipam.lease(str(directory), network, "one-more")
 
-    addresses.release(str(folder), "198.18.0.4", "somebody-else")
-    assert addresses.holder(str(folder), "198.18.0.4") == "container-2"
-    addresses.release(str(folder), "198.18.0.4", "container-2")
-    addresses.release(str(folder), "198.18.0.4", "container-2")
-    assert addresses.lease(str(folder), network, "next") == "198.18.0.4"
+    ipam.release(str(directory), "198.18.0.4", "somebody-else")
+    assert ipam.holder(str(directory), "198.18.0.4") == "container-2"
+    ipam.release(str(directory), "198.18.0.4", "container-2")
+    ipam.release(str(directory), "198.18.0.4", "container-2")
+    assert ipam.lease(str(directory), network, "next") == "198.18.0.4"
 
 
 def test_freed_addresses_rest_until_the_others_had_their_turn(tmp_path: Path) -> None:
-    folder = tmp_path / "leases"
-    folder.mkdir()
+    directory = tmp_path / "leases"
+    directory.mkdir()
     network = Network("bridge", "minirun0", "198.18.0.0/29", "198.18.0.1")
     turns = []
     for _ in range(7):
-        turns.append(addresses.lease(str(folder), network, "container"))
-        addresses.release(str(folder), turns[-1], "container")
+        turns.append(ipam.lease(str(directory), network, "container"))
+        ipam.release(str(directory), turns[-1], "container")
     assert turns == [f"198.18.0.{number}" for number in (2, 3, 4, 5, 6, 2, 3)]
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 4, b"not a number"])
 def test_a_broken_turn_file_does_no_harm(tmp_path: Path, content: bytes) -> None:
-    folder = tmp_path / "leases"
-    folder.mkdir()
-    Path(f"{folder}.next").write_bytes(content)
-    address = addresses.lease(str(folder), Network("b", "minirun0", "198.18.0.0/29", "198.18.0.1"), "container")
+    directory = tmp_path / "leases"
+    directory.mkdir()
+    Path(f"{directory}.next").write_bytes(content)
+    address = ipam.lease(str(directory), Network("b", "minirun0", "198.18.0.0/29", "198.18.0.1"), "container")
     assert IPv4Address(address) in IPv4Network("198.18.0.0/29")
-    assert os.readlink(folder / address) == "container"
+    assert os.readlink(directory / address) == "container"

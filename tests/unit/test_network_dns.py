@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from minirun.errors import MinirunError
-from minirun.network.dns import hosts_file, nameservers, parse_extra_host, resolv_conf
+from minirun.network.resolv_files import hosts_file, nameservers, parse_extra_host, resolv_conf
 
 HOST = """# made by something
 nameserver 127.0.0.53

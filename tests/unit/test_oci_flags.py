@@ -13,8 +13,8 @@ from minirun.cli.flags import Flag, parse
 from minirun.errors import MinirunError
 from minirun.model import jsontext
 from minirun.model.spec import Capabilities, Process, Rlimit
-from minirun.runtime import process_limits
-from minirun.runtime.credentials import grantable_capabilities
+from minirun.runtime.create.init_plan import grantable_capabilities
+from minirun.runtime.process import limits as process_limits
 
 FLAGS = (Flag(("root",), ""), Flag(("force", "f"), "", "switch"), Flag(("env", "e"), "", "list"))
 

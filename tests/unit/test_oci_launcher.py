@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minirun.cli.executables import write as write_executables
+from minirun.launcher.executables import write as write_executables
 from minirun.runtime import state
 
-TEXT = st.text(max_size=12)
+TEXT = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=12)
 RECORDS = st.fixed_dictionaries(
     {
         "id": st.just("box"),
         "bundle": TEXT,
-        "pid": st.sampled_from([0, 1, os.getpid(), 2**22 + 1]),
+        "pid": st.sampled_from([0, 1, os.getpid(), 2**22 - 1]),
         "pid_start_time": st.sampled_from(["", "1", state.start_time(os.getpid()), state.start_time(1)]),
         "created": st.floats(0, 4e9),
         "cgroup": st.sampled_from(["", "/nonexistent"]),
@@ -44,8 +44,8 @@ class Executables:
         self.launcher = place / "bin/minirun-oci"
         self.script = place / "lib/scripts/minirun-oci"
         self.root = place / "root"
-        self.folder = self.root / "box"
-        self.folder.mkdir(parents=True)
+        self.directory = self.root / "box"
+        self.directory.mkdir(parents=True)
 
     def call(self, executable: Path, *words: str) -> tuple[int, str, str]:
         command = [executable, "--root", self.root, *words]
@@ -80,8 +80,8 @@ def living(**more: Any) -> dict[str, Any]:
 @settings(max_examples=60)
 @given(RECORDS, st.booleans())
 def test_state_is_told_as_python_tells_it(both: Executables, record: dict[str, Any], fifo: bool) -> None:
-    (both.folder / "state.json").write_text(json.dumps(record, separators=(",", ":")))
-    waiting = both.folder / "exec.fifo"
+    (both.directory / "state.json").write_text(json.dumps(record, separators=(",", ":")))
+    waiting = both.directory / "exec.fifo"
     waiting.touch() if fifo else waiting.unlink(missing_ok=True)
     assert both.call(both.launcher, "state", "box") == both.call(both.script, "state", "box")
 
@@ -89,7 +89,7 @@ def test_state_is_told_as_python_tells_it(both: Executables, record: dict[str, A
 @settings(max_examples=40)
 @given(st.binary(max_size=60) | st.text(alphabet='{}[]",:\\ tfn0-e\n', max_size=40).map(str.encode))
 def test_a_file_that_is_no_record_is_left_to_python(both: Executables, content: bytes) -> None:
-    (both.folder / "state.json").write_bytes(content)
+    (both.directory / "state.json").write_bytes(content)
     assert both.call(both.launcher, "state", "box") == both.call(both.script, "state", "box")
 
 
@@ -116,20 +116,20 @@ def test_a_file_that_is_no_record_is_left_to_python(both: Executables, content: 
     ],
 )
 def test_what_is_wrong_is_told_by_python(both: Executables, words: tuple[str, ...]) -> None:
-    (both.folder / "state.json").write_text(json.dumps(living()))
+    (both.directory / "state.json").write_text(json.dumps(living()))
     assert both.call(both.launcher, *words) == both.call(both.script, *words)
 
 
 @pytest.mark.parametrize("flags", [(), ("--log", "/dev/null", "--log-format", "json"), ("-log=/dev/null",)])
 def test_the_usual_call_needs_no_python(alone: Executables, flags: tuple[str, ...]) -> None:
-    (alone.folder / "state.json").write_text(json.dumps(living(annotations={"a": "ü"})))
+    (alone.directory / "state.json").write_text(json.dumps(living(annotations={"a": "ü"})))
     code, output, errors = alone.call(alone.launcher, *flags, "--systemd-cgroup", "state", "box")
     assert (code, errors) == (0, "")
     assert json.loads(output)["status"] == "running"
 
 
 def test_the_log_is_made(alone: Executables, tmp_path: Path) -> None:
-    (alone.folder / "state.json").write_text(json.dumps(living()))
+    (alone.directory / "state.json").write_text(json.dumps(living()))
     alone.call(alone.launcher, "--log", str(tmp_path / "log"), "state", "box")
     assert (tmp_path / "log").read_bytes() == b""
 

@@ -1,4 +1,4 @@
-"""Classes of service in resctrl: made, found, compared, removed. A folder stands for the file system."""
+"""Classes of service in resctrl: made, found, compared, removed. A directory stands for the file system."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import pytest
 
 from minirun.errors import MinirunError
 from minirun.model.spec import IntelRdt
-from minirun.runtime import rdt, resources
-from minirun.runtime.rdt import Group
+from minirun.runtime.cgroup import rdt
+from minirun.runtime.cgroup.rdt import Group
+from minirun.runtime.compat import update_flags
 
 SHARES = "    L3:0=00ff;1=00ff\n    MB:0=100;1=100\n"
 
 
 @pytest.fixture
 def resctrl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder that is to resctrl what the kernel's would be: new folders have files."""
+    """Return a directory that is to resctrl what the kernel's would be: new directories have files."""
 
     def make_directory(path: str) -> None:
         os.mkdir(path)
@@ -27,11 +28,11 @@ def resctrl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             os.mkdir(f"{path}/mon_groups")
 
     def remove_directory(path: str) -> None:
-        for folder, folders, names in os.walk(path, topdown=False):
+        for directory, directories, names in os.walk(path, topdown=False):
             for name in names:
-                os.unlink(f"{folder}/{name}")
-            for name in folders:
-                os.rmdir(f"{folder}/{name}")
+                os.unlink(f"{directory}/{name}")
+            for name in directories:
+                os.rmdir(f"{directory}/{name}")
         os.rmdir(path)
 
     def write(path: str, text: str) -> None:
@@ -63,7 +64,7 @@ def test_a_class_of_the_containers_own(resctrl: Path) -> None:
     group = rdt.create(IntelRdt(schemata=("L3:0=f", "MB:0=20", "MB:0=30"), monitoring=True), "box")
     assert group == Group(f"{resctrl}/box", f"{resctrl}/box/mon_groups/box", True)
     assert (resctrl / "box/schemata").read_text() == "L3:0=f\nMB:0=20\nMB:0=30\n", "one after the other"
-    rdt.add((group.folder, group.monitor), 4711)
+    rdt.add((group.directory, group.monitor), 4711)
     assert (resctrl / "box/tasks").read_text() == "4711"
     assert (resctrl / "box/mon_groups/box/tasks").read_text() == "4711"
     rdt.remove(group)
@@ -108,5 +109,5 @@ def test_names_that_are_none(resctrl: Path, name: str) -> None:  # noqa: ARG001 
 
 def test_the_flags_of_update() -> None:
     flags = {"mem-bw-schema": "MB:0=20", "l3-cache-schema": "L3:0=f", "pids-limit": "7"}
-    assert resources.schemata_of_flags(flags) == ("L3:0=f", "MB:0=20")
-    assert resources.of_flags(flags) == {"pids": {"limit": 7}}
+    assert update_flags.schemata_of_flags(flags) == ("L3:0=f", "MB:0=20")
+    assert update_flags.of_flags(flags) == {"pids": {"limit": 7}}

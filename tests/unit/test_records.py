@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from minirun.cli import listing
-from minirun.engine import images as engine_images
-from minirun.engine import inspect, records
-from minirun.engine.status import status
+from minirun.cli import ps_output
+from minirun.engine.container import inspect, records
+from minirun.engine.container.status import status
+from minirun.engine.image import images as engine_images
 from minirun.errors import DamagedError, MinirunError
 from minirun.kernel import hostfiles
 from minirun.model.container import ContainerRecord, ExitStatus, RunRequest, VolumeMount
@@ -72,9 +72,9 @@ FILES: dict[str, Any] = {
 class Store:
     """A store with a container, another one, and an image."""
 
-    def __init__(self, folder: str) -> None:
-        self.layout = Layout(f"{folder}/root", f"{folder}/state")
-        self.folder = folder
+    def __init__(self, directory: str) -> None:
+        self.layout = Layout(f"{directory}/root", f"{directory}/state")
+        self.directory = directory
         for path, value in FILES.items():
             self.put(path, json.dumps(value).encode())
         other = RECORD.replace(id=OTHER, name="other")
@@ -83,7 +83,7 @@ class Store:
         os.symlink(ID, f"{self.layout.names}/name")
 
     def put(self, path: str, data: bytes) -> None:
-        place = Path(self.folder, path)
+        place = Path(self.directory, path)
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(data)
 
@@ -93,7 +93,7 @@ class Store:
         found = records.all_records(layout)
         assert {record.id for record in found} == {ID, OTHER}
         for record in found:
-            listing.row(layout, record, status(layout, record), truncate=True)
+            ps_output.row(layout, record, status(layout, record), truncate=True)
         other = records.find(layout, OTHER)
         inspect.container_document(layout, other, status(layout, other), ImageConfig())
         engine_images.list_images(layout)
@@ -198,8 +198,8 @@ def test_what_was_written_is_read_back(store: Store) -> None:
 @given(file=st.sampled_from(list(FILES)), data=st.binary(max_size=200) | JSON.map(lambda v: json.dumps(v).encode()))
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 def test_any_bytes_in_any_record(file: str, data: bytes) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        store = Store(folder)
+    with tempfile.TemporaryDirectory() as directory:
+        store = Store(directory)
         store.put(file, data)
         store.use()
 
@@ -208,8 +208,8 @@ def test_any_bytes_in_any_record(file: str, data: bytes) -> None:
 @settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 def test_any_value_in_the_place_of_another(place: tuple[str, tuple[Any, ...]], value: object) -> None:
     file, path = place
-    with tempfile.TemporaryDirectory() as folder:
-        store = Store(folder)
+    with tempfile.TemporaryDirectory() as directory:
+        store = Store(directory)
         store.put(file, json.dumps(changed(FILES[file], path, value)).encode())
         store.use()
 
@@ -218,8 +218,8 @@ def test_any_value_in_the_place_of_another(place: tuple[str, tuple[Any, ...]], v
 @settings(max_examples=50)
 def test_a_part_of_any_record(file: str, share: float) -> None:
     whole = json.dumps(FILES[file]).encode()
-    with tempfile.TemporaryDirectory() as folder:
-        store = Store(folder)
+    with tempfile.TemporaryDirectory() as directory:
+        store = Store(directory)
         store.put(file, whole[: int(len(whole) * share)])
         store.use()
 
@@ -227,7 +227,7 @@ def test_a_part_of_any_record(file: str, share: float) -> None:
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("kind", ["directory", "fifo", "link", "socket of nobody", "deep", "not UTF-8"])
 def test_something_else_in_the_place_of_a_record(store: Store, file: str, kind: str) -> None:
-    path = Path(store.folder, file)
+    path = Path(store.directory, file)
     path.unlink()
     match kind:
         case "directory":

@@ -7,10 +7,10 @@ from functools import cache
 import pytest
 from bpf_machine import ALLOW, ENOSYS, EPERM, I386, X32, X86_64, run, syscall_names
 
-from minirun.engine.capabilities import DEFAULT
-from minirun.engine.seccomp_default import ALLOWED, REFUSED, WITH_CAPABILITY, default_profile
+from minirun.engine.spec.capabilities import DEFAULT
+from minirun.engine.spec.seccomp_default import ALLOWED, REFUSED, WITH_CAPABILITY, default_profile
 from minirun.kernel.seccomp import NEW_SYSCALLS
-from minirun.runtime.seccomp import compile_filter
+from minirun.runtime.seccomp.cache import compile_filter
 
 # What Docker's default profile refuses on x86-64 to a container with the default capabilities (moby/profiles,
 # seccomp/default.json, July 2026; for the reasons see docs.docker.com/engine/security/seccomp).

@@ -9,10 +9,10 @@ from bpf_machine import ALLOW, EPERM, run, syscall_names
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minirun.engine.seccomp_profile import from_docker_profile
+from minirun.engine.spec.seccomp_profile import from_docker_profile
 from minirun.errors import MinirunError
 from minirun.kernel.cpu import host_architecture
-from minirun.runtime.seccomp import compile_filter
+from minirun.runtime.seccomp.cache import compile_filter
 
 NONE: frozenset[str] = frozenset()
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from minirun.errors import MinirunError
 from minirun.kernel.seccomp import NEW_SYSCALLS
-from minirun.runtime import seccomp
-from minirun.runtime.seccomp import compile_filter, filter_for
+from minirun.runtime.seccomp import cache as seccomp
+from minirun.runtime.seccomp.cache import compile_filter, filter_for
 
 NUMBERS = syscall_names("x86_64")
 ACTIONS = {
@@ -380,7 +380,7 @@ def test_a_changed_library_makes_filters_anew(
     assert len(compiled) == 3
 
 
-def test_a_folder_that_others_can_write_to_is_not_trusted(tmp_path: Path, compiled: list[object]) -> None:
+def test_a_directory_that_others_can_write_to_is_not_trusted(tmp_path: Path, compiled: list[object]) -> None:
     wanted = profile(allow("getpid"))
     filter_for(str(tmp_path), wanted)
     os.chmod(tmp_path / "seccomp", 0o770)
@@ -417,7 +417,7 @@ def test_a_hit_does_not_import_the_compiler(tmp_path: Path) -> None:
     import sys
 
     script = (
-        "import sys; from minirun.runtime.seccomp import filter_for;"
+        "import sys; from minirun.runtime.seccomp.cache import filter_for;"
         "filter_for(sys.argv[1], {'defaultAction': 'SCMP_ACT_ALLOW'});"
         "print('minirun.kernel._seccomp' in sys.modules, 'hashlib' in sys.modules, 'json' in sys.modules)"
     )

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from minirun.engine.spec import (
+from minirun.engine.spec.build import (
     INIT_ANNOTATION,
-    Surroundings,
+    SpecInputs,
     arguments,
     build,
     host_devices,
     thermal_counters,
     working_dir,
 )
-from minirun.engine.users import User
+from minirun.engine.spec.users import User
 from minirun.errors import MinirunError
 from minirun.model.capabilities import NAMES
 from minirun.model.container import RunRequest, Ulimit, VolumeMount
@@ -45,7 +45,7 @@ def config_of(
 ) -> dict[str, Any]:
     """Build a document, pass it through JSON as the bundle does, and have the runtime's own reader check it."""
     request.setdefault("command", ("sleep", "100"))
-    found = Surroundings(ID, "9b2b21784af3", user, "/c", frozenset(NAMES), mounts, joined or {})
+    found = SpecInputs(ID, "9b2b21784af3", user, "/c", frozenset(NAMES), mounts, joined or {})
     config: dict[str, Any] = json.loads(json.dumps(build(RunRequest("i", **request), image or ImageConfig(), found)))
     Spec.from_dict(config)
     return config

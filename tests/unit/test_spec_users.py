@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minirun.engine.users import MAX_ID, User, resolve
+from minirun.engine.spec.users import MAX_ID, User, resolve
 from minirun.errors import MinirunError
 
 PASSWD = """\

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minirun.errors import MinirunError
-from minirun.storage import compression
-from minirun.storage.compression import compression_of, decompressed
-from minirun.storage.malformed import CutOffError, MalformedError
+from minirun.storage.tar import compression
+from minirun.storage.tar.compression import compression_of, decompressed
+from minirun.storage.tar.malformed import CutOffError, MalformedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +83,6 @@ def test_a_bomb_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_more_than_the_disk_has_free_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compression, "_free_bytes", lambda folder: 1 << 20)  # noqa: ARG005
+    monkeypatch.setattr(compression, "_free_bytes", lambda directory: 1 << 20)  # noqa: ARG005
     with pytest.raises(MinirunError, match="free"):
         inflate(gzip.compress(os.urandom(2 << 20)))

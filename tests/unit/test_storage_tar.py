@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minirun.errors import MinirunError
-from minirun.storage.malformed import CutOffError, MalformedError, NotTarError, shown
-from minirun.storage.tar import Reader, Stream
-from minirun.storage.tar_fields import number, pax_records
+from minirun.storage.tar.malformed import CutOffError, MalformedError, NotTarError, shown
+from minirun.storage.tar.reader import Reader, Stream
+from minirun.storage.tar.tar_fields import number, pax_records
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +64,7 @@ def test_what_tarfile_writes_is_read_back(made: list[tuple[tarfile.TarInfo, byte
     found = read(buffer.getvalue(), seed)
     assert len(found) == len(made)
     for (entry, content), (info, wanted) in zip(found, made, strict=True):
-        # Folders are written with a slash at the end, by tarfile and everybody else.
+        # Directories are written with a slash at the end, by tarfile and everybody else.
         assert entry.name.rstrip(b"/") == info.name.encode().rstrip(b"/")
         assert content == wanted
         assert (entry.mode, entry.uid, entry.gid) == (info.mode, info.uid, info.gid)

@@ -10,7 +10,7 @@ import pytest
 from jeepney import HeaderFields, Message, Parser, new_error, new_method_return
 
 from minirun.errors import MinirunError
-from minirun.runtime import systemd
+from minirun.runtime.cgroup import systemd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -119,7 +119,7 @@ def test_a_users_scopes_are_below_what_their_systemd_has(
     finish = listen(serve)
     (tmp_path / "systemd").mkdir()
     (tmp_path / "private").rename(tmp_path / "systemd/private")
-    monkeypatch.setattr(systemd, "user_folder", lambda: str(tmp_path))
+    monkeypatch.setattr(systemd, "user_directory", lambda: str(tmp_path))
     path, unit = systemd.place(":libpod:abc", "ID")
     finish()
     assert (path, unit) == ("user.slice/user@7.service/user.slice/libpod-abc.scope", "libpod-abc.scope")

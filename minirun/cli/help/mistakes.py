@@ -1,0 +1,192 @@
+"""What is wrong with a command line, in one sentence, and what its writer may have meant.
+
+A suggestion is close, or it is not made. Commands that destroy are suggested only where nothing else is as close. What
+Docker has and minirun has not is named, with what serves instead.
+"""
+
+from __future__ import annotations
+
+import click
+
+from minirun.cli.errors import FlagError
+from minirun.errors import MinirunError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_DESTRUCTIVE = frozenset({"kill", "prune", "rm", "rmi"})
+_BUILDING = "Images come by 'docker save NAME | minirun load', from a recipe in images/, or by 'minirun import'."
+_REGISTRY = "minirun knows no registry: 'docker save NAME | minirun load' brings an image."
+_NO_DAEMON = "minirun is one program on one machine, without a daemon."
+# Docker's commands that are not here, and what serves.
+_ELSEWHERE = {
+    "bake": _BUILDING,
+    "build": _BUILDING,
+    "builder": _BUILDING,
+    "buildx": _BUILDING,
+    "checkpoint": "'minirun pause' stops a container's processes, and 'minirun unpause' lets them go on.",
+    "commit": "Change files with 'run -v', or make an image of a tar of files with 'minirun import'.",
+    "compose": "Start each container with 'minirun run -d --name NAME ...'.",
+    "config": _NO_DAEMON,
+    "context": _NO_DAEMON,
+    "cp": "'minirun exec NAME cat FILE' reads a file; a directory is shared with 'run -v /HERE:/THERE'.",
+    "diff": "'minirun ps --size' tells how much a container has written.",
+    "events": "'minirun ps -a' tells the states of all containers, and 'minirun wait' waits for an end.",
+    "export": "'minirun exec NAME tar -cf - /DIRECTORY > FILE' saves files of a running container.",
+    "login": _REGISTRY,
+    "logout": _REGISTRY,
+    "manifest": _REGISTRY,
+    "network": "'minirun run --network' takes bridge, none, host or container:NAME.",
+    "node": _NO_DAEMON,
+    "plugin": _NO_DAEMON,
+    "pull": _REGISTRY,
+    "push": _REGISTRY,
+    "save": "Keep the archive that the image was loaded from.",
+    "search": _REGISTRY,
+    "secret": _NO_DAEMON,
+    "service": _NO_DAEMON,
+    "stack": _NO_DAEMON,
+    "swarm": _NO_DAEMON,
+    "system": "'minirun info' tells what there is, and 'minirun image prune' removes images that are not used.",
+    "trust": _REGISTRY,
+    "update": "Limits are given to 'minirun run': --memory, --cpus, --pids-limit.",
+    "volume": "'run -v NAME:/DIRECTORY' makes a volume; 'minirun rm -v' removes those without a name.",
+}
+_LISTS = "'minirun ps' lists containers, 'minirun images' images."
+_REMOVES = "'minirun rm' removes containers, 'minirun rmi' images."
+_SHELL = "'minirun exec -it NAME sh' is a shell in a running container, 'minirun run -it IMAGE sh' in a new one."
+# What people try, and no typing error leads to.
+_WORDS = {
+    "bash": _SHELL,
+    "clean": "'minirun image prune' removes images that are not used.",
+    "delete": _REMOVES,
+    "enter": _SHELL,
+    "list": _LISTS,
+    "ls": _LISTS,
+    "prune": "'minirun image prune' removes images that are not used.",
+    "remove": _REMOVES,
+    "sh": _SHELL,
+    "shell": _SHELL,
+    "ssh": _SHELL,
+    "status": "'minirun ps -a' tells the states of containers.",
+}
+# Options of docker itself, which come before the command.
+_DOCKERS_OPTIONS = {
+    "-D": "Use --debug.",
+    "-H": _NO_DAEMON,
+    "--host": _NO_DAEMON,
+    "-c": _NO_DAEMON,
+    "--context": _NO_DAEMON,
+    "--config": _NO_DAEMON,
+    "-l": "Use --debug or --explain.",
+    "--log-level": "Use --debug or --explain.",
+    "--tls": _NO_DAEMON,
+    "--tlsverify": _NO_DAEMON,
+}
+
+
+def unknown_command(path: str, name: str, known: Iterable[str]) -> MinirunError:
+    """Return the error for a command that is not there; `path` is what came before it, `known` what could have."""
+    if name in _ELSEWHERE:
+        return MinirunError(f"'{path} {name}' is not there yet", _ELSEWHERE[name], exit_code=1)
+    if name in _WORDS:
+        hint = _WORDS[name]
+    else:
+        close = closest(name, [*known, *(word for word, hint in _ELSEWHERE.items() if hint != _NO_DAEMON)])
+        hint = f"Did you mean '{path} {close}'?" if close else f"See '{path} --help' for what there is."
+        if close in _ELSEWHERE:
+            hint = f"Docker's '{close}' is not there yet. {_ELSEWHERE[close]}"
+    return MinirunError(f"unknown command: {path} {name}", hint, exit_code=1)
+
+
+def usage_error(error: click.UsageError, words: Sequence[str]) -> MinirunError:
+    """Say in one sentence what is wrong with a command line: 125 for a flag, 1 for the number of arguments."""
+    # What is wrong with a flag's value, click tells without its command.
+    verb = [word for word in words[:1] if not word.startswith("-")]
+    path = error.ctx.command_path if error.ctx else " ".join(["minirun", *verb])
+    hint = f"See '{path} --help'."
+    if isinstance(error, click.NoSuchOption):
+        return FlagError(f"unknown flag: {error.option_name}", _meant_flag(error, words) or hint)
+    if isinstance(error, click.MissingParameter) and not isinstance(error.param, click.Argument):
+        return FlagError(error.format_message(), hint)
+    if isinstance(error, click.BadOptionUsage):
+        return FlagError(f"flag needs an argument: {error.option_name}", hint)
+    if isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter):
+        flag = error.param_hint or (error.param.opts[-1] if error.param else "")
+        where = flag if isinstance(flag, str) else ", ".join(flag)
+        return FlagError(f"invalid value for {where}: {error.message}", hint)
+    if error.ctx and (isinstance(error, click.MissingParameter) or error.message.startswith("Got unexpected extra")):
+        if error.ctx.command.name == "load":
+            hint = "An archive is named by -i FILE, or comes by standard input."
+        elif isinstance(error, click.MissingParameter) and (flag := _that_took_the_last(words, error.ctx.command)):
+            hint = f"'{words[-1]}' is the value of {flag} here. {hint}"
+        return MinirunError(f"'{path}' {_arguments_of(error.ctx.command)}", hint, exit_code=1)
+    message = error.format_message()
+    return MinirunError(f"{message[:1].lower()}{message[1:]}", hint, exit_code=1)
+
+
+def _meant_flag(error: click.NoSuchOption, words: Sequence[str]) -> str:
+    """Say which flag was meant, or where this one belongs; "" if it is like none."""
+    name, ctx = error.option_name, error.ctx
+    if ctx is None:
+        return ""
+    if isinstance(ctx.command, click.Group):
+        for word in words:
+            command = ctx.command.get_command(ctx, word)
+            if command is not None and name in _flags(command):
+                typed = next((flag for flag in words if flag.startswith(name)), name)
+                return f"It is a flag of '{word}' and goes after it: {ctx.command_path} {word} {typed} ..."
+        if name in _DOCKERS_OPTIONS:
+            return _DOCKERS_OPTIONS[name]
+    close = closest(name, [flag for flag in _flags(ctx.command) if flag.startswith("--")])
+    return f"Did you mean {close}? See '{ctx.command_path} --help'." if close else ""
+
+
+def _that_took_the_last(words: Sequence[str], command: click.Command) -> str:
+    """Return the flag whose value the last word has become, "" if it is none."""
+    flag = words[-2] if len(words) > 1 else ""
+    takes_value = any(
+        flag in option.opts and not option.is_flag for option in command.params if isinstance(option, click.Option)
+    )
+    return flag if takes_value else ""
+
+
+def _flags(command: click.Command) -> list[str]:
+    return [name for option in command.params if isinstance(option, click.Option) for name in option.opts]
+
+
+def _arguments_of(command: click.Command) -> str:
+    """Say how many arguments a command takes: "requires exactly 2 arguments"."""
+    arguments = [parameter for parameter in command.params if isinstance(parameter, click.Argument)]
+    least = sum(argument.required for argument in arguments)
+    most = len(arguments)
+    endless = any(argument.nargs < 0 for argument in arguments)
+    if not arguments:
+        return "accepts no arguments"
+    how, count = ("at least", least) if endless else ("exactly" if least == most else "at most", most)
+    if not endless and least < most and least:
+        return f"requires {least} to {most} arguments"
+    return f"{'requires' if least else 'accepts'} {how} {count} argument{'' if count == 1 else 's'}"
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """Return what `word` may be a typing error of, "" if it is far from all: one edit, or two in a long word."""
+    limit = 1 if len(word.lstrip("-")) < 6 else 2
+    near = [(edits(word, name), name in _DESTRUCTIVE, name) for name in known if abs(len(name) - len(word)) <= limit]
+    distance, _, name = min(near, default=(limit + 1, False, ""))
+    return name if distance <= limit and not (name in _DESTRUCTIVE and distance > 1) else ""
+
+
+def edits(one: str, other: str) -> int:
+    """Return how many letters to insert, leave out, replace or swap with their neighbour make one word of the other."""
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        before, last, row = row, before, [i]
+        for j, wanted in enumerate(other, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != wanted))
+            if last and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
+                cost = min(cost, last[j - 2] + 1)
+            row.append(cost)
+    return row[-1]

@@ -1,0 +1,159 @@
+"""Unmaking: what a container has in the kernel and on disk, after its end or after minirun was killed.
+
+`unmake` is the one way down, for every way in which a container can end: its foreground command calls it, or its
+monitor starts this module's `main`, or, when both were killed, the next command finds it by `collect`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import contextmanager
+
+from minirun.engine import volumes
+from minirun.engine.container import bundle_lock, records
+from minirun.errors import MinirunError, warn_once
+from minirun.kernel.mount import unmount_lazily
+from minirun.kernel.trace import step
+from minirun.model.container import ExitStatus
+from minirun.model.layout import Layout
+from minirun.network import endpoints
+from minirun.runtime import lifecycle
+from minirun.storage import ingest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from minirun.engine.container.bundle_lock import BundleLock
+    from minirun.model.container import ContainerRecord
+
+
+def unmake(layout: Layout, container_id: str, claim: BundleLock | None = None) -> None:
+    """Take down everything that was made to run a container, and with --rm the container itself.
+
+    `claim` is given by who holds the lock itself; the monitor's clean-up runs under the monitor's lock. Raises
+    MinirunError.
+    """
+    record = _record_if_any(layout, container_id)
+    with step("unmake what was made for the container", "cleanup"):
+        lifecycle.delete(layout.runtime, container_id, force=True)
+        if record and record.endpoint:
+            endpoints.detach(layout, container_id, record.endpoint)
+        else:
+            endpoints.release(layout, container_id)
+    if record is None:
+        records.remove(layout, container_id)  # killed before the record was written, or after it was removed
+    elif record.request.auto_remove:
+        remove_container(layout, container_id, anonymous_volumes=True)
+    if claim:
+        claim.discard()
+    else:
+        bundle_lock.BundleLock(layout, container_id, -1).discard()
+
+
+def remove_container(layout: Layout, container_id: str, anonymous_volumes: bool) -> None:
+    """Forget a container that is not in the kernel any more, with its anonymous volumes if wanted."""
+    record = _record_if_any(layout, container_id)
+    names = record.anonymous_volumes if record and anonymous_volumes else ()
+    # Only the record tells of the volumes: it goes after them.
+    for name in names:
+        volumes.remove(layout, name)
+    records.remove(layout, container_id)
+
+
+def _record_if_any(layout: Layout, container_id: str) -> ContainerRecord | None:
+    """Return the record; one that is damaged is a container's, too, and nobody has asked for its end."""
+    try:
+        return records.load_any(layout, container_id)
+    except MinirunError:
+        return None
+
+
+def collect(layout: Layout) -> None:
+    """Unmake what killed commands have left behind. Costs next to nothing when there is nothing.
+
+    The command that comes across it needs nothing of this: what cannot be unmade now is told of and left to the next.
+    """
+    for container_id in bundle_lock.claimed_ids(layout):
+        with _told():
+            _unmake_abandoned(layout, container_id)
+    with _told():
+        _remove_half_made(layout)
+    with _told():
+        endpoints.collect_garbage(layout, lambda: bundle_lock.claimed_ids(layout))
+    with _told():
+        ingest.collect_garbage(layout)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Make a warning of a failure."""
+    try:
+        yield
+    except MinirunError as error:
+        warn_once(f"cannot clean up what an earlier command has left: {error.message}")
+    except OSError as error:
+        warn_once(f"cannot clean up what an earlier command has left: {error.filename or ''}: {error.strerror}")
+
+
+def _unmake_abandoned(layout: Layout, container_id: str) -> None:
+    claim = bundle_lock.take_abandoned(layout, container_id)
+    if claim is None:
+        return
+    with claim:
+        if os.listdir(layout.bundle(container_id)) != ["monitor.lock"]:
+            _record_lost_exit(layout, container_id)
+        unmake(layout, container_id, claim)
+
+
+def _remove_half_made(layout: Layout) -> None:
+    """Remove the directories of containers without a record: of those half made, and of those half removed."""
+    records.remove_leftovers(layout)
+    for container_id in records.ids(layout):
+        if records.has_record(layout, container_id):
+            continue
+        # Whoever makes a container has its lock from before the directory until after the record.
+        claim = bundle_lock.take(layout, container_id, wait=False)
+        if claim is None:
+            continue
+        with claim:
+            if not records.has_record(layout, container_id):
+                records.remove(layout, container_id)
+            claim.discard()
+
+
+def _record_lost_exit(layout: Layout, container_id: str) -> None:
+    """Say of a container whose monitor was killed that nobody knows how it ended."""
+    if records.exit_status(layout, container_id) is None and os.path.isdir(layout.container(container_id)):
+        status = ExitStatus(137, 9, finished_at=time.time(), error="its monitor was killed")
+        try:
+            records.save_exit_status(layout, container_id, status)
+        except OSError as error:
+            warn_once(f"cannot note that the monitor of container {container_id[:12]} was killed: {error.strerror}")
+
+
+def cleanup_command(layout: Layout, container_id: str) -> list[str]:
+    """Return the command with which a monitor starts `main`: this very Python, with this very module path."""
+    program = f"import sys; sys.path[:] = {sys.path!r}; from minirun.engine.shim.cleanup import main; main()"
+    return [sys.executable, "-I", "-S", "-c", program, layout.root, layout.state, container_id]
+
+
+def _unmount(rootfs: str) -> None:
+    """Unmount the container's root file system: here, in the monitor's mount namespace, its directory still shows
+    it."""
+    if os.path.ismount(rootfs):
+        with step("unmount the root file system", "overlayfs"):
+            unmount_lazily(rootfs)
+
+
+def main() -> None:
+    """The monitor's clean-up: unmake one container."""
+    root, state, container_id = sys.argv[1:]
+    layout = Layout(root, state)
+    try:
+        _unmount(f"{layout.bundle(container_id)}/rootfs")
+        unmake(layout, container_id)
+    except MinirunError as error:
+        sys.exit(f"minirun: {error}")

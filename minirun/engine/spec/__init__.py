@@ -1,0 +1,1 @@
+"""From the options of `run` to the config.json of an OCI bundle."""

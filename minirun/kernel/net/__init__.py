@@ -1,0 +1,1 @@
+"""Interfaces, addresses, routes, firewall rules, and the flows that the kernel follows."""

@@ -1,0 +1,1 @@
+"""How the executables start fast: every module out of one file, behind a small C program."""

@@ -1,0 +1,184 @@
+"""IPv4 addresses: subnets that collide with nothing, and leases of single addresses.
+
+An address is a number here, because subnets are arithmetic. Everything that a container gets in a network follows from
+its address: the MAC, and the name of its veth on the host. So two containers can never be mixed up, and what a killed
+minirun has left behind is found from the lease alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+
+from minirun.errors import MinirunError
+from minirun.kernel.net.interfaces import interface_index
+from minirun.model.network import Network
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    Subnet = tuple[int, int]  # first address, prefix length
+
+
+def to_number(address: str) -> int:
+    """Return a dotted IPv4 address as a number. Raises ValueError."""
+    try:
+        return int.from_bytes(socket.inet_pton(socket.AF_INET, address), "big")
+    except OSError:
+        raise ValueError(f"{address} is not an IPv4 address") from None
+
+
+def to_address(number: int) -> str:
+    """Return a number as a dotted IPv4 address."""
+    return socket.inet_ntop(socket.AF_INET, struct.pack("!I", number))
+
+
+def mac_of(address: str) -> str:
+    """Return the MAC address that goes with an IPv4 address: 02:42 (locally administered) and its four bytes.
+
+    A container that takes over an address takes over the MAC too, so no neighbour's ARP entry is ever wrong.
+    """
+    return "02:42:" + struct.pack("!I", to_number(address)).hex(":")
+
+
+def veth_of(address: str) -> str:
+    """Return the host's interface name for an address; names have at most 15 characters (IFNAMSIZ)."""
+    return f"mr{to_number(address):08x}"
+
+
+# -- choosing a subnet ------------------------------------------------------------------------------------------------
+
+
+def parse_subnet(text: str) -> Subnet:
+    """Return "10.64.0.0/16" as (first address, prefix length). Raises ValueError."""
+    address, _, length = text.partition("/")
+    first, prefix = to_number(address), int(length)
+    if not 0 <= prefix <= 32 or first & (0xFFFFFFFF >> prefix):
+        raise ValueError(f"{text} is not a subnet")
+    return first, prefix
+
+
+def overlap(one: Subnet, other: Subnet) -> bool:
+    """Say whether two subnets have an address in common: whether the larger one holds the smaller one's first."""
+    shift = 32 - min(one[1], other[1])
+    return one[0] >> shift == other[0] >> shift
+
+
+def is_within(address: str, subnet: str) -> bool:
+    """Say whether an address belongs to a subnet, "10.64.0.0/16"."""
+    return overlap(parse_subnet(subnet), (to_number(address), 32))
+
+
+def routed_subnets(fib_trie: str) -> Iterator[Subnet]:
+    """Read every destination the host has a route to, in all tables, from the text of /proc/net/fib_trie.
+
+    A leaf is "|-- 192.168.1.0" followed by one "/24 link UNICAST" for each prefix length it has a route for.
+    """
+    number = 0
+    for line in fib_trie.splitlines():
+        words = line.split()
+        if words[:1] == ["|--"]:
+            number = to_number(words[1])
+        elif words and words[0].startswith("/"):
+            yield number, int(words[0][1:])
+
+
+# Docker takes 172.17.0.0/12 and 192.168.0.0/16, Podman 10.88.0.0/13 and above, Kubernetes 10.96.0.0 and 10.244.0.0.
+CANDIDATES = [f"10.{second}.0.0/16" for second in range(64, 88)] + [
+    f"192.168.{third}.0/24" for third in range(200, 250)
+]
+
+# Shorter prefixes are ways to say "everything": VPNs override the default route by 0.0.0.0/1 and 128.0.0.0/1.
+SHORTEST_PREFIX = 8
+
+
+def choose_subnet(taken: Iterable[Subnet], preferred: str = "") -> str:
+    """Return the preferred subnet, else the first of minirun's candidates, that overlaps nothing in `taken`.
+
+    Raises MinirunError when everything is taken.
+    """
+    known = [subnet for subnet in taken if subnet[1] >= SHORTEST_PREFIX]
+    for candidate in [preferred, *CANDIDATES] if preferred else CANDIDATES:
+        if not any(overlap(parse_subnet(candidate), subnet) for subnet in known):
+            return candidate
+    raise MinirunError(
+        "cannot make the network minirun0: the host has routes into every private subnet that minirun would use",
+        "Remove a route you do not need (`ip route`), or use --network host.",
+    )
+
+
+# -- leases -----------------------------------------------------------------------------------------------------------
+
+
+def lease(directory: str, network: Network, container_id: str) -> str:
+    """Take a free address of the network for a container: a symbolic link ADDRESS -> ID in `directory`.
+
+    Making a symbolic link takes the name and says whose it is in one system call, so no kill can leave half a lease.
+    Addresses are handed out in turn, so that a freed one rests for as long as possible: connections to its last holder
+    may still be under way. Raises MinirunError when all are taken.
+    """
+    first, prefix = parse_subnet(network.subnet)
+    count = (1 << (32 - prefix)) - 3  # without the subnet's own address, the gateway (first + 1) and the broadcast
+    turn = os.open(f"{directory}.next", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        start = int.from_bytes(os.pread(turn, 4, 0), "big")
+        for offset in range(start, start + count):
+            address = to_address(first + 2 + offset % count)
+            # An interface can outlive its lease for a moment (the kernel destroys namespaces in the background), or for
+            # longer, when something else still holds the namespace: then the address is not free.
+            if interface_index(veth_of(address)):
+                continue
+            try:
+                os.symlink(container_id, f"{directory}/{address}")
+            except FileExistsError:
+                continue
+            os.pwrite(turn, ((offset + 1) % count).to_bytes(4, "big"), 0)
+            return address
+    finally:
+        os.close(turn)
+    raise MinirunError(
+        f"cannot connect the container: all {count} addresses of {network.subnet} are taken",
+        "Remove containers that you no longer need (`minirun ps`).",
+    )
+
+
+def release(directory: str, address: str, container_id: str) -> None:
+    """Give an address back if the container (still) holds it."""
+    if holder(directory, address) == container_id:
+        try:
+            os.unlink(f"{directory}/{address}")
+        except FileNotFoundError:
+            pass  # another minirun has cleaned up after the same container
+
+
+def holder(directory: str, address: str) -> str:
+    """Return the id of the container that holds an address, or nothing."""
+    try:
+        return os.readlink(f"{directory}/{address}")
+    except OSError:
+        return ""
+
+
+def leases(directory: str) -> dict[str, str]:
+    """Return all leases, address to container id."""
+    try:
+        addresses = os.listdir(directory)
+    except FileNotFoundError:
+        return {}
+    return {
+        address: container_id
+        for address in addresses
+        if _is_address(address) and (container_id := holder(directory, address))
+    }
+
+
+def _is_address(text: str) -> bool:
+    try:
+        to_number(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,131 @@
+"""What the parent opens for the child: what a user namespace's root may not reach, and devices, which it may not make.
+
+A helper process enters the child's mount namespace, with the host's rights but with the child's tree. So what the
+kernel has locked there on mounts of the host ("ro", "nosuid") is locked on the copy, too; opened in the host's own tree
+it would not be, and the container's root could take it off.
+"""
+
+from __future__ import annotations
+
+import os
+
+from minirun.errors import MinirunError
+from minirun.kernel.files import make_device
+from minirun.kernel.mount import (
+    MOUNT_ATTR_IDMAP,
+    PROPAGATION,
+    MountTarget,
+    attach_tree,
+    clone_tree,
+    new_file_system,
+    set_attributes,
+    set_propagation,
+)
+from minirun.kernel.process import NAMESPACE_FLAGS, clone3, setns, unshare
+from minirun.kernel.trace import forget_steps, name_process, step
+from minirun.runtime.create import protocol
+from minirun.runtime.namespaces import types as namespaces
+from minirun.runtime.rootfs import mounts
+from minirun.runtime.rootfs.mount_options import Options, parse_options
+from minirun.runtime.rootfs.pivot import JOINED_PROCFS, ROOTFS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirun.model.spec import Device, IdMapping, MountSpec, Spec
+    from minirun.runtime.create.protocol import Channel
+
+
+def open_for_child(channel: Channel, pid: int, pidfd: int, spec: Spec, bundle: str, what: dict[str, int]) -> None:
+    """Answer the child's OPEN with the mount it asks for, or with why there is none.
+
+    `what` is the "number" of a mount, or ROOTFS or JOINED_PROCFS, or the number of a "device".
+    """
+    helper, helper_pidfd = clone3(0)
+    if helper:
+        os.waitid(os.P_PIDFD, helper_pidfd, os.WEXITED)
+        os.close(helper_pidfd)
+        return
+    try:
+        name_process("opener")
+        forget_steps()
+        if "device" in what:
+            channel.send(protocol.SOURCE, {}, _make_device(spec.devices[what["device"]], pid))
+        elif what["number"] == JOINED_PROCFS:
+            from minirun.runtime.rootfs.joined_procfs import clone_procfs
+
+            channel.send(protocol.SOURCE, {}, clone_procfs(spec))
+        else:
+            _answer(channel, pid, pidfd, spec, bundle, what["number"])
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the child waits for an answer
+        cause = error.__cause__ if isinstance(error, MinirunError) else error
+        code = cause.errno if isinstance(cause, OSError) else None
+        subject = str(getattr(error, "filename", None) or error)
+        if code and isinstance(error, MinirunError):
+            subject = error.message.rpartition(": ")[0]  # the child says itself what the number means
+        channel.send(protocol.SOURCE, {"errno": code or 5, "subject": subject})
+    finally:
+        os._exit(0)
+
+
+def _answer(channel: Channel, pid: int, pidfd: int, spec: Spec, bundle: str, number: int) -> None:
+    entry = spec.mounts[number] if number != ROOTFS else None
+    path = os.path.join(bundle, spec.root_path) if entry is None else mounts.source_path(entry, bundle)
+    options = parse_options(entry) if entry else Options()
+    mapping = _mapping_of(entry, spec, pid) if entry and options.idmap else -1
+    setns(pidfd, NAMESPACE_FLAGS["mount"], "the container's mount namespace")
+    with step(f"open {path} for the container", "mounts", "The container's own root may not go there."):
+        tree = mounts.clone_source(entry, options, bundle) if entry else clone_tree(path, recursive=True)
+    if mapping >= 0:
+        with step(f"map the owners of {path}", "mounts", "Files of one user on disk show as another's.", _IDMAP_HINT):
+            set_attributes(tree, MOUNT_ATTR_IDMAP, recursive=options.idmap == "ridmap", userns_fd=mapping)
+    channel.send(protocol.SOURCE, {}, tree)
+
+
+def _make_device(device: Device, pid: int) -> int:
+    """Make a node in a tmpfs that only this helper sees, and return a detached mount of it.
+
+    A file system that was mounted in a user namespace has no devices: there, mknod(2) is refused, or the node would
+    not open.
+    """
+    with step(f"make the device {device.path} for the container", "devices", "Its own root may not make any."):
+        unshare(NAMESPACE_FLAGS["mount"])
+        set_propagation("/", PROPAGATION["rprivate"])
+        tree = new_file_system("tmpfs", {"mode": "0700"})
+        attach_tree(tree, MountTarget(os.open("/", os.O_PATH), "/"))  # only what is attached can be copied
+        make_device("node", device.type, device.major, device.minor, directory=tree)
+        owner = namespaces.on_host(pid, "uid_map", device.uid), namespaces.on_host(pid, "gid_map", device.gid)
+        os.chown("node", *owner, dir_fd=tree, follow_symlinks=False)
+        os.chmod("node", device.file_mode & 0o7777, dir_fd=tree)  # after chown(2), which takes bits away
+        return clone_tree("node", directory=tree)
+
+
+_IDMAP_HINT = "Not every file system can do it: see mount_setattr(2), ID-mapped mounts."
+
+
+def _mapping_of(entry: MountSpec, spec: Spec, pid: int) -> int:
+    """Return a descriptor of a user namespace with the mapping of the mount, or else that of the container."""
+    from minirun.runtime.namespaces import idmap
+
+    uids, gids = idmap.mappings(entry, spec)
+    if uids:
+        return _make_user_namespace(uids, gids)
+    return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _make_user_namespace(uids: tuple[IdMapping, ...], gids: tuple[IdMapping, ...]) -> int:
+    """Make a user namespace that only carries a mapping: its one process ends as soon as it is open."""
+    with step("make a user namespace for the mapping", "namespaces"):
+        until_read, until_write = os.pipe()
+        pid, pidfd = clone3(NAMESPACE_FLAGS["user"])
+        if not pid:
+            os.close(until_write)
+            os.read(until_read, 1)
+            os._exit(0)
+        try:
+            namespaces.map_ids(pid, uids, gids)
+            return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            os.close(until_write)
+            os.close(until_read)
+            os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+            os.close(pidfd)

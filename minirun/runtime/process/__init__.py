@@ -1,0 +1,1 @@
+"""What belongs to a container's process: limits, terminal, security labels, hooks."""

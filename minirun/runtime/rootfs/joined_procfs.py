@@ -1,0 +1,86 @@
+"""The /proc of a container that joins another's PID namespace.
+
+A new procfs shows the PID namespace of the process that makes it. The one that builds this container stays outside the
+namespace that is joined (see joiner.py), so it has to say which: with the option "pidns", which procfs has since Linux
+6.17. Before, the container shows another mount of the procfs that is on /proc of a process in that namespace. To have a
+process in there make one would not do: those who may trace it would get what it makes, without what is masked later.
+
+Source: proc(5); Documentation/filesystems/proc.rst, "Mount Options".
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from minirun.errors import MinirunError
+from minirun.kernel.mount import PROCFS, MountTarget, attach_tree, clone_tree, file_system_type, new_file_system
+from minirun.kernel.mount import set_attributes as set_mount_attributes
+from minirun.kernel.path import WITHOUT_SYMLINKS, open_in_root
+from minirun.kernel.process import NAMESPACE_FLAGS, pidfd_open, setns
+from minirun.kernel.trace import step
+from minirun.runtime.namespaces.types import path_of
+from minirun.runtime.rootfs.mounts import open_place, refuse_place_in_proc, set_propagation
+from minirun.runtime.rootfs.pivot import JOINED_PROCFS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minirun.model.spec import MountSpec, Spec
+    from minirun.runtime.rootfs.mount_options import Options
+
+
+def mount_joined(root: int, entry: MountSpec, options: Options, spec: Spec, open_source: Callable[[int], int]) -> int:
+    """Mount the procfs of the joined PID namespace and return it. Raises MinirunError."""
+    with step(f"mount proc on {entry.destination}", "proc", "It shows the processes of the joined namespace."):
+        place = MountTarget(open_place(root, entry, "proc"), entry.destination)
+        refuse_place_in_proc(root, place, entry, options)
+        settings = {name: value for name, _, value in (word.partition("=") for word in options.data)}
+        settings |= {"source": entry.source or "proc", "pidns": path_of(spec, "pid")}
+        try:
+            tree = new_file_system("proc", settings, options.attributes)
+        except OSError as error:
+            if error.errno != errno.EINVAL or options.data:
+                raise
+            tree = open_source(JOINED_PROCFS)
+            set_mount_attributes(tree, options.attributes, options.cleared)
+        for attributes, cleared in options.recursive:
+            set_mount_attributes(tree, attributes, cleared, recursive=True)
+        set_propagation(tree, options)
+        attach_tree(tree, place)
+        os.close(place.fd)
+        return tree
+
+
+def clone_procfs(spec: Spec) -> int:
+    """In a process of the host's that ends afterwards: return a copy of the /proc of a process in the PID namespace.
+
+    What is mounted over it in there, and under it, does not come along. Raises MinirunError.
+    """
+    path = path_of(spec, "pid")
+    with step(f"open the /proc of a process in {path}", "proc", "This kernel's procfs has no option pidns."):
+        wanted = os.stat(path)
+        pid = _process_in(wanted, path)
+        process = pidfd_open(pid)
+        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        procfs = open_in_root(root, "/proc", os.O_PATH | os.O_DIRECTORY, resolve=WITHOUT_SYMLINKS)
+        setns(process, NAMESPACE_FLAGS["mount"], f"the mount namespace of process {pid}")
+        tree = clone_tree("", directory=procfs)
+        # Its first process is in the namespace itself: another procfs, that of a namespace below, has another one.
+        if file_system_type(tree) != PROCFS or not os.path.samestat(os.stat("1/ns/pid", dir_fd=tree), wanted):
+            problem = f"/proc of process {pid} does not show {path}"
+            raise MinirunError(problem, "A kernel from 6.17 on can do without it.")
+        return tree
+
+
+def _process_in(wanted: os.stat_result, path: str) -> int:
+    """Return a process in the PID namespace at `path`: the one that the path names, or the first that is found."""
+    named = path.removeprefix("/proc/").removesuffix("/ns/pid")
+    for name in (named, *sorted(filter(str.isdecimal, os.listdir("/proc")), key=int)):
+        try:
+            if name.isdecimal() and os.path.samestat(os.stat(f"/proc/{name}/ns/pid"), wanted):
+                return int(name)
+        except OSError:
+            continue  # it has ended
+    raise MinirunError(f"there is no process in {path}")
