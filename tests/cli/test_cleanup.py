@@ -106,7 +106,7 @@ def test_kill_of_the_command(minirun: Minirun, busybox_image: str, leftovers: Le
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.075, 0.3, 0.88])
 def test_kill_of_the_builder(minirun: Minirun, busybox_image: str, leftovers: Leftovers, share: float) -> None:
     moment = int(share * (len(events_of_a_run(minirun, busybox_image)) - 1))
-    killed_run(minirun, busybox_image, moment, "builder", "true")
+    killed_run(minirun, busybox_image, moment, "shim", "true")
     check_after(minirun, leftovers, busybox_image)
 
 
@@ -121,7 +121,7 @@ def test_kill_of_the_others(
 
 
 def minirun_processes() -> Iterator[int]:
-    """Return those of minirun's processes that hold the lock of a bundle: builders and monitors."""
+    """Return those of minirun's processes that hold the lock of a bundle: shims and monitors."""
     found = [path.stat() for path in BUNDLES.glob("*/monitor.lock")]
     locks = {f"{os.major(s.st_dev):02x}:{os.minor(s.st_dev):02x}:{s.st_ino}" for s in found}  # proc_locks(5)
     for line in Path("/proc/locks").read_text().splitlines():

@@ -31,7 +31,7 @@ def test_every_process_tells_its_part(minirun: Minirun, busybox_image: str, befo
     by_process: dict[str, set[str]] = {}
     for event in events:
         by_process.setdefault(event["process"], set()).add(event["operation"])
-    assert by_process["builder"] >= {"unshare", "mount", "clone3"}
+    assert by_process["shim"] >= {"unshare", "mount", "clone3"}
     assert by_process["container"] >= {"attach_tree", "pivot_root", "seccomp", "capset", "execve"}
     assert by_process["network helper"] >= {"add_veth", "add_address"}
     order = ["clone3", "pivot_root", "seccomp", "execve"]

@@ -310,7 +310,7 @@ def _signal_sender(layout: Layout, record: ContainerRecord) -> Callable[[int], N
 
 
 def _job(layout: Layout, record: ContainerRecord) -> LaunchSpec:
-    """Prepare on the host what the builder needs: volumes, the three files of /etc, namespaces to join."""
+    """Prepare on the host what the shim needs: volumes, the three files of /etc, namespaces to join."""
     mounts, fresh = _host_mounts(layout, record)
     return LaunchSpec(
         files=_write_files(layout, record),

@@ -1,13 +1,13 @@
 """Bringing a container up: from a record to a process that waits for its start, with a monitor as its parent.
 
-    command ──fork──> builder ──clone3──> container
+    command ──fork──> shim ──clone3──> container
        │                 │                    │
        │                 └─exec─> monitor     └─exec─> init, which waits
        └─ reads its flags meanwhile
 
-The builder is forked before the command has read its flags: importing what reads flags (click) and importing what
+The shim is forked before the command has read its flags: importing what reads flags (click) and importing what
 makes a container take about equally long, and so both happen at once. Then the command tells it, over a channel,
-which container to build. This module is the command's side; `builder` is the other. It is imported before everything
+which container to build. This module is the command's side; `shim` is the other. It is imported before everything
 else, so it imports little itself.
 """
 
@@ -46,36 +46,36 @@ class Launched(Record):
     start_fd: int = -1
 
 
-class Builder(Record):
-    """A builder that waits for its job."""
+class Shim(Record):
+    """A shim that waits for its job."""
 
     channel: Channel
     pid: int
 
 
-_waiting: Builder | None = None
+_waiting: Shim | None = None
 
 
-def start_builder() -> None:
-    """Fork a builder that prepares itself while this process, which must have one thread, does something else."""
+def start_shim() -> None:
+    """Fork a shim that prepares itself while this process, which must have one thread, does something else."""
     global _waiting
     ours, theirs = protocol.open_channel()
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _be_builder(theirs)
+        _be_shim(theirs)
     theirs.close()
-    _waiting = Builder(ours, pid)
+    _waiting = Shim(ours, pid)
 
 
-def _be_builder(channel: Channel) -> NoReturn:
-    """Run the builder so that it never returns into the command's code and always says why it fails."""
+def _be_shim(channel: Channel) -> NoReturn:
+    """Run the shim so that it never returns into the command's code and always says why it fails."""
     try:
-        # Ctrl-C is the command's business, which the builder hears of by the end of its channel.
+        # Ctrl-C is the command's business, which the shim hears of by the end of its channel.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        from minirun.engine.shim import shim as builder
+        from minirun.engine.shim import shim
 
-        builder.serve(channel)
+        shim.serve(channel)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it must be told and must not return
         channel.send_failure(error)
     finally:
@@ -129,34 +129,34 @@ def _give_job(
     fds: tuple[int, ...],
     hold: tuple[int, ...] = (),
 ) -> Launched:
-    """Tell the builder what to build, and wait until it has reported and become the monitor."""
+    """Tell the shim what to build, and wait until it has reported and become the monitor."""
     global _waiting
     if _waiting is None:
-        start_builder()
-    builder, _waiting = _waiting, None
-    if builder is None:
-        raise MinirunError("the builder was not started")
+        start_shim()
+    shim, _waiting = _waiting, None
+    if shim is None:
+        raise MinirunError("the shim was not started")
     control, monitor_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     traced = trace_descriptor()
     fields = {"root": layout.root, "state": layout.state, "id": record.id, "job": job, "traced": traced >= 0}
     try:
         for start in range(0, len(hold), _FDS_PER_MESSAGE):
-            builder.channel.send(HOLD, {"of": len(hold)}, *hold[start : start + _FDS_PER_MESSAGE])
-        builder.channel.send(kind, fields, monitor_end.fileno(), *fds, *((traced,) if traced >= 0 else ()))
+            shim.channel.send(HOLD, {"of": len(hold)}, *hold[start : start + _FDS_PER_MESSAGE])
+        shim.channel.send(kind, fields, monitor_end.fileno(), *fds, *((traced,) if traced >= 0 else ()))
         monitor_end.close()
-        kind, answer, _ = builder.channel.receive()
+        kind, answer, _ = shim.channel.receive()
         if kind == protocol.FAILED:
             protocol.raise_failure(answer)
         if kind != CREATED:
-            raise protocol.child_died(builder.pid)
-        # End of file: the builder has become the monitor, which from now on knows this command by its control socket.
-        if builder.channel.receive()[0] == protocol.FAILED:
+            raise protocol.child_died(shim.pid)
+        # End of file: the shim has become the monitor, which from now on knows this command by its control socket.
+        if shim.channel.receive()[0] == protocol.FAILED:
             raise MinirunError("the container's monitor could not be started")
     except BaseException:
         control.close()
         raise
     finally:
-        builder.channel.close()
+        shim.channel.close()
     return Launched(answer["pid"], control)
 
 

@@ -1,7 +1,7 @@
-"""The builder: the process that makes a container's world on the host's side, and then becomes its monitor.
+"""The shim: the process that makes a container's world on the host's side, and then becomes its monitor.
 
 It has a mount namespace of its own: the overlay is mounted there and nowhere else, so no mount of a container ever
-shows on the host, and when its last process has ended, the kernel unmounts it. When the container stands, the builder
+shows on the host, and when its last process has ended, the kernel unmounts it. When the container stands, the shim
 becomes the monitor by exec and so is the parent of the container's first process. `launch` is the other side of its
 channel.
 """
@@ -61,17 +61,17 @@ def serve(channel: Channel) -> NoReturn:
         os._exit(0)
     if fields["traced"]:
         set_tracer(forward_to(socket.socket(fileno=fds.pop())))
-    name_process("builder")
+    name_process("shim")
     forget_steps()
     layout = Layout(fields["root"], fields["state"])
     record = records.load(layout, fields["id"])
     control, *others = fds
     if kind == "container":
-        build_container(layout, record, LaunchSpec.read_back(fields["job"]), channel, control, *others, *held)
-    build_exec(layout, record, fields["job"], channel, control, *others)
+        bring_up_container(layout, record, LaunchSpec.read_back(fields["job"]), channel, control, *others, *held)
+    bring_up_exec(layout, record, fields["job"], channel, control, *others)
 
 
-def build_container(
+def bring_up_container(
     layout: Layout,
     record: ContainerRecord,
     job: LaunchSpec,
@@ -180,7 +180,7 @@ def write_bundle(record: ContainerRecord, image: Image, job: LaunchSpec, bundle:
         file.write(json.dumps(config))
 
 
-def build_exec(
+def bring_up_exec(
     layout: Layout, record: ContainerRecord, job: dict[str, Any], channel: Channel, control: int, start_fd: int
 ) -> NoReturn:
     """Bring up a further process in a running container, and become the monitor of that."""
