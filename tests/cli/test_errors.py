@@ -243,7 +243,7 @@ def test_paths_that_cannot_be(minirun: Minirun, busybox_image: str, leftovers: L
 def test_without_root(minirun: Minirun, busybox_image: str) -> None:
     command = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
     # Nobody else may enter pytest's directory, so the program is given as an open file.
-    with open(minirun.executable.with_suffix(".py")) as program:
+    with open(minirun.executable.parent / "scripts" / "minirun") as program:
         done = subprocess.run(
             [*command, *program.readline()[2:].split(), "-", "run", busybox_image, "true"],
             stdin=program if program.seek(0) == 0 else None,

@@ -36,12 +36,12 @@ def answer_datagrams():
 threading.Thread(target=answer_datagrams, daemon=True).start()
 print("ready", flush=True)
 while True:
-    connection, caller = tcp.accept()
     try:
-        connection.sendall(f"{name} {caller[0]}".encode())
+        connection, caller = tcp.accept()  # which hands on errors of the network, too (accept(2))
+        with connection:
+            connection.sendall(f"{name} {caller[0]}".encode())
     except OSError:
         pass  # the caller has given up
-    connection.close()
 """
 
 # Prints what the server said, or "refused", or "silence".

@@ -36,7 +36,7 @@ def improve(error: MinirunError, before: str, after: Sequence[str]) -> MinirunEr
     hint = (
         _about_command(before, after) if after and error.exit_code in (126, 127) and after[0] in error.message else ""
     )
-    return MinirunError(error.message, hint, error.exit_code) if hint else error
+    return MinirunError(error.message, hint or error.hint, error.exit_code)
 
 
 def _about_command(before: str, words: Sequence[str]) -> str:

@@ -92,6 +92,8 @@ def _told() -> Iterator[None]:
     """Make a warning of a failure."""
     try:
         yield
+    except NotADirectoryError:
+        pass  # nothing can have been left in what is no store; the command itself says so
     except MinirunError as error:
         warn_once(f"cannot clean up what an earlier command has left: {error.message}")
     except OSError as error:
