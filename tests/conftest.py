@@ -192,11 +192,10 @@ class Host:
             mount --make-rprivate /
             mount -t tmpfs -o mode=755 run /run
             mkdir -p /run/old-cgroup /run/lock
-            for directory in etc var/lib; do
-                changes=/run/overlay/$directory
+            for place in etc var/lib; do
+                changes=/run/overlay/$place
                 mkdir -p "$changes/upper" "$changes/work"
-                mount -t overlay -o "lowerdir=/$directory,upperdir=$changes/upper,workdir=$changes/work" overlay
-                "/$directory"
+                mount -t overlay -o "lowerdir=/$place,upperdir=$changes/upper,workdir=$changes/work" overlay "/$place"
             done
             mkdir -p /var/lib/minirun
             mount -t tmpfs -o mode=711 minirun /var/lib/minirun
