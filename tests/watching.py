@@ -50,9 +50,9 @@ class Seen:
         """Make sure that every process held only what is the container's, and ran only one of these programs."""
         assert self.of("reached") == []
         assert self.of("secret") == []
-        of_init = ("/memfd:init (deleted)", "/memfd:plan (deleted)")
+        of_stub = ("/memfd:exec_stub (deleted)", "/memfd:plan (deleted)")
         for kind in ("exe", "maps"):
-            assert set(self.of(kind)) - {*of_init, *programs} == set(), kind
+            assert set(self.of(kind)) - {*of_stub, *programs} == set(), kind
         foreign = [line for line in self.of("cmdline") if "exec " in line or "python" in line or "--bundle" in line]
         assert foreign == []
 

@@ -272,6 +272,7 @@ static void forward(int number)
 static void reap_as_init(const char *program, char **arguments, char **environment)
 {
     int status;
+    prctl(PR_SET_NAME, "minirun-init", 0, 0, 0);
     command = fork();
     if (command < 0)
         fail("cannot fork", errno);
