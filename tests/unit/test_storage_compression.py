@@ -50,6 +50,51 @@ def test_streams_in_a_row_are_one(name: str) -> None:
     assert inflate(packed + bytes(700)) == data
 
 
+def pieces_of(packed: bytes) -> list[int]:
+    chunks = (packed[at : at + (1 << 20)] for at in range(0, len(packed), 1 << 20))
+    return [len(piece) for piece in decompressed(chunks, "/tmp")]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("make", [os.urandom, bytes], ids=["random", "zeros"])
+def test_pieces_are_large_and_none_is_too_large(name: str, make: Callable[[int], bytes]) -> None:
+    """Each is handed from thread to thread, and sixteen may wait."""
+    sizes = pieces_of(FORMATS[name](make(4 << 20)))
+    assert sum(sizes) == 4 << 20
+    assert max(sizes) <= 1 << 20
+    assert len(sizes) <= 12
+
+
+@pytest.mark.parametrize("name", ["gzip", "zstd"])
+def test_small_streams_in_a_row_come_out_in_large_pieces(name: str) -> None:
+    sizes = pieces_of(FORMATS[name](os.urandom(1000)) * 4000)
+    assert sum(sizes) == 4_000_000
+    assert len(sizes) <= 8
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=40), max_size=40), st.integers(1, 100), st.integers(1, 50), st.booleans()
+)
+def test_zstd_of_many_blocks_round_trips(parts: list[bytes], times: int, size: int, skippable: bool) -> None:
+    """More blocks than are looked at, with a header and a checksum that any cut may separate."""
+    compressor = zstandard.ZstdCompressor(write_checksum=True).compressobj()
+    packed = b"\x53\x2a\x4d\x18\x05\0\0\0abcde" * skippable
+    for part in parts * times:
+        packed += compressor.compress(part) + compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    packed += compressor.flush()
+    assert inflate(packed, size) == b"".join(parts) * times
+
+
+def test_zstd_of_small_blocks_and_then_large_ones_comes_out_in_pieces() -> None:
+    """What is told by a block's header and what is not looked at any more, one after the other."""
+    empty = b"\0\0\0"
+    zeros = (1 << 1 | (128 << 10) << 3).to_bytes(3, "little") + b"\0"
+    for blocks in (zeros * 800, empty * 5000 + zeros * 800):
+        sizes = pieces_of(b"\x28\xb5\x2f\xfd\x00" + bytes([(27 - 10) << 3]) + blocks + b"\x01\0\0")
+        assert sum(sizes) == 800 * (128 << 10)
+        assert max(sizes) <= 1 << 20
+
+
 @given(st.binary(max_size=2000), st.integers(1, 100))
 def test_what_is_not_compressed_passes(data: bytes, size: int) -> None:
     if not compression_of(data[:6]):

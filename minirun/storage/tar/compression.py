@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from itertools import chain
 
 from minirun.errors import MinirunError
 from minirun.storage.tar.limits import (
@@ -18,6 +19,7 @@ from minirun.storage.tar.limits import (
     WINDOW_MAX,
 )
 from minirun.storage.tar.malformed import CutOffError, MalformedError
+from minirun.storage.tar.zstd_blocks import ZstdBlocks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,8 +38,10 @@ if TYPE_CHECKING:
 
 
 OUTPUT_CHUNK = 1 << 20
-# Input is handed on in parts: what a stream has not used is copied when the next one begins, and it may be tiny.
-_INPUT_PART = 1 << 16
+# A stream gets its input in parts, as what it has not used is copied when the next one begins, and it may be tiny. The
+# longer a stream goes on, the larger they become: each part costs a call, and its output a place in a queue.
+_INPUT_PART_MIN = 1 << 16
+_INPUT_PART_MAX = 1 << 20
 
 # How many of the first bytes tell the format.
 HEAD_SIZE = 6
@@ -75,45 +79,65 @@ def decompressed(chunks: Iterator[bytes], directory: str) -> Iterator[bytes]:
         yield first
         yield from chunks
         return
-    yield from _inflate(name, first, chunks, _free_bytes(directory))
+    yield from _gathered(_inflate(name, chain((first,), chunks), _free_bytes(directory)))
 
 
-def _inflate(name: str, first: bytes, chunks: Iterator[bytes], free: int) -> Iterator[bytes]:
+def _inflate(name: str, chunks: Iterator[bytes], free: int) -> Iterator[bytes]:
     read = written = 0
     stream: Decompressor | None = _open(name)
     streams = 1
-    for part in _parts(first, chunks):
-        data = part
-        read += len(data)
-        while data or (stream and stream.pending()):
+    part = _INPUT_PART_MIN
+    for chunk in chunks:
+        at = 0
+        while at < len(chunk) or (stream and stream.pending()):
             if stream is None:
                 # Several compressed streams in a row are one (RFC 1952, RFC 8878); zeros after the last are padding.
-                data = data.lstrip(b"\0")
-                if not data:
-                    break
+                if chunk[at] == 0:
+                    at = len(chunk) - len(chunk[at:].lstrip(b"\0"))
+                    continue
                 stream = _open(name)
                 streams += 1
+                part = _INPUT_PART_MIN
                 _check_streams(name, streams, written)
+            data = b""
+            if not stream.pending():
+                data = chunk[at : at + part]
+                at += len(data)
+                read += len(data)
+                part = min(2 * part, _INPUT_PART_MAX)
             try:
                 plain = stream.decompress(data, OUTPUT_CHUNK)
             except Exception as error:
                 raise MalformedError(f"the {name} data is corrupt: {error}") from error
-            data = b""
             written += len(plain)
             _check_growth(name, read, written, free)
-            # Whoever waits for them in a queue counts pieces, and relies on their size.
-            yield from (plain[at : at + OUTPUT_CHUNK] for at in range(0, len(plain), OUTPUT_CHUNK))
+            yield plain
             if stream.eof:
-                data, stream = stream.unused_data, None
+                unused = len(stream.unused_data)
+                at, read, stream = at - unused, read - unused, None
     if stream is not None:
         raise CutOffError(f"the middle of {name} data")
 
 
-def _parts(first: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Give the same bytes in parts of at most _INPUT_PART."""
-    yield from (first[at : at + _INPUT_PART] for at in range(0, len(first), _INPUT_PART))
-    for chunk in chunks:
-        yield from (chunk[at : at + _INPUT_PART] for at in range(0, len(chunk), _INPUT_PART))
+def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Give the same bytes in pieces of at most OUTPUT_CHUNK, the small ones joined.
+
+    Whoever waits for them in a queue counts pieces: few large ones are fast, and none may be larger.
+    """
+    small: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        large = len(piece) > OUTPUT_CHUNK // 2
+        if size and (large or size + len(piece) > OUTPUT_CHUNK):
+            yield b"".join(small)
+            small, size = [], 0
+        if large:
+            yield from (piece[at : at + OUTPUT_CHUNK] for at in range(0, len(piece), OUTPUT_CHUNK))
+        else:
+            small.append(piece)
+            size += len(piece)
+    if size:
+        yield b"".join(small)
 
 
 def _check_streams(name: str, streams: int, written: int) -> None:
@@ -196,14 +220,13 @@ class _Lzma:
 
 
 class _Zstd:
-    """zstandard gives out all that its input holds, so it gets little at a time: 1 KiB may hold 32 MiB of zeros."""
-
-    SLICE = 1024
+    """zstandard gives out all that its input holds, so it gets few blocks at a time."""
 
     def __init__(self) -> None:
         import zstandard
 
         self._stream = zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX).decompressobj()
+        self._blocks = ZstdBlocks()
         self._input = b""
         self._at = 0
 
@@ -221,11 +244,5 @@ class _Zstd:
     def decompress(self, data: bytes, limit: int) -> bytes:
         if data:
             self._input, self._at = self._input[self._at :] + data, 0
-        parts: list[bytes] = []
-        size = 0
-        while size < limit and self.pending():
-            part = self._stream.decompress(self._input[self._at : self._at + self.SLICE])
-            self._at += self.SLICE
-            parts.append(part)
-            size += len(part)
-        return b"".join(parts)
+        begin, self._at = self._at, self._blocks.end_of_piece(self._input, self._at, limit)
+        return self._stream.decompress(self._input[begin : self._at])
