@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_BUFFER = 1 << 18
+_BUFFER = 1 << 20
 _PIECE = 1 << 20
 _NUMBER = struct.Struct("<Q")
 _PAIR = struct.Struct("<QQ")
