@@ -33,7 +33,7 @@ LOAD = """
 import sys
 from minirun.errors import MinirunError
 from minirun.model.layout import Layout
-from minirun.storage.load import load
+from minirun.storage.archive.load import load
 try:
     for loaded in load(Layout(sys.argv[1] + "/root", sys.argv[1] + "/state"), sys.argv[2]):
         print("loaded", loaded.image.id)
