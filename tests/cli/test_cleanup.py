@@ -20,7 +20,8 @@ from eventually import eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.conftest import Leftovers, Minirun
+    from tests.support.commands import Minirun
+    from tests.support.leftovers import Leftovers
 
 BUNDLES = Path("/run/minirun/bundles")
 OPTIONS = ("--rm", "--volume=/anonymous", "--name=victim", "--publish=18090:80")

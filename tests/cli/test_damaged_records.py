@@ -14,7 +14,8 @@ from eventually import eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.conftest import Leftovers, Minirun
+    from tests.support.commands import Minirun
+    from tests.support.leftovers import Leftovers
 
 STORE, STATE = Path("/var/lib/minirun"), Path("/run/minirun")
 GARBLED = b"\xff{not a record"

@@ -12,8 +12,9 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Leftovers, Minirun
     from tests.oci_bundles import Bundle, Oci
+    from tests.support.commands import Minirun
+    from tests.support.leftovers import Leftovers
 
 
 def failed(minirun: Minirun, *arguments: str | Path, code: int) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.conftest import Minirun
+    from tests.support.commands import Minirun
 
 
 def events_of(minirun: Minirun, *arguments: str) -> tuple[str, list[dict[str, Any]]]:

@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.conftest import Minirun
+    from tests.support.commands import Minirun
 
 
 class SmallStore:

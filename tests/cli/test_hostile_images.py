@@ -11,7 +11,7 @@ from image_archives import entry
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Minirun
+    from tests.support.commands import Minirun
 
 PASSWD = {
     "fifo": entry("etc/passwd", kind=tarfile.FIFOTYPE),

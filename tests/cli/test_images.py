@@ -19,7 +19,8 @@ from image_archives import config, digest, docker_archive, entry, files, oci_lay
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conftest import Minirun, Terminal
+    from tests.support.commands import Minirun
+    from tests.support.terminal import Terminal
 
 LAYER = files({"etc/os": b"base"})
 TOP = files({"etc/os": b"top"})

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.conftest import Leftovers, Minirun
     from tests.oci_bundles import Bundle, Oci
+    from tests.support.commands import Minirun
+    from tests.support.leftovers import Leftovers
 
 MILLISECONDS = range(0, 300, 10)
 

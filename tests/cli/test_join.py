@@ -13,7 +13,7 @@ from watching import Seen, build_watcher, stopped_at_birth, wait_for
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Minirun
+    from tests.support.commands import Minirun
 
 ROUNDS = 8
 SECRET = "host-secret-" + "91d0e7"

@@ -15,7 +15,8 @@ from eventually import eventually
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.conftest import Leftovers, Minirun
+    from tests.support.commands import Minirun
+    from tests.support.leftovers import Leftovers
 
     MakeImage = Callable[..., str]
     RunInBackground = Callable[..., str]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.conftest import Leftovers, Minirun
+    from tests.support.commands import Minirun
+    from tests.support.leftovers import Leftovers
 
 
 def hierarchies() -> dict[str, tuple[str, bool]]:

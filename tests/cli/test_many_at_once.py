@@ -16,7 +16,8 @@ from eventually import eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.conftest import Leftovers, Minirun
+    from tests.support.commands import Minirun
+    from tests.support.leftovers import Leftovers
 
 NAMES = [f"one{number}" for number in range(6)]
 STUBBORN = "trap : TERM; echo up; while :; do sleep 0.05; done"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from oci_bundles import Bundle, Oci
 
-    from tests.conftest import Minirun
+    from tests.support.commands import Minirun
 
 STORE, STATE = Path("/var/lib/minirun"), Path("/run/minirun")
 NOBODY = 65534

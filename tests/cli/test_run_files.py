@@ -14,7 +14,7 @@ from image_archives import entry
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.conftest import Minirun
+    from tests.support.commands import Minirun
 
     MakeImage = Callable[..., str]
     Shell = Callable[..., str]

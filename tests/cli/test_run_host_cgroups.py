@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.conftest import Minirun
+    from tests.support.commands import Minirun
 
 MOUNT = ["--volume", "/sys/fs/cgroup:/sys/fs/cgroup:ro"]
 

@@ -17,7 +17,8 @@ from eventually import eventually
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.conftest import Host, Minirun
+    from tests.support.commands import Minirun
+    from tests.support.host import Host
 
     Shell = Callable[..., str]
     MakeImage = Callable[..., str]

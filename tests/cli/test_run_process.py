@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.conftest import Minirun
+    from tests.support.commands import Minirun
 
     MakeImage = Callable[..., str]
     Shell = Callable[..., str]

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.conftest import Minirun, Terminal
+    from tests.support.commands import Minirun
+    from tests.support.terminal import Terminal
 
     OpenTerminal = Callable[..., Terminal]
     Shell = Callable[..., str]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.conftest import Minirun
     from tests.oci_bundles import Bundle, Oci
+    from tests.support.commands import Minirun
 
 # By name what a shell does to the streams of a command.
 UNUSABLE = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.conftest import Host
+    from tests.support.host import Host
 
 
 @pytest.fixture(scope="module")

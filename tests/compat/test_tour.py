@@ -24,7 +24,9 @@ from oci_bundles import host_has_cgroup2
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.conftest import Host, Minirun, Terminal
+    from tests.support.commands import Minirun
+    from tests.support.host import Host
+    from tests.support.terminal import Terminal
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 NO_SOURCES = shutil.ignore_patterns(".git", "__pycache__", ".*_cache", "*.egg-info", "*.so", "*.o")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Leftovers, Minirun
+    from tests.support.commands import Minirun
+    from tests.support.leftovers import Leftovers
 
 
 # One container per row: starting one takes seconds under emulation.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from oci_bundles import Bundle
     from user_session import Session
 
-    from tests.conftest import Host
+    from tests.support.host import Host
 
 MIB = 1 << 20
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from minirun.model.network import Endpoint, PortMapping
-    from tests.conftest import Host
+    from tests.support.host import Host
 
 # Answers every TCP connection and every UDP datagram on a port with its own name and the caller's address.
 SERVER = """

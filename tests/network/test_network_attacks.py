@@ -14,8 +14,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.conftest import Host
     from tests.network.conftest import Box, Network, Place
+    from tests.support.host import Host
 
 pytestmark = pytest.mark.usefixtures("forward_policy_drop", "bridge_netfilter")
 

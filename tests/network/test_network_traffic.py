@@ -12,8 +12,8 @@ from minirun.model.network import PortMapping
 from minirun.network import endpoints
 
 if TYPE_CHECKING:
-    from tests.conftest import Host
     from tests.network.conftest import Network, Place
+    from tests.support.host import Host
 
 pytestmark = pytest.mark.usefixtures("forward_policy_drop", "bridge_netfilter")
 

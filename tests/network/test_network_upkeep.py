@@ -21,8 +21,8 @@ from minirun.network import bridge, endpoints
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.conftest import Host
     from tests.network.conftest import Box, Network, Place
+    from tests.support.host import Host
 
 IPV4 = "/proc/sys/net/ipv4"
 BREAKAGES = {

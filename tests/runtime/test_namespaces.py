@@ -14,7 +14,7 @@ from eventually import eventually
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.conftest import Minirun
+    from tests.support.commands import Minirun
 
     Shell = Callable[..., str]
 

@@ -13,7 +13,7 @@ from image_archives import docker_archive, entry, files, tar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.conftest import Minirun
+    from tests.support.commands import Minirun
 
     MakeImage = Callable[..., str]
     Shell = Callable[..., str]

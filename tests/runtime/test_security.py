@@ -15,7 +15,8 @@ from image_archives import entry
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.conftest import Leftovers, Minirun
+    from tests.support.commands import Minirun
+    from tests.support.leftovers import Leftovers
 
     MakeImage = Callable[..., str]
     Shell = Callable[..., str]
