@@ -13,7 +13,7 @@ import sys
 from minirun.cli.errors import code_of
 from minirun.cli.flags import FALSE, TRUE
 from minirun.cli.running import DEFAULTS, LISTS, NUMBERS, RUN_SWITCHES, RUN_TEXTS, SWITCHES, TEXTS, run_container
-from minirun.engine.container.request import NOT_BUILT
+from minirun.engine.request.options import NOT_BUILT
 from minirun.model.layout import DEFAULT_ROOT, DEFAULT_STATE, Layout
 from minirun.storage.privacy import close_to_others
 

@@ -116,7 +116,7 @@ def run_container(image: str, command: tuple[str, ...], options: dict[str, Any],
     request = request_of(image, command, options)
     if request.tty and "stdin" in streams and not os.isatty(0):
         raise MinirunError("the input device is not a TTY", "Leave out --tty, or run it from a terminal.", exit_code=1)
-    from minirun.engine.container import containers
+    from minirun.engine.container import attaching, starting
 
     made: list[str] = []
 
@@ -126,9 +126,9 @@ def run_container(image: str, command: tuple[str, ...], options: dict[str, Any],
 
     attachment = None
     if not request.detach:
-        attachment = containers.Attachment(streams, options["sig_proxy"], options["detach_keys"])
+        attachment = attaching.Attachment(streams, options["sig_proxy"], options["detach_keys"])
     try:
-        code = containers.run(layout, request, attachment, note)
+        code = starting.run(layout, request, attachment, note)
     except MinirunError as error:
         raise advised(error, layout, image, command) from error
     if request.detach:
@@ -147,7 +147,7 @@ def advised(error: MinirunError, layout: Layout, image: str, command: tuple[str,
 
 def request_of(image: str, command: tuple[str, ...], options: dict[str, Any]) -> RunRequest:
     """Check the options; what is wrong with them is a flag's error, 125 in `create` too."""
-    from minirun.engine.container import request
+    from minirun.engine.request import options as request
 
     try:
         checked = request.from_options(image, command, options)

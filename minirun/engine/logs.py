@@ -17,7 +17,8 @@ import time
 from itertools import groupby
 from operator import itemgetter
 
-from minirun.engine.container.attach import STDERR, STDOUT, wait_news, write_all
+from minirun.engine.container.attaching import STDERR, STDOUT, write_all
+from minirun.engine.container.monitor_client import wait_news
 from minirun.errors import MinirunError
 
 TYPE_CHECKING = False

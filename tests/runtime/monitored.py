@@ -14,9 +14,16 @@ from typing import Any
 import pytest
 
 import minirun as package
-from minirun.engine.container import attach
+from minirun.engine.container import monitor_client
 
 MONITOR = Path(package.__file__).parent / "native/bin/monitor"
+
+
+def wait_until_gone(client: socket.socket) -> None:
+    """Wait until everything that was made for the container is unmade: then the monitor ends."""
+    client.settimeout(20)
+    while monitor_client.receive(client):
+        pass
 
 
 class Monitored:
@@ -37,7 +44,7 @@ class Monitored:
         self.exit_file, self.log, self.cleaned = directory / "exit.json", directory / "log", directory / "cleaned"
         self.child = 0
         self._clients: list[socket.socket] = []
-        self.listener = attach.listen(str(directory))
+        self.listener = monitor_client.listen(str(directory))
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.settimeout(20)
         arguments = ["--id", "x" * 64, "--exit-file", str(self.exit_file)]
@@ -80,7 +87,7 @@ class Monitored:
         if subscribe is not None:
             self.control.sendall(b"A" + subscribe.encode())
             os.write(self._start, b"go")
-            attach.say_started(self.control)
+            monitor_client.say_started(self.control)
 
     def _become_monitor(
         self, arguments: list[str], command: tuple[str, ...], childs: list[int], inherited: list[int], tell: int

@@ -13,8 +13,9 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from monitored import wait_until_gone
 
-from minirun.engine.container import attach
+from minirun.engine.container import attaching, monitor_client
 from minirun.errors import MinirunError
 from minirun.model.container import ExitStatus
 from minirun.model.layout import Layout
@@ -27,22 +28,22 @@ if TYPE_CHECKING:
 
 CLIENT = """
 import os, socket, sys
-from minirun.engine import attach
+from minirun.engine.container import attaching, monitor_client
 from minirun.errors import MinirunError
 
 path, pid, options = sys.argv[1], int(sys.argv[2]), sys.argv[3].split(",")
 sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 sock.connect(path)
 stdin, tty = "stdin" in options, "tty" in options
-attach.subscribe(sock, stdin=stdin, stdout=True, stderr=True)
+monitor_client.subscribe(sock, stdin=stdin, stdout=True, stderr=True)
 send_signal = (lambda number: os.kill(pid, number)) if "proxy" in options else None
 try:
-    end = attach.attach(sock, stdin=stdin, tty=tty, send_signal=send_signal)
+    end = attaching.attach(sock, stdin=stdin, tty=tty, send_signal=send_signal)
 except MinirunError as error:
     sys.exit(f"error: {error.message}")
 except BrokenPipeError:
     os._exit(98)
-sys.exit(99 if isinstance(end, attach.Detached) else end.code)
+sys.exit(99 if isinstance(end, attaching.Detached) else end.code)
 """
 
 
@@ -249,37 +250,37 @@ def test_connect_to_a_bundle_with_a_long_path(monitored: Callable[..., Monitored
     layout = Layout(state=str(tmp_path / ("long" * 30)))
     container_id = "f" * 64
     os.makedirs(layout.bundle(container_id))
-    assert attach.connect(layout, container_id) is None
+    assert monitor_client.connect(layout, container_id) is None
     monitor = monitored("sh", "-c", "read line; exit 4", directory=layout.bundle(container_id), subscribe="i")
-    sock = attach.connect(layout, container_id)
+    sock = monitor_client.connect(layout, container_id)
     assert sock is not None
     with sock:
-        attach.subscribe(sock)
+        monitor_client.subscribe(sock)
         with pytest.raises(TimeoutError):
-            attach.wait_exit(sock, 0.1)
+            monitor_client.wait_exit(sock, 0.1)
         monitor.control.sendall(b"igo\n")
-        status = attach.wait_exit(sock, 10)
+        status = monitor_client.wait_exit(sock, 10)
         assert isinstance(status, ExitStatus)
         assert status.code == 4
-        attach.say_cleaned(monitor.control)
-        attach.wait_gone(sock, 10)
-        assert attach.wait_exit(sock) is None
+        monitor_client.say_cleaned(monitor.control)
+        wait_until_gone(sock)
+        assert monitor_client.wait_exit(sock) is None
     monitor.wait()
-    assert attach.connect(layout, container_id) is None
+    assert monitor_client.connect(layout, container_id) is None
 
 
 def test_saying_cleaned_to_a_monitor_that_has_gone_is_no_error(monitored: Callable[..., Monitored]) -> None:
     monitor = monitored("true", cleanup=False)
     os.kill(monitor.pid, signal.SIGKILL)
     monitor.wait()
-    attach.say_cleaned(monitor.control)
+    monitor_client.say_cleaned(monitor.control)
 
 
 def test_attach_says_when_the_monitor_died(monitored: Callable[..., Monitored]) -> None:
     monitor = monitored("cat")
     os.kill(monitor.pid, signal.SIGKILL)
     with pytest.raises(MinirunError, match="monitor has died"):
-        attach.attach(monitor.control, stdin=False, tty=False)
+        attaching.attach(monitor.control, stdin=False, tty=False)
 
 
 def wait_for(condition: Callable[[], object], timeout: float = 10) -> None:

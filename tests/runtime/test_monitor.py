@@ -17,8 +17,9 @@ import pytest
 from eventually import eventually
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from monitored import wait_until_gone
 
-from minirun.engine.container import attach
+from minirun.engine.container import monitor_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,7 @@ LINE = 16 << 10  # the longest piece of a line in the log
 def collect(sock: socket.socket, *, until_exit: bool = True) -> tuple[bytes, bytes, dict[str, Any] | None]:
     """Return standard output, standard error and the exit record that a client gets."""
     streams = {b"o": bytearray(), b"e": bytearray()}
-    while message := attach._receive(sock):
+    while message := monitor_client.receive(sock):
         if message[:1] == b"x":
             return bytes(streams[b"o"]), bytes(streams[b"e"]), json.loads(message[1:])
         if message[:1] in streams:
@@ -80,7 +81,7 @@ def test_exit_record_reaches_file_and_client(
 def test_exit_file_of_the_run_before_goes_away_at_the_start(monitored: Callable[..., Monitored]) -> None:
     monitor = monitored("cat", subscribe=None)
     monitor.exit_file.write_text("{}")
-    attach.say_started(monitor.control)
+    monitor_client.say_started(monitor.control)
     wait_for(lambda: not monitor.exit_file.exists())
 
 
@@ -160,7 +161,7 @@ def test_the_starters_death_is_seen_behind_unread_input(monitored: Callable[...,
 def test_a_starter_that_cleans_up_is_left_to_it(monitored: Callable[..., Monitored]) -> None:
     monitor = monitored("true")
     collect(monitor.control)
-    attach.say_cleaned(monitor.control)
+    monitor_client.say_cleaned(monitor.control)
     assert monitor.wait() == 0
     assert not monitor.cleaned.exists()
 
@@ -176,7 +177,7 @@ def test_a_starter_that_goes_before_it_cleans_up_is_replaced(monitored: Callable
 
 def test_a_detached_starter_is_not_waited_for(monitored: Callable[..., Monitored]) -> None:
     monitor = monitored("sleep", "0.1")
-    attach.say_detached(monitor.control)
+    monitor_client.say_detached(monitor.control)
     assert monitor.wait() == 0
     assert monitor.cleaned.read_text() == "x\n"
 
@@ -207,8 +208,8 @@ def test_clients_see_the_end_of_file_only_when_all_is_unmade(monitored: Callable
     monitor = monitored("true")
     client = monitor.connect("")
     monitor.control.close()
-    assert attach.wait_exit(client) is not None
-    attach.wait_gone(client, timeout=10)
+    assert monitor_client.wait_exit(client) is not None
+    wait_until_gone(client)
     assert monitor.cleaned.exists()
 
 
@@ -347,7 +348,7 @@ def test_a_slow_client_holds_up_the_exit_record_of_nobody_else(monitored: Callab
     time.sleep(0.3)
     os.kill(monitor.child, signal.SIGKILL)
     started = time.monotonic()
-    assert attach.wait_exit(waiting, timeout=5) is not None
+    assert monitor_client.wait_exit(waiting, timeout=5) is not None
     assert time.monotonic() - started < 4
     out, _, record = collect(monitor.control)
     assert record == monitor.exit_record()
@@ -526,10 +527,10 @@ def test_followers_of_the_log_are_told_of_its_growth(monitored: Callable[..., Mo
     follower = monitor.connect("l")
     time.sleep(0.05)
     monitor.control.sendall(b"ione\n")
-    assert attach.wait_news(follower, timeout=5)
+    assert monitor_client.wait_news(follower, timeout=5)
     assert [entry["log"] for entry in monitor.entries()] == ["one\n"]
     monitor.control.sendall(b"c")
-    while attach.wait_news(follower, timeout=5):
+    while monitor_client.wait_news(follower, timeout=5):
         pass
     assert monitor.exit_file.exists()
 

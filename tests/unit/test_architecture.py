@@ -54,7 +54,7 @@ SLOW = {
     "asyncio", "dataclasses", "datetime", "enum", "http", "ipaddress", "logging", "pathlib", "pyroute2",
     "subprocess", "tarfile", "tempfile", "typing", "urllib",
 }  # fmt: skip
-RUN_PATH = "minirun.cli.entry, minirun.cli.quick, minirun.engine.container.containers, minirun.engine.shim.launch"
+RUN_PATH = "minirun.cli.entry, minirun.cli.quick, minirun.engine.container.starting, minirun.engine.shim.launch"
 # json brings the module re, and re enum.
 RUN_NEEDS = {"enum"}
 OCI_PATH = "minirun.cli.oci"

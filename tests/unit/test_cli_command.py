@@ -157,7 +157,7 @@ def test_interrupt_is_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("minirun.cli.containers.swept_layout", interrupted)
+    monkeypatch.setattr("minirun.cli.verbs.containers.swept_layout", interrupted)
     assert run(capsys, "ps") == (130, "", "")
 
 
@@ -174,9 +174,9 @@ def test_run_imports_no_other_command() -> None:
         " ('pyroute2', 'subprocess', 'asyncio', 'dataclasses', 'pathlib', 'tempfile', 'logging', 'tarfile')))"
     )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    assert "minirun.cli.run" in loaded
+    assert "minirun.cli.verbs.run" in loaded
     assert [name for name in loaded if not name.startswith("minirun.")] == []
-    others = {f"minirun.cli.{place.split(':')[0]}" for place in COMMANDS.values()} - {"minirun.cli.run"}
+    others = {f"minirun.cli.{place.split(':')[0]}" for place in COMMANDS.values()} - {"minirun.cli.verbs.run"}
     assert others.isdisjoint(loaded)
 
 
@@ -189,7 +189,7 @@ def test_the_main_command_takes_global_options_before_the_command(
         seen.append(click.get_current_context().find_root().obj.layout)
         raise MinirunError("seen")
 
-    monkeypatch.setattr("minirun.cli.containers.swept_layout", note)
+    monkeypatch.setattr("minirun.cli.verbs.containers.swept_layout", note)
     monkeypatch.setenv("MINIRUN_STATE", "/from/environment")
     run(capsys, "--root", "/given/root", "ps")
     assert (seen[0].root, seen[0].state) == ("/given/root", "/from/environment")

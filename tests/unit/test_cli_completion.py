@@ -13,7 +13,7 @@ import pytest
 
 from minirun.cli.help.completion import _VALUES, candidates
 from minirun.cli.main import COMMANDS, main
-from minirun.cli.run import run
+from minirun.cli.verbs.run import run
 from minirun.model.layout import Layout
 
 CALL = f"{sys.executable} -c 'from minirun.cli.entry import main; main()'"

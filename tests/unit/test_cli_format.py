@@ -8,17 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minirun.cli.format import (
-    Map,
-    Template,
-    binary_size,
-    decimal_size,
-    duration,
-    print_rows,
-    render,
-    table,
-    text_of,
-)
+from minirun.cli.output.template import Template, print_rows, render
+from minirun.cli.output.template_functions import Map, text_of
+from minirun.cli.output.words import binary_size, decimal_size, duration, table
 from minirun.errors import MinirunError
 
 DOCUMENT = {

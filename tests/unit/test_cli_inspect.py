@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from minirun.cli import processes, ps_output
-from minirun.cli.format import render
-from minirun.engine.container.containers import Status
+from minirun.cli.output import ps as ps_output
+from minirun.cli.output.template import render
+from minirun.cli.verbs import processes
 from minirun.engine.container.inspect import container_document, rfc3339
+from minirun.engine.container.status import Status
 from minirun.engine.container.usage import ProcessInfo, Statistics
 from minirun.errors import MinirunError
 from minirun.model.container import ContainerRecord, ExitStatus, RunRequest, VolumeMount

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from minirun.cli import quick
 from minirun.cli.errors import FlagError
-from minirun.cli.run import run
+from minirun.cli.verbs.run import run
 from minirun.errors import MinirunError
 
 FLAGS = sorted({name for option in run.params if isinstance(option, click.Option) for name in option.opts})

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minirun.cli.run import run
-from minirun.engine.container.request import from_options, warnings
+from minirun.cli.verbs.run import run
+from minirun.engine.request.mount_flags import parse_mount, parse_tmpfs, parse_volume
+from minirun.engine.request.options import from_options, warnings
 from minirun.engine.sizes import parse_duration, parse_size
 from minirun.engine.spec.environment import parse_lines
-from minirun.engine.spec.mount_flags import parse_mount, parse_tmpfs, parse_volume
 from minirun.errors import MinirunError
 from minirun.model.container import RunRequest, Ulimit, VolumeMount
 from minirun.model.signals import parse_signal

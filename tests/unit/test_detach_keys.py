@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minirun.engine.container.attach import DETACH_KEYS, DetachKeys, parse_detach_keys
+from minirun.engine.container.attaching import DETACH_KEYS, DetachKeys, parse_detach_keys
 from minirun.errors import MinirunError
 
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from minirun.cli import ps_output
+from minirun.cli.output import ps as ps_output
 from minirun.engine.container import inspect, records
 from minirun.engine.container.status import status
 from minirun.engine.image import images as engine_images

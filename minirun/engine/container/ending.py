@@ -17,8 +17,7 @@ import signal
 import time
 from functools import partial
 
-from minirun.engine.container import attach as attaching
-from minirun.engine.container import bundle_lock, records
+from minirun.engine.container import bundle_lock, monitor_client, records
 from minirun.engine.container.status import MOMENT, status, wait_until_free
 from minirun.engine.shim import cleanup
 from minirun.errors import MinirunError
@@ -72,7 +71,7 @@ def kill(layout: Layout, containers: Iterable[ContainerRecord], signal_name: str
     number = parse_signal(signal_name)
 
     def strike(record: ContainerRecord) -> _Ending | None:
-        if not status(layout, record).runs:
+        if not status(layout, record).is_running:
             raise MinirunError(f"Cannot kill container: {record.name}: Container {record.id} is not running", "", 1)
         ending = _Ending.begin(layout, record) if number == signal.SIGKILL else None
         lifecycle.kill(layout.runtime, record.id, number)
@@ -87,7 +86,7 @@ def remove(
     """Remove containers; with `force` those that run, too."""
 
     def strike(record: ContainerRecord) -> _Ending | None:
-        ending = _Ending.begin(layout, record) if status(layout, record).runs else None
+        ending = _Ending.begin(layout, record) if status(layout, record).is_running else None
         if ending:
             send_signal(layout, record, signal.SIGKILL)
         return ending
@@ -103,7 +102,7 @@ def _remove(layout: Layout, record: ContainerRecord, force: bool, anonymous_volu
     # Not by waiting for the lock: who starts the container right now hands it on to the monitor.
     while (claim := bundle_lock.take(layout, record.id, wait=False)) is None:
         now = status(layout, record)
-        if not now.runs:
+        if not now.is_running:
             time.sleep(MOMENT)
         elif force:
             send_signal(layout, record, signal.SIGKILL)  # it has been started in this moment
@@ -134,6 +133,18 @@ def send_signal(layout: Layout, record: ContainerRecord, number: int) -> None:
         pass
 
 
+def signal_sender(layout: Layout, record: ContainerRecord) -> Callable[[int], None]:
+    """Return what passes signals of a foreground command on to a container's first process."""
+
+    def send(number: int) -> None:
+        try:
+            lifecycle.kill(layout.runtime, record.id, number)
+        except MinirunError:
+            pass  # it has just ended; its exit record is on the way
+
+    return send
+
+
 def _image_stop_signal(layout: Layout, record: ContainerRecord) -> str:
     try:
         return images.load_image(layout, record.image_id).config.stop_signal
@@ -156,10 +167,10 @@ class _Ending:
     @classmethod
     def begin(cls, layout: Layout, record: ContainerRecord) -> _Ending | None:
         """Connect to the monitor and offer to clean up after the end; None if there is none."""
-        monitor = attaching.connect(layout, record.id)
+        monitor = monitor_client.connect(layout, record.id)
         if monitor is None:
             return None
-        attaching.subscribe(monitor)
+        monitor_client.subscribe(monitor)
         monitor.send(b"U")
         return cls(layout, record, monitor)
 
@@ -173,7 +184,7 @@ class _Ending:
             self.deadline = None
         elif message[:1] == b"u":
             cleanup.unmake(self._layout, self.record.id)
-            attaching.say_cleaned(self.monitor)
+            monitor_client.say_cleaned(self.monitor)
         return message != b""
 
     def kill_if_due(self, now: float) -> None:

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from minirun.engine.container.containers import Status
+    from minirun.engine.container.status import Status
     from minirun.model.container import ContainerRecord, RunRequest, VolumeMount
     from minirun.model.image import ImageConfig
     from minirun.model.layout import Layout
@@ -45,7 +45,7 @@ def container_document(layout: Layout, record: ContainerRecord, status: Status, 
         "GraphDriver": {"Name": "overlay2", "Data": {"UpperDir": f"{directory}/upper", "WorkDir": f"{directory}/work"}},
         "Mounts": [_mount(layout, mount) for mount in record.request.mounts],
         "Config": _config(record, image),
-        "NetworkSettings": _network_settings(record, running=status.state in ("running", "paused")),
+        "NetworkSettings": _network_settings(record, running=status.is_running),
     }
 
 
@@ -53,7 +53,7 @@ def _state(record: ContainerRecord, status: Status) -> dict[str, Any]:
     ended = status.exit
     return {
         "Status": status.state,
-        "Running": status.state in ("running", "paused"),
+        "Running": status.is_running,
         "Paused": status.state == "paused",
         "Restarting": False,
         "OOMKilled": bool(ended and ended.oom_killed),

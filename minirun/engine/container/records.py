@@ -222,6 +222,16 @@ def claim_name(layout: Layout, name: str, container_id: str) -> str:
         )
 
 
+def rename(layout: Layout, record: ContainerRecord, name: str) -> None:
+    """Give the container another name. Raises MinirunError (exit code 1) when it is taken."""
+    try:
+        claim_name(layout, name, record.id)
+    except MinirunError as error:
+        raise MinirunError(error.message, error.hint, 1) from None
+    save(layout, load(layout, record.id).replace(name=name))
+    os.unlink(f"{layout.names}/{record.name}")
+
+
 def _random_name() -> str:
     number = int.from_bytes(os.urandom(4), "little")
     mood, sight = number % len(_MOODS), (number >> 8) % len(_SIGHTS)

@@ -27,7 +27,7 @@ class Status(Record):
     exit: ExitStatus | None = None
 
     @property
-    def runs(self) -> bool:
+    def is_running(self) -> bool:
         """Say whether it has processes."""
         return self.state in ("running", "paused")
 

@@ -10,7 +10,9 @@ import time
 import click
 
 from minirun.cli.errors import report
-from minirun.cli.format import Map, Template, decimal_size, duration, local_time
+from minirun.cli.output.template import Template
+from minirun.cli.output.template_functions import Map
+from minirun.cli.output.words import decimal_size, duration, local_time
 from minirun.errors import MinirunError
 from minirun.model.network import consecutive
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from minirun.engine.container.containers import Status
+    from minirun.engine.container.status import Status
     from minirun.model.container import ContainerRecord
     from minirun.model.layout import Layout
     from minirun.model.network import PortMapping
@@ -143,9 +145,10 @@ _TESTS: dict[str, Callable[[Layout, ContainerRecord, Status, str], bool]] = {
 
 def containers(layout: Layout) -> list[tuple[ContainerRecord, Status]]:
     """Return every container with its state, newest first."""
-    from minirun.engine.container import containers as engine
+    from minirun.engine.container.records import all_records
+    from minirun.engine.container.status import status
 
-    return [(record, engine.status(layout, record)) for record in engine.all_records(layout)]
+    return [(record, status(layout, record)) for record in all_records(layout)]
 
 
 def row(
@@ -177,7 +180,7 @@ def row(
 def status_text(record: ContainerRecord, status: Status) -> str:
     """Return "Up 2 minutes", "Exited (0) 3 seconds ago" or "Created"."""
     now = time.time()
-    if status.state in ("running", "paused"):
+    if status.is_running:
         paused = " (Paused)" if status.state == "paused" else ""
         return f"Up {duration(now - record.started_at)}{paused}"
     if status.exit:
@@ -187,7 +190,7 @@ def status_text(record: ContainerRecord, status: Status) -> str:
 
 def ports_text(layout: Layout, record: ContainerRecord, status: Status) -> str:
     """Return "0.0.0.0:8080->80/tcp, 443/tcp": what is published, ranges as such, and what is exposed only."""
-    if status.state not in ("running", "paused") or not record.endpoint:
+    if not status.is_running or not record.endpoint:
         return ""
     published = record.endpoint.ports
     texts = [_range_text(first, last) for first, last in consecutive(published)]

@@ -1,36 +1,33 @@
-"""The client's side of the monitor: standard streams to and from a container, and waiting for its end.
+"""A foreground command: standard streams, the terminal's size and signals, to and from a container until its end.
 
-The messages are drawn at the head of native/monitor.c. A foreground `run` uses the control socket that it was started
-with; `attach`, `logs --follow`, `wait` and `stop` connect to the container's attach.sock.
+It stands between the user and the container's monitor, to which `monitor_client` speaks.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import select
 import signal
-import socket
 from contextlib import ExitStack, contextmanager
 
+from minirun.engine.container.monitor_client import exit_status_of, receive_now, tell
 from minirun.errors import MinirunError
 from minirun.kernel.terminal import raw_mode, window_size
-from minirun.model.container import ExitStatus
 from minirun.model.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-    from minirun.model.layout import Layout
+    from minirun.model.container import ExitStatus
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 DETACH_KEYS = b"\x10\x11"  # ctrl-p,ctrl-q
 
 _INPUT_SIZE = 16 << 10  # what the monitor takes in one message
-_OUTPUT_SIZE = 32 << 10  # what it sends in one
 
 # Not forwarded: what cannot be caught, what the kernel sends for a fault of our own, and what is about this process
 # alone. SIGTTIN and SIGTTOU must stop it, or it would try for ever to use a terminal that it does not own.
@@ -44,133 +41,24 @@ _OWN_SIGNALS = frozenset(
 _ENDING_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 
 
+class Attachment(Record):
+    """How a foreground command stands between the user and the container.
+
+    `streams` holds those of "stdin", "stdout" and "stderr" that are the user's; `detach_keys` is the user's text, ""
+    for the default.
+    """
+
+    streams: frozenset[str]
+    sig_proxy: bool = True
+    detach_keys: str = ""
+
+    def keys(self) -> bytes:
+        """Return what the user types to detach. Raises MinirunError."""
+        return parse_detach_keys(self.detach_keys) if self.detach_keys else DETACH_KEYS
+
+
 class Detached(Record):
     """The user has typed the detach keys; the container runs on."""
-
-
-# -- connections -----------------------------------------------------------------------------------------------------
-
-
-def listen(bundle: str) -> socket.socket:
-    """Return the listening socket that a container's monitor inherits as --listen. Raises OSError."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-    with _socket_path(bundle) as path:
-        listener.bind(path)
-    listener.listen(64)
-    return listener
-
-
-def connect(layout: Layout, container_id: str) -> socket.socket | None:
-    """Return a connection to the container's monitor; None when it does not run."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-    try:
-        with _socket_path(layout.bundle(container_id)) as path:
-            sock.connect(path)
-    except (FileNotFoundError, ConnectionRefusedError):
-        sock.close()
-        return None
-    return sock
-
-
-@contextmanager
-def _socket_path(bundle: str) -> Iterator[str]:
-    """Give a path of attach.sock that fits into the 108 bytes of a socket's address, however long the bundle's is."""
-    directory = os.open(bundle, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{directory}/attach.sock"
-    finally:
-        os.close(directory)
-
-
-def subscribe(
-    sock: socket.socket, *, stdin: bool = False, stdout: bool = False, stderr: bool = False, log: bool = False
-) -> None:
-    """Tell the monitor what this client wants besides the exit status. On the control socket: before the start."""
-    wanted = {"i": stdin, "o": stdout, "e": stderr, "l": log}
-    _tell(sock, b"A" + "".join(letter for letter, wants in wanted.items() if wants).encode())
-
-
-def say_started(sock: socket.socket) -> None:
-    """Tell the monitor, on the control socket, that the container was started: from now on it runs without us."""
-    _tell(sock, b"S")
-
-
-def say_detached(sock: socket.socket) -> None:
-    """Tell the monitor, on the control socket, to clean up by itself."""
-    _tell(sock, b"D")
-
-
-def say_cleaned(sock: socket.socket) -> None:
-    """Tell the monitor, on the control socket, that all is unmade; it ends at once."""
-    try:
-        _tell(sock, b"K")
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # it has lost patience and done it itself
-
-
-def wait_exit(sock: socket.socket, timeout: float | None = None) -> ExitStatus | None:
-    """Wait for the container's end, at most `timeout` seconds (TimeoutError); `subscribe` must have been called.
-
-    None means that the connection ended without a word: the container had ended before, or its monitor was killed.
-    """
-    sock.settimeout(timeout)
-    try:
-        while message := _receive(sock):
-            if message[:1] == b"x":
-                return _exit_status(message)
-    except BlockingIOError as error:  # a timeout of 0 makes the socket a non-blocking one
-        raise TimeoutError from error
-    return None
-
-
-def wait_gone(sock: socket.socket, timeout: float | None = None) -> None:
-    """Wait until everything that was made for the container is unmade, at most `timeout` seconds (TimeoutError)."""
-    sock.settimeout(timeout)
-    while _receive(sock):
-        pass
-
-
-def wait_news(sock: socket.socket, timeout: float | None = None) -> bool:
-    """Wait until the log has grown or `timeout` seconds have passed; False when the container has ended.
-
-    `subscribe` must have been called with `log`. What has grown before the call is told by it, too.
-    """
-    sock.setblocking(False)
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    poll.poll(None if timeout is None else timeout * 1000)
-    while (message := _receive_now(sock)) is not None:
-        if message[:1] in (b"", b"x"):
-            return False
-    return True
-
-
-def _tell(sock: socket.socket, message: bytes) -> None:
-    sock.setblocking(True)
-    sock.send(message)
-
-
-def _receive(sock: socket.socket) -> bytes:
-    while True:
-        try:
-            return sock.recv(1 + _OUTPUT_SIZE)
-        except ConnectionResetError:
-            pass  # it closed without reading our last message; what it sent before is still there
-
-
-def _receive_now(sock: socket.socket) -> bytes | None:
-    """Receive from a non-blocking socket; None when nothing has come."""
-    try:
-        return _receive(sock)
-    except BlockingIOError:
-        return None
-
-
-def _exit_status(message: bytes) -> ExitStatus:
-    return ExitStatus(**json.loads(message[1:]))
-
-
-# -- attached --------------------------------------------------------------------------------------------------------
 
 
 def attach(
@@ -211,7 +99,7 @@ def terminal_size() -> tuple[int, int] | None:
 def ask_redraw(sock: socket.socket) -> None:
     """Make a program that fills the screen draw it anew, by a change of size that `attach` takes back."""
     if size := terminal_size():
-        _tell(sock, _size_message(size[0] + 1, size[1]))
+        tell(sock, _size_message(size[0] + 1, size[1]))
 
 
 def _size_message(rows: int, columns: int) -> bytes:
@@ -239,7 +127,7 @@ class _Streams:
                 self.send_size()
             self._flush()
             if ready.get(self._sock.fileno(), 0) & ~select.POLLOUT:
-                message = _receive_now(self._sock)
+                message = receive_now(self._sock)
                 if message is not None and (status := self._take(message)):
                     return status
             if ready.get(STDIN) and self._reading and self._read_input():
@@ -268,7 +156,7 @@ class _Streams:
     def _take(self, message: bytes) -> ExitStatus | None:
         kind = message[:1]
         if kind == b"x":
-            return _exit_status(message)
+            return exit_status_of(message)
         if kind in (b"o", b"e"):
             write_all(STDOUT if kind == b"o" else STDERR, memoryview(message)[1:])
         elif not message:

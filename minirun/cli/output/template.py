@@ -1,6 +1,6 @@
-"""How Docker prints: tables, "Up 2 minutes", "1.5GB", and Go templates such as `--format '{{.ID}}: {{.Names}}'`.
+"""Go templates such as `--format '{{.ID}}: {{.Names}}'`, and rows printed by them.
 
-The templates are the part of Go's text/template (pkg.go.dev/text/template) that Docker's users type: fields, pipelines,
+They are the part of Go's text/template (pkg.go.dev/text/template) that Docker's users type: fields, pipelines,
 variables, `if`, `range`, `with`, and Docker's functions. A template is compiled once into Python functions and then
 called for each row.
 """
@@ -8,9 +8,9 @@ called for each row.
 from __future__ import annotations
 
 import re
-import time
 
-from minirun.errors import MinirunError, printable
+from minirun.cli.output.template_functions import FUNCTIONS, NO_VALUE, Map, text_of, wrong
+from minirun.cli.output.words import table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,68 +18,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     Evaluate = Callable[["Scope"], Any]
-
-
-class Map(dict[str, object]):
-    """A value whose keys are data, such as labels: a missing one is `<no value>`; elsewhere it is a wrong field."""
-
-
-# -- tables, sizes, times --------------------------------------------------------------------------------------------
-
-_MINIMUM_COLUMN = 10
-_PADDING = 3
-
-
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows under headers in columns, as text without a final new line."""
-    lines = [[printable(cell) for cell in line] for line in (headers, *rows)]
-    widths = [max(_MINIMUM_COLUMN, *(len(line[i]) + _PADDING for line in lines)) for i in range(len(headers) - 1)]
-    widths.append(0)
-    return "\n".join("".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
-
-
-def duration(seconds: float) -> str:
-    """Return "5 minutes", "About an hour", "3 weeks": as exact as people need it."""
-    whole = int(seconds)
-    minutes, hours = whole // 60, int(seconds / 3600 + 0.5)
-    if whole < 1:
-        return "Less than a second"
-    if whole < 60:
-        return "1 second" if whole == 1 else f"{whole} seconds"
-    if minutes < 60:
-        return "About a minute" if minutes == 1 else f"{minutes} minutes"
-    if hours < 48:
-        return "About an hour" if hours == 1 else f"{hours} hours"
-    for unit, length, twice in (("days", 24, 24 * 14), ("weeks", 24 * 7, 24 * 60), ("months", 24 * 30, 24 * 730)):
-        if hours < twice:
-            return f"{hours // length} {unit}"
-    return f"{hours // (24 * 365)} years"
-
-
-def decimal_size(size: float, digits: int = 3) -> str:
-    """Return "1.24MB": powers of 1000, as Docker shows images and files."""
-    return _scaled(size, 1000, ("B", "kB", "MB", "GB", "TB", "PB"), digits)
-
-
-def binary_size(size: float, digits: int = 4) -> str:
-    """Return "15.6GiB": powers of 1024, as Docker shows memory."""
-    return _scaled(size, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB"), digits)
-
-
-def _scaled(size: float, base: int, units: Sequence[str], digits: int) -> str:
-    index = 0
-    while size >= base and index < len(units) - 1:
-        size /= base
-        index += 1
-    return f"{size:.{digits}g}{units[index]}"
-
-
-def local_time(seconds: float) -> str:
-    """Return a time in the user's zone as Docker's CreatedAt shows it: "2024-05-01 14:00:00 +0200 CEST"."""
-    return time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(seconds))
-
-
-# -- templates -------------------------------------------------------------------------------------------------------
 
 
 class Scope:
@@ -142,10 +80,6 @@ _KEYWORDS = frozenset({"if", "else", "end", "range", "with"})
 _CONSTANTS: dict[str, object] = {"true": True, "false": False, "nil": None}
 
 
-def _wrong(problem: str) -> MinirunError:
-    return MinirunError(f"template parsing error: {problem}", "See Go's text/template, for example '{{.ID}}'.", 1)
-
-
 class _Parser:
     """Turns template text into one function from a scope to text, by recursive descent."""
 
@@ -161,7 +95,7 @@ class _Parser:
             position, trim_next = match.end(), bool(match[3])
         rest = text[position:]
         if "{{" in rest:
-            raise _wrong("unclosed action")
+            raise wrong("unclosed action")
         self._pieces.append(("text", rest.lstrip() if trim_next else rest))
         self._next = 0
         self.ended_by = ""
@@ -180,10 +114,10 @@ class _Parser:
                 self.ended_by = content
                 return _concatenation(parts)
             if word in ("end", "else"):
-                raise _wrong(f"unexpected {{{{{word}}}}}")
+                raise wrong(f"unexpected {{{{{word}}}}}")
             parts.append(self._control(word, rest) if word in _KEYWORDS else _printed(_pipeline(content)))
         if enders:
-            raise _wrong("unexpected end of the template, {{end}} is missing")
+            raise wrong("unexpected end of the template, {{end}} is missing")
         return _concatenation(parts)
 
     def _control(self, word: str, rest: str) -> Evaluate:
@@ -239,7 +173,7 @@ def _range(names: list[str], subject: Evaluate, body: Evaluate, otherwise: Evalu
         if not values:
             return otherwise(scope)
         if not isinstance(values, dict | list | tuple):
-            raise _wrong(f"range cannot iterate over {text_of(values)}")
+            raise wrong(f"range cannot iterate over {text_of(values)}")
         pairs = sorted(values.items()) if isinstance(values, dict) else enumerate(values)
         told = []
         for key, value in pairs:
@@ -269,7 +203,7 @@ class _Tokens:
         while position < len(text):
             match = _TOKEN.match(text, position)
             if match is None:
-                raise _wrong(f"unexpected {text[position:].strip()[:20]!r} in {{{{{text}}}}}")
+                raise wrong(f"unexpected {text[position:].strip()[:20]!r} in {{{{{text}}}}}")
             kind = match.lastgroup or ""
             self._all.append((kind, match[kind], match.start(kind) == position))
             position = match.end()
@@ -291,7 +225,7 @@ def _pipeline(text: str) -> Evaluate:
     tokens = _Tokens(text)
     evaluate = _commands(tokens)
     if tokens.peek()[0]:
-        raise _wrong(f"unexpected {tokens.peek()[1]!r} in {{{{{text}}}}}")
+        raise wrong(f"unexpected {tokens.peek()[1]!r} in {{{{{text}}}}}")
     return evaluate
 
 
@@ -317,15 +251,15 @@ def _command(tokens: _Tokens, piped: Evaluate | None) -> Evaluate:
     function: Evaluate | None = None
     if kind == "word" and name not in _CONSTANTS:
         tokens.take()
-        if name not in _FUNCTIONS:
-            raise _wrong(f'function "{name}" not defined')
-        function = _constant(_FUNCTIONS[name])
+        if name not in FUNCTIONS:
+            raise wrong(f'function "{name}" not defined')
+        function = _constant(FUNCTIONS[name])
     operands = []
     while tokens.peek()[0] and tokens.peek()[1] not in (")", "|"):
         operands.append(_operand(tokens))
     if function is None:
         if not operands:
-            raise _wrong("missing value for command")
+            raise wrong("missing value for command")
         function = operands.pop(0)
         if not operands and piped is None:
             return function
@@ -337,11 +271,11 @@ def _call(name: str, function: Evaluate, arguments: list[Evaluate]) -> Evaluate:
     def run(scope: Scope) -> Any:
         callee = function(scope)
         if not callable(callee):
-            raise _wrong(f"can't give argument to non-function {name}")
+            raise wrong(f"can't give argument to non-function {name}")
         try:
             return callee(*(argument(scope) for argument in arguments))
         except (TypeError, ValueError, LookupError, AttributeError) as error:
-            raise _wrong(f"error calling {name}: {error}") from error
+            raise wrong(f"error calling {name}: {error}") from error
 
     return run
 
@@ -363,15 +297,15 @@ def _operand(tokens: _Tokens) -> Evaluate:
     if text == "(":
         inner = _commands(tokens)
         if tokens.take()[1] != ")":
-            raise _wrong("unclosed left paren")
+            raise wrong("unclosed left paren")
         return _fields(tokens, inner)
-    raise _wrong(f"unexpected {text!r}")
+    raise wrong(f"unexpected {text!r}")
 
 
 def _variable(name: str) -> Evaluate:
     def run(scope: Scope) -> Any:
         if name not in scope.variables:
-            raise _wrong(f"undefined variable {name!r}")
+            raise wrong(f"undefined variable {name!r}")
         return scope.variables[name]
 
     return run
@@ -387,25 +321,12 @@ def _field(subject: Evaluate, name: str) -> Evaluate:
     def run(scope: Scope) -> Any:
         value = subject(scope)
         if isinstance(value, Map):
-            return value.get(name, _NO_VALUE)
+            return value.get(name, NO_VALUE)
         if not isinstance(value, dict) or name not in value:
-            raise _wrong(f"there is no field {name!r}")
+            raise wrong(f"there is no field {name!r}")
         return value[name]
 
     return run
-
-
-class _NoValue:
-    """What a missing key of a map is: false, and printed as Go does."""
-
-    def __bool__(self) -> bool:
-        return False
-
-    def __str__(self) -> str:
-        return "<no value>"
-
-
-_NO_VALUE = _NoValue()
 
 
 def _unquoted(text: str) -> str:
@@ -414,74 +335,4 @@ def _unquoted(text: str) -> str:
     try:
         return str(json.loads(text, strict=False))
     except ValueError as error:
-        raise _wrong(f"bad string {text}") from error
-
-
-def text_of(value: object) -> str:
-    """Return a value as Go prints it with %v."""
-    if value is None:
-        return "<nil>"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list | tuple):
-        return f"[{' '.join(map(text_of, value))}]"
-    if isinstance(value, Map):
-        return f"map[{' '.join(f'{key}:{text_of(value[key])}' for key in sorted(value))}]"
-    if isinstance(value, dict):
-        return f"{{{' '.join(text_of(item) for item in value.values() if not callable(item))}}}"
-    return str(value)
-
-
-def _json(value: object) -> str:
-    import json
-
-    plain = {k: v for k, v in value.items() if not callable(v)} if isinstance(value, dict) else value
-    return json.dumps(None if plain is _NO_VALUE else plain, separators=(",", ":"), ensure_ascii=False)
-
-
-def _index(value: Any, *keys: Any) -> object:
-    for key in keys:
-        value = value.get(key, "") if isinstance(value, dict) else value[key]
-    return value
-
-
-def _printf(form: str, *values: object) -> str:
-    remaining = list(values)
-
-    def one(match: re.Match[str]) -> str:
-        flags, verb = match.groups()
-        if verb == "%":
-            return "%"
-        value = remaining.pop(0)
-        if verb == "q":
-            return _json(text_of(value))
-        return f"%{flags}{verb if verb in 'dxXf' else 's'}" % (value if verb in "dxXf" else text_of(value))
-
-    return re.sub(r"%([-+ 0#]*\d*(?:\.\d+)?)([vsdqtxXf%])", one, form)
-
-
-_FUNCTIONS: dict[str, Callable[..., object]] = {
-    "json": _json,
-    "join": lambda values, separator: separator.join(map(text_of, values)),
-    "split": lambda text, separator: text.split(separator),
-    "lower": lambda text: text.lower(),
-    "upper": lambda text: text.upper(),
-    "title": lambda text: text.title(),
-    "truncate": lambda text, length: text[:length],
-    "pad": lambda text, before, after: " " * before + text + " " * after,
-    "len": len,
-    "index": _index,
-    "slice": lambda value, *bounds: value[slice(*(bounds or (0, None)))] if len(bounds) != 1 else value[bounds[0] :],
-    "print": lambda *values: " ".join(map(text_of, values)),
-    "println": lambda *values: " ".join(map(text_of, values)) + "\n",
-    "printf": _printf,
-    "eq": lambda first, *others: any(first == other for other in others),
-    "ne": lambda first, second: first != second,
-    "lt": lambda first, second: first < second,
-    "le": lambda first, second: first <= second,
-    "gt": lambda first, second: first > second,
-    "ge": lambda first, second: first >= second,
-    "not": lambda value: not value,
-    "and": lambda *values: next((value for value in values if not value), values[-1]),
-    "or": lambda *values: next((value for value in values if value), values[-1]),
-}
+        raise wrong(f"bad string {text}") from error

@@ -1,10 +1,16 @@
-"""The tables of `top` and `stats`."""
+"""`top` and `stats`: the processes of a container, and what containers use."""
 
 from __future__ import annotations
 
+import os
 import time
 
-from minirun.cli.format import binary_size, decimal_size, table
+import click
+
+from minirun.cli.command import Command
+from minirun.cli.context import swept_layout
+from minirun.cli.output.template import print_rows
+from minirun.cli.output.words import binary_size, decimal_size, table
 from minirun.errors import MinirunError
 from minirun.model.record import Record
 
@@ -12,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from minirun.engine.container.containers import Status
+    from minirun.engine.container.status import Status
     from minirun.engine.container.usage import ProcessInfo, Statistics
     from minirun.model.container import ContainerRecord
 
@@ -93,6 +99,21 @@ def table_of(processes: Sequence[ProcessInfo], columns: Sequence[str]) -> str:
     return table([_COLUMNS[name][0] for name in columns], rows)
 
 
+@click.command(cls=Command, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("name", metavar="CONTAINER")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[PS OPTIONS]")
+def top(name: str, options: tuple[str, ...]) -> None:
+    """Show a container's processes, with the host's process numbers."""
+    from minirun.engine.container import records, usage
+    from minirun.engine.container.status import status as status_of
+
+    layout = swept_layout()
+    record = records.find(layout, name)
+    if not status_of(layout, record).is_running:
+        raise MinirunError(f"Container {record.id} is not running", "'minirun start' starts it.")
+    click.echo(table_of(usage.processes(record), columns_of(options)))
+
+
 # -- stats -----------------------------------------------------------------------------------------------------------
 
 STATS_TABLE = (
@@ -122,7 +143,7 @@ def sample(record: ContainerRecord, status: Status) -> Sample:
     """Take the statistics of a container now."""
     from minirun.engine.container.usage import statistics
 
-    running = status.state in ("running", "paused")
+    running = status.is_running
     return Sample(time.monotonic(), statistics(record, status.pid) if running else None)
 
 
@@ -153,3 +174,32 @@ def usage_row(record: ContainerRecord, before: Sample | None, now: Sample, *, tr
         "BlockIO": " / ".join("--" if size is None else decimal_size(size) for size in blocks),
         "PIDs": str(used.processes),
     }
+
+
+@click.command(cls=Command)
+@click.option("-a", "--all", "everything", is_flag=True, help="Show those that do not run, too.")
+@click.option("--no-stream", is_flag=True, help="Show the first result and end.")
+@click.option("--no-trunc", is_flag=True, help="Do not cut ids.")
+@click.option("--format", "template", default="", help="A Go template, 'table TEMPLATE', or json.")
+@click.argument("names", nargs=-1, metavar="[CONTAINER...]")
+def stats(names: tuple[str, ...], everything: bool, no_stream: bool, no_trunc: bool, template: str) -> None:
+    """Show what containers use, again and again until Ctrl-C."""
+    from minirun.engine.container import records
+    from minirun.engine.container.status import status as status_of
+
+    layout = swept_layout()
+    on_terminal = os.isatty(1)
+    before: dict[str, Sample] = {}
+    while True:
+        found = [records.find(layout, name) for name in names] if names else records.all_records(layout)
+        now = {record.id: status_of(layout, record) for record in found}
+        shown = [r for r in found if names or everything or now[r.id].is_running]
+        samples = {record.id: sample(record, now[record.id]) for record in shown}
+        if before or not samples:
+            rows = [usage_row(r, before.get(r.id), samples[r.id], truncate=not no_trunc) for r in shown]
+            text = print_rows(template or STATS_TABLE, rows, STATS_HEADERS)
+            click.echo(f"\x1b[2J\x1b[H{text}" if on_terminal and not no_stream else text)
+            if no_stream:
+                return
+        before = samples
+        time.sleep(1)

@@ -21,22 +21,22 @@ from minirun.errors import MinirunError
 @click.argument("container")
 def logs(container: str, follow: bool, tail: str, since: str | None, until: str | None, timestamps: bool) -> None:
     """Print what CONTAINER has written so far."""
-    from minirun.engine.container import attach, containers
+    from minirun.engine.container import monitor_client, records
     from minirun.engine.logs import parse_moment, read_logs
 
     layout = swept_layout()
     now = time.time_ns()
     since_ns = parse_moment(since, now) if since else None
     until_ns = parse_moment(until, now) if until else None
-    record = containers.find(layout, container)
+    record = records.find(layout, container)
     if record.request.log_driver == "none":
         raise MinirunError("configured logging driver does not support reading", "its --log-driver is none")
     with ExitStack() as connected:
         # Before reading: what is written from now on, the monitor tells.
-        monitor = attach.connect(layout, record.id) if follow else None
+        monitor = monitor_client.connect(layout, record.id) if follow else None
         if monitor is not None:
             connected.enter_context(monitor)
-            attach.subscribe(monitor, log=True)
+            monitor_client.subscribe(monitor, log=True)
         read_logs(
             f"{layout.container(record.id)}/container.log",
             tail=int(tail) if tail.isdecimal() else None,  # as Docker does: all, for what is no number

@@ -9,8 +9,9 @@ import click
 
 from minirun.cli.command import Command, Group
 from minirun.cli.context import for_each, host_layout
-from minirun.cli.format import Template, decimal_size, duration, local_time, print_rows
-from minirun.cli.ps_output import json_text
+from minirun.cli.output.ps import json_text
+from minirun.cli.output.template import Template, print_rows
+from minirun.cli.output.words import decimal_size, duration, local_time
 from minirun.engine.image import images as engine
 from minirun.engine.image.images import NONE, HistoryEntry, Listed, Removal
 from minirun.errors import MinirunError, warn

@@ -65,7 +65,7 @@ def info(template: str) -> None:
     if template:
         _print_formatted(template, facts)
         return
-    from minirun.cli.format import binary_size
+    from minirun.cli.output.words import binary_size
 
     facts["MemTotal"] = binary_size(facts["MemTotal"])
     for name, value in facts.items():
@@ -79,7 +79,7 @@ def info(template: str) -> None:
 
 
 def _print_formatted(template: str, facts: dict[str, Any]) -> None:
-    from minirun.cli.format import render
+    from minirun.cli.output.template import render
 
     click.echo(render("{{json .}}" if template == "json" else template, facts))
 
@@ -114,7 +114,7 @@ def _containers() -> dict[str, Any]:
     """Count containers and images; only root may look into the store."""
     if os.geteuid() != 0:
         return {}
-    from minirun.cli.ps_output import containers
+    from minirun.cli.output.ps import containers
     from minirun.storage.images import all_images
 
     states = [status.state for _, status in containers(layout())]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def container_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that describe a container, those that are refused by name among them."""
-    from minirun.engine.container.request import NOT_BUILT
+    from minirun.engine.request.options import NOT_BUILT
 
     options = [_switch(flags, text) for flags, text in SWITCHES]
     options += [click.option(*flags.split("/"), help=text, hidden=not text) for flags, text in TEXTS]
@@ -85,10 +85,10 @@ def create(image: str, command: tuple[str, ...], **options: Any) -> None:
     """Create a container from IMAGE without starting it, and print its id."""
     request = request_of(image, command, options | {"detach": False})
     layout = host_layout()
-    from minirun.engine.container import containers
+    from minirun.engine.container import creating
 
     try:
-        record = containers.create(layout, request)
+        record = creating.create(layout, request)
     except MinirunError as error:
         raise advised(error, layout, image, command) from error
     write_cidfile(options["cidfile"], record.id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 
 import click
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from minirun.cli.processes import Sample
     from minirun.model.container import ContainerRecord
     from minirun.model.layout import Layout
 
@@ -37,17 +35,17 @@ def _all(
 
     Errors come in the order of the names, too. With `lenient` a container that is not there is none.
     """
-    from minirun.engine.container import containers
+    from minirun.engine.container import records
 
     layout = swept_layout()
     found: dict[str, ContainerRecord | MinirunError] = {}
     for name in names:
         try:
-            found[name] = containers.find_any(layout, name)
+            found[name] = records.find_any(layout, name)
         except MinirunError as error:
             found[name] = error
-    records = {each.id: each for each in found.values() if not isinstance(each, MinirunError)}
-    failures = act(layout, list(records.values()))
+    known = {each.id: each for each in found.values() if not isinstance(each, MinirunError)}
+    failures = act(layout, list(known.values()))
 
     def tell(name: str) -> None:
         each = found[name]
@@ -66,12 +64,12 @@ def _all(
 
 def _each(names: tuple[str, ...], act: Callable[[Layout, ContainerRecord], object]) -> None:
     """Do `act` with each container and print its name as it was given."""
-    from minirun.engine.container import containers
+    from minirun.engine.container import records
 
     layout = swept_layout()
 
     def find_and_act(name: str) -> None:
-        act(layout, containers.find(layout, name))
+        act(layout, records.find(layout, name))
         click.echo(name)
 
     for_each(names, find_and_act)
@@ -88,18 +86,18 @@ def _each(names: tuple[str, ...], act: Callable[[Layout, ContainerRecord], objec
 @_NAMES
 def start(names: tuple[str, ...], attach: bool, interactive: bool, sig_proxy: bool, detach_keys: str) -> int:
     """Start one or more stopped containers."""
-    from minirun.engine.container import containers
+    from minirun.engine.container import attaching, records, starting
 
     if not attach and not interactive:
-        _each(names, containers.start)
+        _each(names, starting.start)
         return 0
     layout = swept_layout()
     if len(names) > 1:
         raise MinirunError("you cannot start and attach multiple containers at once")
-    record = containers.find(layout, names[0])
+    record = records.find(layout, names[0])
     _check_terminal(record, reads=interactive)
     streams = frozenset({"stdout", "stderr", *(["stdin"] if interactive else [])})
-    return containers.start(layout, record, containers.Attachment(streams, sig_proxy, detach_keys))
+    return starting.start(layout, record, attaching.Attachment(streams, sig_proxy, detach_keys))
 
 
 @click.command(cls=Command)
@@ -109,13 +107,13 @@ def start(names: tuple[str, ...], attach: bool, interactive: bool, sig_proxy: bo
 @_NAME
 def attach(name: str, no_stdin: bool, sig_proxy: bool, detach_keys: str) -> int:
     """Attach your standard streams to a running container."""
-    from minirun.engine.container import containers
+    from minirun.engine.container import attaching, records, running
 
     layout = swept_layout()
-    record = containers.find(layout, name)
+    record = records.find(layout, name)
     _check_terminal(record, reads=not no_stdin)
     streams = frozenset({"stdout", "stderr", *([] if no_stdin else ["stdin"])})
-    return containers.attach(layout, record, containers.Attachment(streams, sig_proxy, detach_keys))
+    return running.attach(layout, record, attaching.Attachment(streams, sig_proxy, detach_keys))
 
 
 def _check_terminal(record: ContainerRecord, *, reads: bool) -> None:
@@ -128,9 +126,9 @@ def _check_terminal(record: ContainerRecord, *, reads: bool) -> None:
 @_NAMES
 def stop(names: tuple[str, ...], timeout: int | None) -> None:
     """Stop one or more running containers: ask first, then kill."""
-    from minirun.engine.container import containers
+    from minirun.engine.container import ending
 
-    _all(names, lambda layout, records: containers.stop(layout, records, timeout))
+    _all(names, lambda layout, records: ending.stop(layout, records, timeout))
 
 
 @click.command(cls=Command)
@@ -138,9 +136,9 @@ def stop(names: tuple[str, ...], timeout: int | None) -> None:
 @_NAMES
 def restart(names: tuple[str, ...], timeout: int | None) -> None:
     """Stop one or more containers and start them again."""
-    from minirun.engine.container import containers
+    from minirun.engine.container import ending, starting
 
-    _all(names, lambda layout, records: containers.stop(layout, records, timeout), containers.start)
+    _all(names, lambda layout, records: ending.stop(layout, records, timeout), starting.start)
 
 
 @click.command(cls=Command)
@@ -148,27 +146,27 @@ def restart(names: tuple[str, ...], timeout: int | None) -> None:
 @_NAMES
 def kill(names: tuple[str, ...], signal: str) -> None:
     """Send a signal to one or more running containers."""
-    from minirun.engine.container import containers
+    from minirun.engine.container import ending
 
-    _all(names, lambda layout, records: containers.kill(layout, records, signal))
+    _all(names, lambda layout, records: ending.kill(layout, records, signal))
 
 
 @click.command(cls=Command)
 @_NAMES
 def pause(names: tuple[str, ...]) -> None:
     """Freeze all processes of one or more containers."""
-    from minirun.engine.container import containers
+    from minirun.engine.container import running
 
-    _each(names, containers.pause)
+    _each(names, running.pause)
 
 
 @click.command(cls=Command)
 @_NAMES
 def unpause(names: tuple[str, ...]) -> None:
     """Let the processes of one or more paused containers go on."""
-    from minirun.engine.container import containers
+    from minirun.engine.container import running
 
-    _each(names, containers.unpause)
+    _each(names, running.unpause)
 
 
 @click.command(cls=Command)
@@ -177,11 +175,11 @@ def unpause(names: tuple[str, ...]) -> None:
 @_NAMES
 def rm(names: tuple[str, ...], force: bool, volumes: bool) -> None:
     """Remove one or more containers."""
-    from minirun.engine.container import containers
+    from minirun.engine.container import ending
 
     _all(
         names,
-        lambda layout, records: containers.remove(layout, records, force=force, anonymous_volumes=volumes),
+        lambda layout, records: ending.remove(layout, records, force=force, anonymous_volumes=volumes),
         lenient=force,
     )
 
@@ -191,21 +189,21 @@ def rm(names: tuple[str, ...], force: bool, volumes: bool) -> None:
 @click.argument("new_name")
 def rename(name: str, new_name: str) -> None:
     """Rename a container."""
-    from minirun.engine.container import containers
-    from minirun.engine.container.request import check_name
+    from minirun.engine.container import records
+    from minirun.engine.request.options import check_name
 
     layout = swept_layout()
-    containers.rename(layout, containers.find(layout, name), check_name(new_name))
+    records.rename(layout, records.find(layout, name), check_name(new_name))
 
 
 @click.command(cls=Command)
 @_NAMES
 def wait(names: tuple[str, ...]) -> None:
     """Wait until containers end and print their exit codes."""
-    from minirun.engine.container import containers
+    from minirun.engine.container import records, running
 
     layout = swept_layout()
-    for_each(names, lambda name: click.echo(containers.wait(layout, containers.find_any(layout, name))))
+    for_each(names, lambda name: click.echo(running.wait(layout, records.find_any(layout, name))))
 
 
 @click.command("exec", cls=Command, context_settings={"allow_interspersed_args": False})
@@ -222,12 +220,13 @@ def wait(names: tuple[str, ...]) -> None:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND [ARG...]")
 def exec_(name: str, command: tuple[str, ...], **options: Any) -> int:
     """Run a further COMMAND in a running container."""
-    from minirun.engine.container import containers
+    from minirun.engine.container import attaching, records, running
     from minirun.engine.spec.environment import from_flags
+    from minirun.model.container import ExecRequest
 
     layout = swept_layout()
-    record = containers.find(layout, name)
-    request = containers.ExecRequest(
+    record = records.find(layout, name)
+    request = ExecRequest(
         command=command,
         environment=from_flags(options["env_file"], options["env"]),
         working_dir=options["workdir"],
@@ -240,9 +239,9 @@ def exec_(name: str, command: tuple[str, ...], **options: Any) -> int:
     if request.tty and request.open_stdin and not request.detach and not os.isatty(0):
         raise MinirunError("the input device is not a TTY", "Leave out --tty, or run it from a terminal.")
     streams = frozenset({"stdout", "stderr", *(["stdin"] if request.open_stdin else [])})
-    attachment = None if request.detach else containers.Attachment(streams, detach_keys=options["detach_keys"])
+    attachment = None if request.detach else attaching.Attachment(streams, detach_keys=options["detach_keys"])
     try:
-        return containers.execute(layout, record, request, attachment)
+        return running.execute(layout, record, request, attachment)
     except MinirunError as error:
         from minirun.cli.help import advice
 
@@ -272,8 +271,8 @@ def ps(
     filters: tuple[str, ...],
 ) -> None:
     """List containers."""
-    from minirun.cli import ps_output
-    from minirun.cli.format import print_rows
+    from minirun.cli.output import ps as ps_output
+    from minirun.cli.output.template import print_rows
 
     layout = swept_layout()
     wanted = ps_output.Filters.parse(layout, filters)
@@ -281,7 +280,7 @@ def ps(
     every = everything or limit > 0 or wanted.asks_for_state
     rows = []
     for record, now in ps_output.containers(layout):
-        if (every or now.state in ("running", "paused")) and wanted.match(record, now):
+        if (every or now.is_running) and wanted.match(record, now):
             rows.append(ps_output.row(layout, record, now, truncate=not no_trunc, size=size))
     rows = rows[:limit] if limit > 0 else rows
     if quiet and not template:
@@ -299,26 +298,27 @@ def ps(
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 def inspect(names: tuple[str, ...], template: str, kind: str | None, size: bool) -> None:  # noqa: ARG001 - Docker's flag
     """Print all that is known about containers or images, as JSON."""
-    from minirun.cli import ps_output
+    from minirun.cli.output import ps as ps_output
 
     layout = swept_layout()
     ps_output.print_documents(names, template, lambda name: _document(layout, name, kind))
 
 
 def _document(layout: Layout, name: str, kind: str | None) -> dict[str, Any]:
-    from minirun.cli.ps_output import image_config
-    from minirun.engine.container import containers, inspect
+    from minirun.cli.output.ps import image_config
+    from minirun.engine.container import inspect, records
+    from minirun.engine.container.status import status as status_of
     from minirun.engine.image import images
     from minirun.storage.images import find as find_image
 
     if kind != "image":
         try:
-            record = containers.find(layout, name)
+            record = records.find(layout, name)
         except MinirunError as error:
             if kind == "container" or isinstance(error, DamagedError):
                 raise
         else:
-            status = containers.status(layout, record)
+            status = status_of(layout, record)
             return inspect.container_document(layout, record, status, image_config(layout, record))
     try:
         return images.document(layout, find_image(layout, name))
@@ -333,12 +333,13 @@ def _document(layout: Layout, name: str, kind: str | None) -> dict[str, Any]:
 @click.argument("private", required=False, metavar="[PORT[/PROTOCOL]]")
 def port(name: str, private: str | None) -> None:
     """Show where a container's ports are published."""
-    from minirun.cli.ps_output import address
-    from minirun.engine.container import containers, publishing
+    from minirun.cli.output.ps import address
+    from minirun.engine.container import publishing, records
+    from minirun.engine.container.status import status as status_of
 
     layout = swept_layout()
-    record = containers.find(layout, name)
-    runs = containers.status(layout, record).state in ("running", "paused")
+    record = records.find(layout, name)
+    runs = status_of(layout, record).is_running
     if runs:
         publishing.look_after(layout, record)
     published = record.endpoint.ports if record.endpoint and runs else ()
@@ -352,48 +353,3 @@ def port(name: str, private: str | None) -> None:
         raise MinirunError(f"no public port '{wanted}' published for {name}")
     for mapping in found:
         click.echo(address(mapping))
-
-
-@click.command(cls=Command, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@_NAME
-@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[PS OPTIONS]")
-def top(name: str, options: tuple[str, ...]) -> None:
-    """Show a container's processes, with the host's process numbers."""
-    from minirun.cli import processes
-    from minirun.engine.container import containers, usage
-
-    layout = swept_layout()
-    record = containers.find(layout, name)
-    if containers.status(layout, record).state not in ("running", "paused"):
-        raise MinirunError(f"Container {record.id} is not running", "'minirun start' starts it.")
-    click.echo(processes.table_of(usage.processes(record), processes.columns_of(options)))
-
-
-@click.command(cls=Command)
-@click.option("-a", "--all", "everything", is_flag=True, help="Show those that do not run, too.")
-@click.option("--no-stream", is_flag=True, help="Show the first result and end.")
-@click.option("--no-trunc", is_flag=True, help="Do not cut ids.")
-@click.option("--format", "template", default="", help="A Go template, 'table TEMPLATE', or json.")
-@click.argument("names", nargs=-1, metavar="[CONTAINER...]")
-def stats(names: tuple[str, ...], everything: bool, no_stream: bool, no_trunc: bool, template: str) -> None:
-    """Show what containers use, again and again until Ctrl-C."""
-    from minirun.cli import processes
-    from minirun.cli.format import print_rows
-    from minirun.engine.container import containers
-
-    layout = swept_layout()
-    on_terminal = os.isatty(1)
-    before: dict[str, Sample] = {}
-    while True:
-        records = [containers.find(layout, name) for name in names] if names else containers.all_records(layout)
-        now = {record.id: containers.status(layout, record) for record in records}
-        shown = [r for r in records if names or everything or now[r.id].state in ("running", "paused")]
-        samples = {record.id: processes.sample(record, now[record.id]) for record in shown}
-        if before or not samples:
-            rows = [processes.usage_row(r, before.get(r.id), samples[r.id], truncate=not no_trunc) for r in shown]
-            text = print_rows(template or processes.STATS_TABLE, rows, processes.STATS_HEADERS)
-            click.echo(f"\x1b[2J\x1b[H{text}" if on_terminal and not no_stream else text)
-            if no_stream:
-                return
-        before = samples
-        time.sleep(1)

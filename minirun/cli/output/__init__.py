@@ -1,0 +1,1 @@
+"""How commands print: columns, sizes and times in words, Go templates, the rows of `ps` and `inspect`."""

@@ -1,0 +1,130 @@
+"""Making a container without starting it: its record, its name, its volumes by name, and what it refers to."""
+
+from __future__ import annotations
+
+import time
+
+from minirun.engine.container import bundle_lock, records
+from minirun.engine.container.status import status
+from minirun.engine.image import platforms
+from minirun.engine.shim import cleanup
+from minirun.engine.spec import host_cgroups
+from minirun.engine.spec.build import arguments
+from minirun.errors import MinirunError
+from minirun.kernel.hostfiles import make_private
+from minirun.model.container import ContainerRecord, VolumeMount
+from minirun.storage import images
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirun.engine.container.bundle_lock import BundleLock
+    from minirun.model.container import RunRequest
+    from minirun.model.image import Image
+    from minirun.model.layout import Layout
+
+
+def create(layout: Layout, request: RunRequest) -> ContainerRecord:
+    """Make a container without starting it. Raises MinirunError with nothing left."""
+    cleanup.collect(layout)
+    record, claim = make(layout, request)
+    claim.discard()
+    return record
+
+
+def make(layout: Layout, request: RunRequest) -> tuple[ContainerRecord, BundleLock]:
+    """Write the record, under the claim that makes a half-made container recognisable; the caller has the claim then.
+
+    Raises MinirunError with nothing left.
+    """
+    image = platforms.checked(_find_image(layout, request.image), request)
+    container_id = records.new_id()
+    command = arguments(request, image.config)
+    # What it refers to must exist before anything is made.
+    joined_namespaces(layout, request)
+    mounts = _all_mounts(layout, request, image)
+    claim = bundle_lock.take(layout, container_id)
+    if claim is None:
+        raise MinirunError("the container's lock is taken")
+    try:
+        make_private(layout.container(container_id))
+        name = records.claim_name(layout, request.name, container_id)
+        anonymous: list[str] = []
+        named = tuple(_with_name(mount, anonymous) for mount in mounts)
+        record = ContainerRecord(
+            id=container_id,
+            name=name,
+            image=request.image,
+            image_id=image.id,
+            command=command,
+            created_at=time.time(),
+            request=host_cgroups.with_fitting_namespace(request.replace(mounts=named)),
+            anonymous_volumes=tuple(anonymous),
+        )
+        records.save(layout, record)
+        images.confirm(layout, image.id)
+    except BaseException:
+        records.remove(layout, container_id)
+        claim.discard()
+        raise
+    return record, claim
+
+
+def _find_image(layout: Layout, name: str) -> Image:
+    try:
+        return images.find(layout, name)
+    except MinirunError as error:
+        if not error.message.startswith("No such image"):
+            raise
+        wanted = error.message.removeprefix("No such image: ")
+        raise MinirunError(
+            f"Unable to find image '{wanted}' locally", "Add it with 'minirun load' or 'minirun import'."
+        ) from None
+
+
+def _find_other(layout: Layout, name: str) -> ContainerRecord:
+    """Return a container that an option names. Raises MinirunError, with exit code 125 as for any wrong option."""
+    try:
+        return records.find(layout, name)
+    except MinirunError as error:
+        raise MinirunError(error.message, error.hint) from None
+
+
+def _all_mounts(layout: Layout, request: RunRequest, image: Image) -> tuple[VolumeMount, ...]:
+    """Return the request's mounts, those of --volumes-from, and an anonymous volume for each VOLUME of the image."""
+    mounts = list(request.mounts)
+    taken = {mount.target for mount in mounts}
+    for text in request.volumes_from:
+        name, _, mode = text.partition(":")
+        for mount in _find_other(layout, name).request.mounts:
+            if mount.target not in taken and mount.kind != "tmpfs":
+                taken.add(mount.target)
+                mounts.append(mount.replace(read_only=True) if mode == "ro" else mount)
+    if image.config.volumes:
+        from minirun.engine.request.mount_flags import checked_target
+
+        targets = dict.fromkeys(checked_target(volume, f"VOLUME {volume}") for volume in image.config.volumes)
+        mounts += [VolumeMount("volume", target) for target in targets if target not in taken]
+    return tuple(mounts)
+
+
+def _with_name(mount: VolumeMount, anonymous: list[str]) -> VolumeMount:
+    """Give an anonymous volume the random name it lives under."""
+    if mount.kind != "volume" or mount.source:
+        return mount
+    anonymous.append(records.new_id())
+    return mount.replace(source=anonymous[-1])
+
+
+def joined_namespaces(layout: Layout, request: RunRequest) -> dict[str, str]:
+    """Return the namespaces of other containers to join: type to path. Raises MinirunError if one does not run."""
+    modes = {"network": request.network, "pid": request.pid_mode, "ipc": request.ipc_mode}
+    files = {"network": "net", "pid": "pid", "ipc": "ipc"}
+    joined = {}
+    for kind, mode in modes.items():
+        if mode.startswith("container:"):
+            name = mode.removeprefix("container:")
+            pid = status(layout, _find_other(layout, name)).pid
+            if not pid:
+                raise MinirunError(f"cannot join the {kind} namespace of container {name}: it is not running")
+            joined[kind] = f"/proc/{pid}/ns/{files[kind]}"
+    return joined

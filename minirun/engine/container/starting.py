@@ -1,0 +1,230 @@
+"""Starting a container: `run` is the main job, and reads as what it is.
+
+A record, a network endpoint, a container that waits, wires, go; then the foreground, until the container's end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from minirun.engine import volumes
+from minirun.engine.container import attaching, bundle_lock, monitor_client, publishing, records
+from minirun.engine.container.creating import joined_namespaces, make
+from minirun.engine.container.ending import send_signal, signal_sender
+from minirun.engine.container.records import find
+from minirun.engine.container.status import status, wait_until_free
+from minirun.engine.shim import cleanup, launch
+from minirun.errors import MinirunError
+from minirun.kernel.trace import step
+from minirun.model.container import LaunchSpec
+from minirun.network import endpoints, resolv_files
+from minirun.runtime import lifecycle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from minirun.engine.container.attaching import Attachment
+    from minirun.engine.container.bundle_lock import BundleLock
+    from minirun.engine.shim.launch import Launched
+    from minirun.model.container import ContainerRecord, RunRequest, VolumeMount
+    from minirun.model.layout import Layout
+
+
+def run(
+    layout: Layout,
+    request: RunRequest,
+    attachment: Attachment | None,
+    created: Callable[[ContainerRecord], None],
+) -> int:
+    """Make and start a container; with an attachment wait for its end and return its exit code, else 0.
+
+    `created` is called with the record before the start. Raises MinirunError; with --rm nothing is left then.
+    """
+    if request.network == "bridge":
+        endpoints.warm_up(layout)
+    cleanup.collect(layout)
+    record, claim = make(layout, request)
+    with claim:
+        try:
+            created(record)
+        except BaseException:
+            cleanup.remove_container(layout, record.id, anonymous_volumes=True)
+            claim.discard()
+            raise
+        try:
+            return _start(layout, record, claim, attachment)
+        except MinirunError as error:
+            if not request.auto_remove and status(layout, record).state == "created":
+                error.hint = f"{error.hint} {launch.what_stays(record)}".strip()
+            raise
+
+
+def start(layout: Layout, record: ContainerRecord, attachment: Attachment | None = None) -> int:
+    """Start a container that does not run; with an attachment wait for its end and return its exit code, else 0."""
+    cleanup.collect(layout)
+    if record.request.network == "bridge":
+        endpoints.warm_up(layout)
+    if status(layout, record).state == "exited":
+        wait_until_free(layout, record.id)  # its monitor may still be cleaning up
+    claim = bundle_lock.take(layout, record.id, wait=False)
+    if claim is None:
+        if attachment:
+            raise MinirunError("You cannot start and attach a container that is running", "Use 'attach'.", 1)
+        return 0
+    with claim:
+        return _start(layout, records.load(layout, record.id), claim, attachment)
+
+
+def _start(layout: Layout, record: ContainerRecord, claim: BundleLock, attachment: Attachment | None) -> int:
+    sockets: tuple[socket.socket, ...] = ()
+    launched: Launched | None = None
+    try:
+        endpoint = None
+        if record.request.network == "bridge":
+            with step(
+                "take an address and the host's ports", "network", "Nothing is wired yet, but nobody can take them."
+            ):
+                prepared = publishing.prepare(layout, record)
+                endpoint, sockets = prepared.endpoint, prepared.sockets
+        previous_exit = records.exit_status(layout, record.id)
+        record = record.replace(endpoint=endpoint, started_at=time.time())
+        records.save(layout, record)
+        if previous_exit:
+            os.unlink(f"{layout.container(record.id)}/exit.json")
+        records.reserve_exit_status(layout, record.id)
+        with monitor_client.listen(layout.bundle(record.id)) as listener:
+            hold = (claim.fd, *(held.fileno() for held in sockets))
+            launched = launch.launch(layout, record, _job(layout, record), listener, hold)
+        claim.release()
+        if endpoint:
+            endpoints.attach(layout, record.id, endpoint, launched.pid)
+        if attachment:
+            streams = attachment.streams
+            monitor_client.subscribe(
+                launched.control,
+                stdin="stdin" in streams and record.request.open_stdin,
+                stdout="stdout" in streams,
+                stderr="stderr" in streams,
+            )
+        lifecycle.start(layout.runtime, record.id)
+        monitor_client.say_started(launched.control)
+    except BaseException:
+        _give_up(layout, record, claim, launched)
+        raise
+    finally:
+        for held in sockets:
+            held.close()
+    if attachment is None:
+        monitor_client.say_detached(launched.control)
+        launched.control.close()
+        return 0
+    return _follow(layout, record, launched.control, attachment)
+
+
+def _give_up(layout: Layout, record: ContainerRecord, claim: BundleLock, launched: Launched | None) -> None:
+    """Unmake a start that failed: the container is as if it had never been started."""
+    if launched:
+        # The monitor has the lock, and cleans up after the end.
+        send_signal(layout, record, signal.SIGKILL)
+        launched.control.close()
+        taken = bundle_lock.take(layout, record.id)
+        if taken is None:
+            return
+        claim = taken
+    try:
+        records.save(layout, record.replace(started_at=0.0))
+    except OSError:
+        pass  # removed by the monitor's clean-up, with --rm
+    cleanup.unmake(layout, record.id, claim)
+
+
+def _follow(layout: Layout, record: ContainerRecord, control: socket.socket, attachment: Attachment) -> int:
+    """Stay in the foreground until the container's end, then unmake it and return its exit code."""
+    with control:
+        ended = attaching.attach(
+            control,
+            stdin="stdin" in attachment.streams and record.request.open_stdin,
+            tty=record.request.tty,
+            detach_keys=attachment.keys(),
+            send_signal=signal_sender(layout, record) if attachment.sig_proxy else None,
+        )
+        if isinstance(ended, attaching.Detached):
+            monitor_client.say_detached(control)
+            return 0
+        cleanup.unmake(layout, record.id)
+        monitor_client.say_cleaned(control)
+        return ended.code
+
+
+# -- what the shim gets ------------------------------------------------------------------------------------------------
+
+
+def _job(layout: Layout, record: ContainerRecord) -> LaunchSpec:
+    """Prepare on the host what the shim needs: volumes, the three files of /etc, namespaces to join."""
+    mounts, fresh = _host_mounts(layout, record)
+    return LaunchSpec(
+        files=_write_files(layout, record),
+        mounts=mounts,
+        fresh_volumes=fresh,
+        joined=joined_namespaces(layout, record.request),
+        console_size=attaching.terminal_size() or (0, 0) if record.request.tty else (0, 0),
+    )
+
+
+def _host_mounts(layout: Layout, record: ContainerRecord) -> tuple[tuple[VolumeMount, ...], tuple[VolumeMount, ...]]:
+    """Return all mounts with paths of the host as sources, and those volumes that may have to be filled."""
+    mounts, fresh = [], []
+    for mount in record.request.mounts:
+        if mount.kind == "volume":
+            placed = mount.replace(kind="bind", source=volumes.ensure(layout, mount.source))
+            if mount.copy_up:
+                fresh.append(placed)
+        elif mount.kind == "bind":
+            _ensure_source(mount)
+            placed = mount
+        else:
+            placed = mount
+        mounts.append(placed)
+    return tuple(mounts), tuple(fresh)
+
+
+def _ensure_source(mount: VolumeMount) -> None:
+    if os.path.exists(mount.source):
+        return
+    if not mount.create_source:
+        raise MinirunError(
+            f'invalid mount config for type "bind": bind source path does not exist: {mount.source}',
+            "Make it first, or use -v, which makes a missing directory.",
+        )
+    try:
+        os.makedirs(mount.source, exist_ok=True)
+    except OSError as error:
+        raise MinirunError(f"cannot make the directory {mount.source} to mount: {error.strerror}") from error
+
+
+def _write_files(layout: Layout, record: ContainerRecord) -> str:
+    """Write resolv.conf, hosts and hostname, which the container gets as bind mounts; return their directory."""
+    request, directory = record.request, layout.container(record.id)
+    if request.network.startswith("container:"):
+        return layout.container(find(layout, request.network.removeprefix("container:")).id)
+    hostname = launch.hostname_of(record)
+    if request.network == "host" and not request.extra_hosts:
+        hosts = resolv_files.host_text("/etc/hosts")
+    else:
+        address, gateway = (record.endpoint.address, record.endpoint.gateway) if record.endpoint else ("", "")
+        hosts = resolv_files.hosts_file(hostname, request.domainname, address, request.extra_hosts, gateway)
+    if request.network == "host" and not (request.dns or request.dns_search or request.dns_options):
+        resolv = resolv_files.host_text("/etc/resolv.conf")
+    else:
+        resolv = resolv_files.resolv_conf(
+            resolv_files.host_resolv_conf(), request.dns, request.dns_search, request.dns_options
+        )
+    for name, text in (("hosts", hosts), ("resolv.conf", resolv), ("hostname", f"{hostname}\n")):
+        # In place: a container that shares this one's network has these very files mounted.
+        with open(f"{directory}/{name}", "w", encoding="utf-8") as file:
+            file.write(text)
+    return directory
