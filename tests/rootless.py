@@ -55,7 +55,7 @@ def copy_of_runtime(place: Path) -> Path:
     executable = directory / "minirun-oci"
     # Debian's Python, as provisioning uses it: whatever runs the tests may not be for everybody.
     lines = ["#!/usr/bin/python3 -IS", "import sys", f"sys.path.append({str(directory)!r})"]
-    executable.write_text("\n".join([*lines, "from minirun.cli.oci import main", "sys.exit(main())", ""]))
+    executable.write_text("\n".join([*lines, "from minirun.cli.oci.main import main", "sys.exit(main())", ""]))
     executable.chmod(0o755)
     subprocess.run(["chmod", "--recursive", "a+rX", directory], check=True)
     return executable

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     Documented = TypeVar("Documented", ast.Module, ast.ClassDef, ast.FunctionDef)
 
-ENTRIES = {"minirun": "minirun.cli.entry", "minirun-oci": "minirun.cli.oci"}
+ENTRIES = {"minirun": "minirun.cli.entry", "minirun-oci": "minirun.cli.oci.main"}
 LAUNCHERS = {"minirun": "launcher", "minirun-oci": "oci_launcher"}  # the programs of native/ that they begin with
 EXTENSIONS = ("_cffi_backend", "_json", "minirun.kernel._native")  # in C, and needed for nearly everything
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

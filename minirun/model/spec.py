@@ -8,15 +8,13 @@ dislikes.
 from __future__ import annotations
 
 from minirun.errors import MinirunError
+from minirun.model.config_fields import Fields
 from minirun.model.oci_version import OCI_VERSION
 from minirun.model.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, TypeVar
-
-    T = TypeVar("T")
+    from typing import Any
 
 NAMESPACE_TYPES = ("user", "pid", "mount", "uts", "ipc", "network", "cgroup", "time")
 HOOK_KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
@@ -185,7 +183,7 @@ class Spec(Record):
     @classmethod
     def from_dict(cls, config: dict[str, Any]) -> Spec:
         """Read config.json's object. Raises MinirunError that names the field."""
-        field = _Reader(config, "")
+        field = Fields(config, "")
         root, linux, hooks = field.section("root"), field.section("linux"), field.section("hooks")
         return cls(
             oci_version=_version(field),
@@ -219,81 +217,12 @@ class Spec(Record):
         )
 
 
-class _Reader:
-    """Reads typed fields out of one JSON object and names the field in the error when the type is wrong."""
-
-    def __init__(self, values: object, name: str) -> None:
-        if not isinstance(values, dict):
-            raise MinirunError(f"config.json: {name or 'the document'} is not an object")
-        self.values: dict[str, Any] = values
-        self.name = name
-
-    def _get(self, key: str, kind: type, default: Any) -> Any:
-        value = self.values.get(key)
-        if value is None:
-            value = default
-        right = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
-        if not right:
-            what = "is missing" if value is None else f"is not {_KINDS[kind]}"
-            raise MinirunError(f"config.json: {self.name}{key} {what}")
-        return value
-
-    def text(self, key: str, default: str | None = None) -> str:
-        value: str = self._get(key, str, default)
-        if "\0" in value:
-            raise MinirunError(f"config.json: {self.name}{key} holds a NUL character")
-        return value
-
-    def number(self, key: str, default: int | None = None, highest: int = 0) -> int:
-        """Return a number; with `highest` it must be in 0 to that."""
-        value = int(self._get(key, int, default))
-        if highest and not 0 <= value <= highest:
-            raise MinirunError(f"config.json: {self.name}{key} {value} is not in 0 to {highest}")
-        return value
-
-    def numbers(self, key: str, highest: int) -> tuple[int, ...]:
-        values: list[Any] = self._get(key, list, [])
-        if not all(type(value) is int and 0 <= value <= highest for value in values):
-            raise MinirunError(f"config.json: {self.name}{key} is not a list of numbers in 0 to {highest}")
-        return tuple(values)
-
-    def flag(self, key: str) -> bool:
-        return bool(self._get(key, bool, False))
-
-    def section(self, key: str) -> _Reader:
-        return _Reader(self._get(key, dict, {}), f"{self.name}{key}.")
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        values: list[Any] = self._get(key, list, [])
-        if not all(isinstance(value, str) and "\0" not in value for value in values):
-            raise MinirunError(f"config.json: {self.name}{key} is not a list of strings")
-        return tuple(values)
-
-    def words(self, key: str) -> tuple[str, ...]:
-        """Return the words of a command; a number among them is one as it is written, as for other runtimes."""
-        values: list[Any] = self._get(key, list, [])
-        return _Reader({key: [str(value) if type(value) is int else value for value in values]}, self.name).texts(key)
-
-    def mapping(self, key: str) -> dict[str, str]:
-        values: dict[str, Any] = self._get(key, dict, {})
-        if not all(isinstance(value, str) for value in values.values()):
-            raise MinirunError(f"config.json: {self.name}{key} is not a map of strings")
-        return values
-
-    def each(self, key: str, read: Callable[[_Reader], T]) -> tuple[T, ...]:
-        values: list[Any] = self._get(key, list, [])
-        return tuple(read(_Reader(value, f"{self.name}{key}[{index}].")) for index, value in enumerate(values))
-
-
-_KINDS = {str: "a string", int: "a number", bool: "true or false", dict: "an object", list: "a list"}
-
-
 def process_from_json(document: object) -> Process:
     """Read a process object, as `exec --process` gives it. Raises MinirunError that names the field."""
-    return _process(_Reader(document, "process."))
+    return _process(Fields(document, "process."))
 
 
-def _version(field: _Reader) -> str:
+def _version(field: Fields) -> str:
     """Read ociVersion, which is one of semantic versioning: what is newer than this runtime may mean something else."""
     version = field.text("ociVersion")
     numbers = version.partition("+")[0].partition("-")[0].split(".")
@@ -307,14 +236,14 @@ def _version(field: _Reader) -> str:
     return version
 
 
-def _annotations(field: _Reader) -> dict[str, str]:
+def _annotations(field: Fields) -> dict[str, str]:
     annotations = field.mapping("annotations")
     if "" in annotations:
         raise MinirunError("config.json: annotations has an empty key")
     return annotations
 
 
-def _absolute_paths(field: _Reader, key: str) -> tuple[str, ...]:
+def _absolute_paths(field: Fields, key: str) -> tuple[str, ...]:
     paths = field.texts(key)
     for path in paths:
         if not path.startswith("/"):
@@ -322,7 +251,7 @@ def _absolute_paths(field: _Reader, key: str) -> tuple[str, ...]:
     return paths
 
 
-def _personality(field: _Reader) -> str:
+def _personality(field: Fields) -> str:
     if not field.values:
         return ""
     if field.texts("flags"):
@@ -330,11 +259,11 @@ def _personality(field: _Reader) -> str:
     return field.text("domain")
 
 
-def _memory_policy(field: _Reader) -> MemoryPolicy:
+def _memory_policy(field: Fields) -> MemoryPolicy:
     return MemoryPolicy(field.text("mode", ""), field.text("nodes", ""), field.texts("flags"))
 
 
-def _intel_rdt(field: _Reader) -> IntelRdt:
+def _intel_rdt(field: Fields) -> IntelRdt:
     cache, bandwidth = field.text("l3CacheSchema", ""), field.text("memBwSchema", "")
     if bandwidth and (not bandwidth.startswith("MB:") or "\n" in bandwidth):
         raise MinirunError(f"config.json: {field.name}memBwSchema '{bandwidth}' is not one line that starts with MB:")
@@ -345,11 +274,11 @@ def _intel_rdt(field: _Reader) -> IntelRdt:
     return IntelRdt(field.text("closID", ""), schemata, field.flag("enableMonitoring"))
 
 
-def _net_devices(field: _Reader) -> dict[str, str]:
+def _net_devices(field: Fields) -> dict[str, str]:
     return {name: field.section(name).text("name", "") or name for name in field.values}
 
 
-def _time_offsets(field: _Reader) -> dict[str, tuple[int, int]]:
+def _time_offsets(field: Fields) -> dict[str, tuple[int, int]]:
     offsets = {}
     for clock in field.values:
         offset = field.section(clock)
@@ -359,11 +288,11 @@ def _time_offsets(field: _Reader) -> dict[str, tuple[int, int]]:
     return offsets
 
 
-def _id_mapping(field: _Reader) -> IdMapping:
+def _id_mapping(field: Fields) -> IdMapping:
     return IdMapping(*(field.number(key, highest=_U32) for key in ("containerID", "hostID", "size")))
 
 
-def _hook(field: _Reader) -> Hook:
+def _hook(field: Fields) -> Hook:
     path = field.text("path")
     if not path.startswith("/"):
         raise MinirunError(f"config.json: {field.name}path '{path}' is not an absolute path")
@@ -373,7 +302,7 @@ def _hook(field: _Reader) -> Hook:
     return Hook(path, field.texts("args"), field.texts("env"), timeout)
 
 
-def _scheduler(field: _Reader) -> Scheduler | None:
+def _scheduler(field: Fields) -> Scheduler | None:
     if not field.values:
         return None
     numbers = {name: field.number(name, 0) for name in ("nice", "priority", "runtime", "deadline", "period")}
@@ -384,7 +313,7 @@ def _scheduler(field: _Reader) -> Scheduler | None:
     return Scheduler(policy, flags=field.texts("flags"), **numbers)
 
 
-def _process(field: _Reader) -> Process:
+def _process(field: Fields) -> Process:
     user, console = field.section("user"), field.section("consoleSize")
     sets = field.section("capabilities")
     io, affinity = field.section("ioPriority"), field.section("execCPUAffinity")
@@ -415,11 +344,11 @@ def _process(field: _Reader) -> Process:
     )
 
 
-def _rlimit(field: _Reader) -> Rlimit:
+def _rlimit(field: Fields) -> Rlimit:
     return Rlimit(field.text("type"), field.number("soft", highest=_U64), field.number("hard", highest=_U64))
 
 
-def _mount(field: _Reader) -> MountSpec:
+def _mount(field: Fields) -> MountSpec:
     return MountSpec(
         field.text("destination"),
         field.text("type", ""),
@@ -430,7 +359,7 @@ def _mount(field: _Reader) -> MountSpec:
     )
 
 
-def _namespace(field: _Reader) -> Namespace:
+def _namespace(field: Fields) -> Namespace:
     kind = field.text("type")
     if kind not in NAMESPACE_TYPES:
         raise MinirunError(f"config.json: {field.name}type '{kind}' is not a namespace type")
@@ -440,7 +369,7 @@ def _namespace(field: _Reader) -> Namespace:
     return Namespace(kind, path)
 
 
-def _device(field: _Reader) -> Device:
+def _device(field: Fields) -> Device:
     kind = field.text("type")
     if kind not in ("c", "b", "u", "p"):
         raise MinirunError(f"config.json: {field.name}type '{kind}' is not c, b, u or p")

@@ -34,7 +34,7 @@
 #include "become_python.h"
 #include "oci_state.h"
 
-#define DEFAULT_ROOT "/run/minirun/oci"           /* DEFAULT_ROOT of cli/oci.py */
+#define DEFAULT_ROOT "/run/minirun/oci"           /* DEFAULT_ROOT of cli/oci/main.py */
 #define KEEP_ATTRIBUTE "trusted.org.minirun.keep" /* KEEP_ATTRIBUTE of runtime/cgroup/v2.py */
 
 enum { KILL_TIMEOUT_MS = 10000 };

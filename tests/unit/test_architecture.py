@@ -57,7 +57,7 @@ SLOW = {
 RUN_PATH = "minirun.cli.entry, minirun.cli.quick, minirun.engine.container.starting, minirun.engine.shim.launch"
 # json brings the module re, and re enum.
 RUN_NEEDS = {"enum"}
-OCI_PATH = "minirun.cli.oci"
+OCI_PATH = "minirun.cli.oci.main, minirun.cli.oci.making, minirun.cli.oci.living"
 
 
 def imports(tree: ast.AST) -> Iterator[str]:

@@ -147,7 +147,7 @@ def test_the_exit_code_of_minirun_itself_is_125_for_run_only(
     def broken() -> None:
         raise MinirunError("cannot do it", "try harder")
 
-    for name, function, code in (("run", "run.host_layout", 125), ("ps", "containers.swept_layout", 1)):
+    for name, function, code in (("run", "verbs.run.host_layout", 125), ("ps", "verbs.containers.swept_layout", 1)):
         monkeypatch.setattr(f"minirun.cli.{function}", broken)
         args = [name, "image"] if name == "run" else [name]
         assert run(capsys, *args) == (code, "", "minirun: cannot do it.\nhint: try harder\n")

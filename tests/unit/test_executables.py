@@ -16,7 +16,7 @@ from minirun.launcher import executables
 LOADERS = """
 import sys
 loaders = {name: type(module.__spec__.loader).__name__ for name, module in sys.modules.items() if "minirun" in name}
-print(loaders["minirun.cli.flags"], loaders["minirun.cli.oci"], len(set(loaders.values())))
+print(loaders["minirun.cli.flags"], loaders["minirun.cli.oci.main"], len(set(loaders.values())))
 """
 
 
@@ -89,11 +89,12 @@ print(lifecycle.CreateOptions(no_pivot=True).no_pivot)
 
 
 def test_what_is_imported_in_functions_is_in_the_file() -> None:
-    names = executables.imported_from("minirun.cli.oci")
+    names = executables.imported_from("minirun.cli.oci.main")
     assert {
         "minirun",
         "minirun.cli",
-        "minirun.cli.oci",
+        "minirun.cli.oci.main",
+        "minirun.cli.oci.updating",
         "minirun.runtime.create.child",
         "minirun.runtime.cgroup.systemd",
     } <= names

@@ -1,0 +1,40 @@
+"""The verbs checkpoint and restore of runc, which minirun refuses: it cannot freeze a container to disk."""
+
+from __future__ import annotations
+
+from minirun.cli.flags import Flag
+from minirun.cli.oci.call import Verb
+from minirun.cli.oci.making import CREATE_FLAGS
+from minirun.errors import MinirunError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirun.cli.oci.call import Call
+
+# Read so that whoever asks for it is told that there is none, rather than that a flag is wrong.
+_CHECKPOINT = (
+    *CREATE_FLAGS,
+    *(
+        Flag((name,), "Accepted and ignored: there is no checkpoint.")
+        for name in (
+            "image-path work-path parent-path page-server status-fd manage-cgroups-mode empty-ns lsm-profile "
+            "lsm-mount-context"
+        ).split()
+    ),
+    *(
+        Flag((name,), "Accepted and ignored: there is no checkpoint.", "switch")
+        for name in (
+            "leave-running tcp-established ext-unix-sk shell-job lazy-pages file-locks pre-dump auto-dedup "
+            "tcp-skip-in-flight link-remap"
+        ).split()
+    ),
+    Flag(("detach", "d"), "Accepted and ignored: there is no checkpoint.", "switch"),
+)
+
+
+def checkpoint(call: Call) -> None:  # noqa: ARG001
+    """Refused: minirun cannot freeze a container to disk."""
+    raise MinirunError("checkpoint and restore are not supported", "minirun has no CRIU.")
+
+
+VERBS = {"checkpoint": Verb(checkpoint, _CHECKPOINT), "restore": Verb(checkpoint, _CHECKPOINT)}

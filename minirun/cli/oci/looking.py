@@ -1,0 +1,84 @@
+"""The verbs of `minirun-oci` that print something: state, list, ps, events, spec, features."""
+
+from __future__ import annotations
+
+from minirun.cli.flags import Flag
+from minirun.cli.oci.call import BUNDLE, Verb
+from minirun.errors import MinirunError
+from minirun.model import jsontext
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirun.cli.oci.call import Call
+
+
+def state(call: Call) -> None:
+    """Print a container's state as JSON."""
+    from minirun.runtime.compat import state_output
+
+    print(jsontext.dumps_for_people(state_output.of_container(call.root, call.container_id())))
+
+
+def list_(call: Call) -> None:
+    """List the containers below --root."""
+    from minirun.runtime.compat import state_output
+
+    print(
+        state_output.listing(call.root, call.parsed.text("format", "table"), quiet=call.parsed.switch("quiet")), end=""
+    )
+
+
+def ps(call: Call) -> None:
+    """List the processes of a container: as a table of ps(1), or with --format json their pids."""
+    from minirun.runtime import lifecycle
+    from minirun.runtime.compat import state_output
+
+    pids = lifecycle.processes(call.root, call.container_id())
+    form = call.parsed.text("format", "table")
+    if form not in ("table", "json"):
+        raise MinirunError("invalid format option", "Use table or json.")
+    if form == "json":
+        print(jsontext.dumps(pids))
+    else:
+        print(state_output.process_table(pids, call.parsed.arguments[1:]), end="")
+
+
+def events(call: Call) -> None:
+    """Print a container's counters, every --interval, or once with --stats."""
+    from minirun.runtime.cgroup import stats
+
+    stats.follow(
+        call.root, call.container_id(), once=call.parsed.switch("stats"), interval=call.parsed.text("interval", "5s")
+    )
+
+
+def spec(call: Call) -> None:
+    """Write a template of config.json into the bundle."""
+    from minirun.runtime.compat import spec_template
+
+    spec_template.write(call.bundle(), rootless=call.parsed.switch("rootless"))
+
+
+def features(call: Call) -> None:  # noqa: ARG001 - every verb takes the call
+    """Print what this runtime can do (runtime-spec features.md)."""
+    from minirun.runtime.compat import features as features_
+
+    print(jsontext.dumps_for_people(features_.document()))
+
+
+VERBS = {
+    "state": Verb(state),
+    "list": Verb(
+        list_, (Flag(("format", "f"), "table or json."), Flag(("quiet", "q"), "Ids only.", "switch")), arguments=""
+    ),
+    "ps": Verb(ps, (Flag(("format", "f"), "table or json."),), "ID [PS OPTIONS]", interspersed=False),
+    "events": Verb(
+        events,
+        (
+            Flag(("interval",), "Time between two readings (5s)."),
+            Flag(("stats",), "Print one reading and end.", "switch"),
+        ),
+    ),
+    "spec": Verb(spec, (BUNDLE, Flag(("rootless",), "For a user without root.", "switch")), arguments=""),
+    "features": Verb(features, arguments=""),
+}

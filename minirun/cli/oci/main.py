@@ -1,0 +1,181 @@
+"""`minirun-oci`: the runtime core with runc's command line, for Docker, Podman, containerd and their shims.
+
+The table VERBS says which module of this package has a verb: its function, which calls `runtime.lifecycle`, and its
+flags. What fails is told twice, as callers expect: in words on standard error, and as a line of `--log` (JSON with
+`--log-format json`).
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+
+from minirun import __version__
+from minirun.cli import interrupts, streams
+from minirun.cli.flags import Flag, parse, usage
+from minirun.cli.oci.call import EXEC_FAILED, Call
+from minirun.cli.oci.log import Log
+from minirun.errors import MinirunError
+from minirun.kernel.trace import reason_of
+from minirun.model.oci_version import OCI_VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from minirun.cli.flags import Parsed
+    from minirun.cli.oci.call import Verb
+
+DEFAULT_ROOT = "/run/minirun/oci"
+ABILITIES = "+SYSTEMD +SELINUX +APPARMOR +CAP +SECCOMP +EBPF"  # in the words of crun's --version, for its callers
+
+GLOBAL_FLAGS = (
+    Flag(("root",), "Directory for the state of containers."),
+    Flag(("log",), "File to log to, PATH or file:PATH."),
+    Flag(("log-format",), "Format of the log: text or json."),
+    Flag(("debug",), "Log each operation, and show a traceback when something fails.", "switch"),
+    Flag(("systemd-cgroup",), "Have systemd make the cgroups; cgroupsPath is slice:prefix:name.", "switch"),
+    Flag(("cgroup-manager",), "cgroupfs, systemd or disabled."),
+    Flag(("rootless",), "true, false or auto; minirun finds out by itself."),
+    Flag(("criu",), "Accepted and ignored: there is no checkpoint.", "text"),
+    Flag(("version", "v"), "Print the version.", "switch"),
+    Flag(("help", "h"), "Print this.", "switch"),
+)
+HELP = Flag(("help", "h"), "Print this.", "switch")
+# In the order of --help: the module of this package that has the verb.
+VERBS = {
+    "create": "making",
+    "start": "living",
+    "run": "making",
+    "state": "looking",
+    "kill": "living",
+    "delete": "living",
+    "exec": "making",
+    "list": "looking",
+    "ps": "looking",
+    "pause": "living",
+    "resume": "living",
+    "events": "looking",
+    "update": "updating",
+    "spec": "looking",
+    "features": "looking",
+    "checkpoint": "checkpoint",
+    "restore": "checkpoint",
+}
+
+
+def main() -> NoReturn:
+    """Run one call and exit with its code."""
+    streams.complete()
+    gc.disable()  # a call ends before there is garbage worth a millisecond of looking for it
+    interrupts.exit_after(_run)
+
+
+def _run() -> int:
+    log = Log("", "text")
+    debug = False
+    try:
+        globals_, verb, rest = _split(sys.argv[1:])
+        debug = globals_.switch("debug")
+        log = Log(globals_.text("log"), globals_.text("log-format", "text"))
+        if debug:
+            log.tell_operations()
+        code = _call(globals_, verb, rest)
+        sys.stdout.flush()
+        return code
+    except Exception as error:  # noqa: BLE001 - callers read the log, whatever it was
+        return _code_of(error, log, debug=debug)
+
+
+def _code_of(error: Exception, log: Log, *, debug: bool) -> int:
+    """Tell what ended a call and return the exit code."""
+    from minirun.cli.errors import SIGPIPE, tell_traceback
+
+    if isinstance(error, BrokenPipeError) and streams.output_is_unread():
+        return 128 + SIGPIPE
+    failure = _as_failure(error)
+    log.failure(failure)
+    if debug:
+        tell_traceback(error)
+    return failure.exit_code
+
+
+def _as_failure(error: Exception) -> MinirunError:
+    """Return an error as it is told, with the exit code 1 unless the verb has another."""
+    if isinstance(error, MinirunError):
+        return MinirunError(error.message, error.hint, error.exit_code if error.exit_code == EXEC_FAILED else 1)
+    if isinstance(error, OSError):
+        where = "standard output: " if streams.output_fails() else ""
+        return MinirunError(f"{where}{reason_of(error)}", "", 1)
+    return MinirunError(f"internal error: {type(error).__name__}: {error}", "--debug shows where.", 1)
+
+
+def _split(words: list[str]) -> tuple[Parsed, str, list[str]]:
+    parsed = parse(words, GLOBAL_FLAGS, interspersed=False)
+    verb, *rest = parsed.arguments or ("",)
+    return parsed, verb, list(rest)
+
+
+def _call(globals_: Parsed, verb: str, rest: list[str]) -> int:
+    if globals_.switch("version"):
+        print(f"minirun-oci version {__version__}\ncommit: {__version__}\nspec: {OCI_VERSION}\n{ABILITIES}")
+        return 0
+    if not verb or globals_.switch("help") or verb == "help":
+        # Scripts look for the words of runc's help.
+        summary = "the command line of runc - Open Container Initiative runtime - on minirun's core"
+        print(usage("minirun-oci", "VERB ...", summary, GLOBAL_FLAGS, _verbs_and_summaries()))
+        return 0
+    if verb not in VERBS:
+        raise MinirunError(f"No help topic for '{verb}': there is no such verb", "minirun-oci --help lists them.")
+    chosen = _verb(verb)
+    parsed = parse(rest, (*chosen.flags, HELP), interspersed=chosen.interspersed)
+    if parsed.switch("help"):
+        summary = f"as runc {verb}: {chosen.function.__doc__}"
+        print(usage(f"minirun-oci {verb}", chosen.arguments, summary, chosen.flags))
+        return 0
+    expected = {"": 0, "ID": 1}.get(chosen.arguments)
+    if expected is not None and len(parsed.arguments) != expected:
+        raise MinirunError(f'"{verb}" requires exactly {expected} argument(s)', f"minirun-oci {verb} --help says more.")
+    manager = globals_.text("cgroup-manager", "systemd" if globals_.switch("systemd-cgroup") else "cgroupfs")
+    if manager not in ("cgroupfs", "systemd", "disabled"):
+        raise MinirunError(f"unknown cgroup manager '{manager}'", "Use cgroupfs, systemd or disabled.")
+    root = os.path.abspath(globals_.text("root") or _default_root())
+    interrupts.catch()
+    return chosen.function(Call(root, manager == "systemd", manager != "disabled", parsed)) or 0
+
+
+def _verb(name: str) -> Verb:
+    """Import the group of a verb, and none of the others, and return it."""
+    group = VERBS[name]
+    if group == "making":
+        from minirun.cli.oci import making
+
+        return making.VERBS[name]
+    if group == "living":
+        from minirun.cli.oci import living
+
+        return living.VERBS[name]
+    if group == "looking":
+        from minirun.cli.oci import looking
+
+        return looking.VERBS[name]
+    if group == "updating":
+        from minirun.cli.oci import updating
+
+        return updating.VERBS[name]
+    from minirun.cli.oci import checkpoint
+
+    return checkpoint.VERBS[name]
+
+
+def _verbs_and_summaries() -> list[tuple[str, str]]:
+    return [(verb, _verb(verb).function.__doc__ or "") for verb in VERBS]
+
+
+def _default_root() -> str:
+    """Return the directory for state: whoever is not root of the machine has one of their own."""
+    from minirun.runtime.state import user_directory
+
+    own = user_directory()
+    return f"{own}/minirun/oci" if own else DEFAULT_ROOT
