@@ -13,6 +13,7 @@ arrival. An exec closes the sender's end, so that neither the monitor nor the us
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import select
@@ -88,30 +89,47 @@ def print_events(channel: socket.socket, output: TextIO, style: str) -> None:
     # While a container has the terminal it is in raw mode, where a new line does not return to the left margin.
     end = "\r\n" if on_terminal else "\n"
     story = Story(colours=on_terminal and not os.environ.get("NO_COLOR"))
-    while True:
-        packet, descriptors, _, _ = socket.recv_fds(channel, _LARGEST_EVENT, 1)
-        if packet in (b"", _END):
-            return
-        for descriptor in descriptors:
-            packet = _with_outcome(packet, descriptor)
+
+    def print_event(packet: bytes) -> None:
         if style == "json":
             output.write(packet.decode() + end)
         else:
             output.writelines(line + end for line in story.lines(event_from_json(packet)))
         output.flush()
 
+    waiting: dict[int, bytes] = {}  # execs by the pipe that will tell how each went
+    watched = select.poll()
+    watched.register(channel, select.POLLIN)
+    packet = None
+    while packet not in (b"", _END):
+        for descriptor, _ in watched.poll():
+            if descriptor in waiting:
+                watched.unregister(descriptor)
+                print_event(_with_outcome(waiting.pop(descriptor), descriptor))
+                continue
+            packet, descriptors, _, _ = socket.recv_fds(channel, _LARGEST_EVENT, 1)
+            for pipe in descriptors:
+                waiting[pipe] = packet
+                watched.register(pipe, select.POLLIN)
+            if not descriptors and packet not in (b"", _END):
+                print_event(packet)
+    watched.unregister(channel)
+    while waiting and (known := watched.poll(_LONGEST_EXEC)):
+        for descriptor, _ in known:
+            watched.unregister(descriptor)
+            print_event(_with_outcome(waiting.pop(descriptor), descriptor))
+
 
 def _with_outcome(packet: bytes, descriptor: int) -> bytes:
     """Return the event of an exec with how that went: nobody can tell of one that has succeeded.
 
-    So init tells of it before, and sends a pipe along (native/report.c). The exec closes the other end of that; one
-    that fails is told by an errno's name in it. A process that is stopped at that moment is not waited for.
+    So the exec stub tells of it before, and sends a pipe along (native/report.c). The exec closes the other end; one
+    that fails is told by an errno's name in it. A process that is stopped at that moment is not told of.
     """
     event = event_from_json(packet)
-    pipe = select.poll()
-    pipe.register(descriptor, select.POLLIN)
-    known = pipe.poll(_LONGEST_EXEC)
-    error = os.read(descriptor, 64).decode() if known else ""
+    error = os.read(descriptor, 64).decode(errors="replace")
     os.close(descriptor)
+    if error not in {"", *errno.errorcode.values()}:
+        error = "error"  # the process may be one that others trace: what it writes is not to be trusted
     duration = monotonic_ns() - event.started_ns
     return json.dumps(event.replace(error=error, duration_ns=duration).as_dict()).encode()

@@ -242,9 +242,11 @@ class forward_to:  # noqa: N801 - reads as what it does: set_tracer(forward_to(c
         self._dumps = dumps
         self.descriptor = channel.fileno()
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Event, outcome: int = -1) -> None:
+        """Send an event; with `outcome` also the descriptor of a pipe that will tell how it went."""
+        rights = [(1, 1, outcome.to_bytes(4, "little"))] if outcome >= 0 else []  # SOL_SOCKET, SCM_RIGHTS
         try:
-            self._channel.send(self._dumps(event.as_dict()).encode())
+            self._channel.sendmsg([self._dumps(event.as_dict()).encode()], rights)
         except OSError:
             pass  # whoever watched has gone; the work itself must not fail for it
 
@@ -263,7 +265,13 @@ def event_from_json(text: str | bytes) -> Event:
     return Event(**fields)
 
 
-def relay(event: Event) -> None:
-    """Hand an event that another process has sent to this process's tracer, inside the steps under way here."""
-    if _tracer is not None:
-        _tracer(event.replace(steps=tuple(_steps) + event.steps))
+def relay(event: Event, outcome: int = -1) -> None:
+    """Hand an event that another process has sent to this process's tracer, inside the steps under way here.
+
+    `outcome` is the descriptor of a pipe that came with it, or -1 (see `forward_to`).
+    """
+    whole = event.replace(steps=tuple(_steps) + event.steps)
+    if isinstance(_tracer, forward_to):
+        _tracer(whole, outcome)
+    elif _tracer is not None:
+        _tracer(whole)

@@ -1,12 +1,12 @@
 /*
- * init - the last step before the user's command.
+ * exec_stub - the last step before the user's command.
  *
  * Python has built the container's world by now and executes this program from a sealed copy in memory. It gives up
  * privileges, waits to be started and becomes the user's command. It is C for three reasons: a created container waits
  * in well under 1 MB; nothing of the host's Python can be reached through /proc/self/exe (CVE-2019-5736); and a seccomp
  * filter that refuses most system calls is loaded when only a handful of them is still needed.
  *
- *   init PLAN_FD PROGRAM ARG0 [ARG...]      the environment is the command's own
+ *   exec_stub PLAN_FD PROGRAM ARG0 [ARG...]      the environment is the command's own
  *
  * The plan is `struct plan` below, then the supplementary groups, the seccomp program, a `struct hook` per hook and
  * the strings. Python packs it (minirun/runtime/create/init_plan.py): change both together.
@@ -302,7 +302,7 @@ static void reap_as_init(const char *program, char **arguments, char **environme
 int main(int count, char **arguments, char **environment)
 {
     if (count < 4) {
-        dprintf(STDERR_FILENO, "minirun: init is started by minirun only\n");
+        dprintf(STDERR_FILENO, "minirun: exec_stub is started by minirun only\n");
         return 125;
     }
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* until the command's exec */
@@ -335,7 +335,7 @@ int main(int count, char **arguments, char **environment)
     if (kept & ~plan->effective)
         set_capabilities(plan, 0);
     if (joins)
-        report("execve", "{}", "execve(2)", now_ns(), 0); /* minirun does not hear of it later */
+        report_exec(); /* over the channel, which closes next */
     say_ready();
     if (plan->start_fd >= 0)
         wait_for_start(plan->start_fd);

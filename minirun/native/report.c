@@ -106,17 +106,24 @@ void report(const char *operation, const char *arguments, const char *man, uint6
 /* Makes ready for `report_exec`, before a filter may refuse to. */
 void prepare_report_of_exec(void)
 {
-    if (trace_fd >= 0 && pipe2(outcome, O_CLOEXEC) < 0)
+    if ((trace_fd >= 0 || told_over_channel) && pipe2(outcome, O_CLOEXEC) < 0)
         outcome[0] = outcome[1] = -1;
 }
 
-/* Tells of the exec that comes next. Its event goes with the end of a pipe that tells whoever prints how it went
+static void close_end(int *end)
+{
+    if (*end >= 0)
+        close(*end);
+    *end = -1;
+}
+
+/* Tells, once, of the exec that comes next. Its event goes with the end of a pipe that tells whoever prints how it went
  * (minirun/explain/printer.py): the exec closes the other end, and one that fails writes its error there. */
 void report_exec(void)
 {
-    report_with("execve", "{}", "execve(2)", now_ns(), 0, outcome[0]);
     if (outcome[0] >= 0)
-        close(outcome[0]);
+        report_with("execve", "{}", "execve(2)", now_ns(), 0, outcome[0]);
+    close_end(&outcome[0]);
 }
 
 void report_failed_exec(int error)
@@ -129,8 +136,8 @@ void report_failed_exec(int error)
 /* Lets go of the pipe, in a process that does not exec but whose child does. */
 void leave_report_of_exec(void)
 {
-    if (outcome[0] >= 0 && close(outcome[0]) == 0)
-        close(outcome[1]);
+    close_end(&outcome[0]);
+    close_end(&outcome[1]);
 }
 
 /* Returns an error's text with a small first letter, which is how callers know "permission denied". */

@@ -136,6 +136,21 @@ def test_an_exec_that_fails_is_not_told_as_done(
     assert [event["error"] for event in events if event["operation"] == "execve"] == [""]
 
 
+def test_a_joining_process_is_told_with_the_outcome_of_its_exec(
+    minirun: Minirun, make_image: Callable[..., str]
+) -> None:
+    image = make_image("unreadable", [image_archives.entry("program", b"\x7fELF no more", mode=0o755)])
+    minirun("run", "-d", "--name", "told", "--network=none", image, "sleep", "60")
+    try:
+        for command, outcome in (("/program", "ENOEXEC"), ("true", "")):
+            for joining in (["exec", "told"], ["run", "--rm", "--network=none", "--pid=container:told", image]):
+                done = minirun("--explain=json", *joining, command, check=False)
+                events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+                assert [event["error"] for event in events if event["operation"] == "execve"] == [outcome], joining
+    finally:
+        minirun("rm", "-f", "told")
+
+
 def test_an_operation_that_fails_is_told_with_its_error(minirun: Minirun, busybox_image: str) -> None:
     done = minirun("--explain=json", "run", "--rm", "--network=none", busybox_image, "no-such-command", check=False)
     assert done.returncode == 127

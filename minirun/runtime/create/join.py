@@ -223,12 +223,11 @@ class _Joining:
                 from minirun.runtime.seccomp import notify
 
                 notify.hand_over(fds.pop(0), born, self._plan)
+            if kind == protocol.TOLD and tracing():
+                relay(protocol.event_of(fields), fds[0] if fds else -1)
             for fd in fds:
                 os.close(fd)
-            if kind == protocol.TOLD:
-                if tracing():
-                    relay(protocol.event_of(fields))
-            elif kind == protocol.FAILED:
+            if kind == protocol.FAILED:
                 protocol.raise_failure(fields)
             elif kind == protocol.READY:
                 if self._console >= 0:
