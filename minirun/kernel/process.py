@@ -7,10 +7,9 @@ import errno
 import fcntl
 import os
 import sys
-from time import monotonic_ns
 
 from minirun.kernel._native import ffi, lib
-from minirun.kernel.trace import emit, operation
+from minirun.kernel.trace import operation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,6 +51,17 @@ def check(result: int, subject: str) -> int:
     return result
 
 
+def _shell_words(flags: int) -> str:
+    """Show clone flags as options of unshare(1)."""
+    return "".join(f" --{UNSHARE_WORDS[name]}" for name, flag in NAMESPACE_FLAGS.items() if flags & flag)
+
+
+@operation(
+    man="clone3(2)",
+    shell=lambda v: f"unshare --fork{_shell_words(v['flags'])} ...",
+    returns=lambda born: str(born[0]) if born[0] else None,
+    flags=flag_names,
+)
 def clone3(flags: int, cgroup_fd: int = -1) -> tuple[int, int]:
     """Fork into new namespaces and, with `cgroup_fd`, straight into a cgroup (CLONE_INTO_CGROUP).
 
@@ -61,16 +71,9 @@ def clone3(flags: int, cgroup_fd: int = -1) -> tuple[int, int]:
     CLONE_VM clone3 is a fork. The caller must be single-threaded. The pidfd is close-on-exec. Raises OSError.
     """
     pidfd = ffi.new("int *", -1)
-    started = monotonic_ns()
     exit_signal = 0 if flags & CLONE_PARENT else SIGCHLD  # a sibling's is this process's own
     pid = check(lib.minirun_clone3(flags, cgroup_fd, exit_signal, pidfd), f"clone3({flag_names(flags)})")
-    if pid == 0:
-        return 0, -1
-    # Not by @operation, whose wrapper would tell it in the child, too.
-    arguments = {"flags": flag_names(flags | lib.CLONE_PIDFD), "cgroup_fd": str(cgroup_fd)}
-    words = " ".join(f"--{UNSHARE_WORDS[name]}" for name, flag in NAMESPACE_FLAGS.items() if flags & flag)
-    emit("clone3", arguments, str(pid), man="clone3(2)", shell=f"unshare --fork {words} ...", started_ns=started)
-    return pid, pidfd[0]
+    return (pid, pidfd[0]) if pid else (0, -1)
 
 
 @operation(man="cgroups(7)", shell="echo 0 > .../tasks")
@@ -81,7 +84,7 @@ def enter_cgroup(tasks: int) -> None:
 
 @operation(
     man="unshare(2)",
-    shell=lambda v: "unshare" + "".join(f" --{UNSHARE_WORDS[n]}" for n, f in NAMESPACE_FLAGS.items() if v["flags"] & f),
+    shell=lambda v: f"unshare{_shell_words(v['flags'])}",
     flags=flag_names,
 )
 def unshare(flags: int) -> None:

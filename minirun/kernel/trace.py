@@ -5,6 +5,10 @@ A function that asks the kernel for something is an *operation*; a *step* says w
     with step("give the container its own /proc", topic="procfs", why="It shows its processes only."):
         mount("proc", target, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
+A tracer hears of an operation before the kernel does and after. Before, it may wait, answer in the kernel's place, or
+raise the error that the kernel is to have said (see `set_tracer`): that makes single-stepping, dry runs and the
+injection of faults.
+
 With no tracer an operation costs one test for None. Processes that minirun forks inherit the tracer; in them it sends
 each event over a socket to the process that prints (see `forward_to`), so the story is whole.
 
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class Event(Record):
-    """One operation that the kernel was asked for.
+    """One operation that the kernel is asked for: whole afterwards, without result, error and duration before.
 
     `arguments` maps parameter names to text; `error` is an errno name such as "EPERM" or empty; times are nanoseconds
     of CLOCK_MONOTONIC; `steps` are the (title, topic, why) triples it happened in, outermost first; `process` says
@@ -53,17 +57,32 @@ class Event(Record):
     shell: str
 
 
+class Answer(Record):
+    """What an operation returns although the kernel was not asked: what its function would have returned."""
+
+    value: Any
+
+
 _tracer: Callable[[Event], None] | None = None
+_before: Callable[[Event], Answer | None] | None = None
 _process = "minirun"
 _steps: list[tuple[str, str, str]] = []
 
 
-def set_tracer(tracer: Callable[[Event], None] | None) -> None:
-    """Send every further operation of this process, and of those it forks, to `tracer`; None ends it."""
+def set_tracer(tracer: Callable[[Event], None] | None, before: Callable[[Event], Answer | None] | None = None) -> None:
+    """Tell `tracer` of every further operation of this process, and of those it forks, once its outcome is known.
+
+    `before` is called before the kernel is asked, in the process that asks. It may take its time; return an `Answer`,
+    so that the kernel is not asked; or raise an OSError as if the kernel had said so. An exec is told there only,
+    unless it fails: one that succeeds does not come back. None for `tracer` ends both.
+
+    Programs in C (native/exec_stub.c, the monitor) and the network helper only tell of what they have done.
+    """
     import shlex  # noqa: F401 - in a container nothing can be imported any more (see kernel.process.close_imports)
 
-    global _tracer
+    global _tracer, _before
     _tracer = tracer
+    _before = before if tracer else None
 
 
 def tracing() -> bool:
@@ -82,40 +101,10 @@ def forget_steps() -> None:
     _steps.clear()
 
 
-def emit(
-    operation: str,
-    arguments: dict[str, str],
-    result: str = "",
-    error: str = "",
-    *,
-    man: str = "",
-    shell: str = "",
-    started_ns: int = 0,
-) -> None:
-    """Report an operation that this process did not call through `@operation` (a library or a C program did it)."""
-    if _tracer is not None:
-        now = monotonic_ns()
-        started = started_ns or now
-        event = Event(
-            _process,
-            os.getpid(),
-            tuple(_steps),
-            operation,
-            arguments,
-            result,
-            error,
-            started,
-            now - started,
-            man,
-            shell,
-        )
-        _tracer(event)
-
-
 def operation(
     man: str,
     shell: str | Callable[[dict[str, Any]], str] = "",
-    returns: Callable[[Any], str] = str,
+    returns: Callable[[Any], str | None] = str,
     **show: Callable[[Any], str],
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Mark a function as something asked of the kernel.
@@ -123,6 +112,7 @@ def operation(
     `man` names the manual page, "mount(2)". `shell` is the equivalent shell line with {parameter} places, a function
     that makes it of the arguments, or empty where there is none. `show` gives, by parameter name, a function that
     turns the argument into text (flag names, for example), `returns` one for the result; others are shown by `str`.
+    A result of which `returns` makes None is not told: in the child of a fork, whose parent tells of it.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -133,14 +123,18 @@ def operation(
             texts = {name: show[name](value) if name in show else str(value) for name, value in values.items()}
             line = _shell_line(shell, texts) if isinstance(shell, str) else shell(values)
             started = monotonic_ns()
+            event = Event(_process, os.getpid(), tuple(_steps), function.__name__, texts, "", "", started, 0, man, line)
             try:
-                result = function(*args, **kwargs)
+                answer = _before(event) if _before else None
+                started = monotonic_ns()
+                result: R = function(*args, **kwargs) if answer is None else answer.value
             except OSError as error:
                 name = errno.errorcode.get(error.errno or 0, "error")
-                emit(function.__name__, texts, "", name, man=man, shell=line, started_ns=started)
+                _tell(event.replace(error=name, started_ns=started, duration_ns=monotonic_ns() - started))
                 raise
             text = "" if result is None else returns(result)
-            emit(function.__name__, texts, text, man=man, shell=line, started_ns=started)
+            if text is not None:
+                _tell(event.replace(result=text, started_ns=started, duration_ns=monotonic_ns() - started))
             return result
 
         traced.__name__ = function.__name__
@@ -148,6 +142,12 @@ def operation(
         return traced
 
     return decorate
+
+
+def _tell(event: Event) -> None:
+    """Tell the tracer, if there still is one: an operation may be what ends it."""
+    if _tracer is not None:
+        _tracer(event)
 
 
 def _by_name(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -273,5 +273,5 @@ def relay(event: Event, outcome: int = -1) -> None:
     whole = event.replace(steps=tuple(_steps) + event.steps)
     if isinstance(_tracer, forward_to):
         _tracer(whole, outcome)
-    elif _tracer is not None:
-        _tracer(whole)
+    else:
+        _tell(whole)
