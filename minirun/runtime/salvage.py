@@ -85,8 +85,15 @@ def _order(pid: int) -> tuple[bool, int]:
 
 
 def _cgroups_v1(pid: int) -> dict[str, str]:
-    """Return the directories of a process's cgroups in the hierarchies of v1, by their controllers (cgroups(7))."""
-    lines = (line.split(":", 2) for line in read(f"/proc/{pid}/cgroup").splitlines())
+    """Return the directories of a process's cgroups in the hierarchies of v1, by their controllers (cgroups(7)).
+
+    One that has ended meanwhile has none.
+    """
+    try:
+        text = read(f"/proc/{pid}/cgroup")
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    lines = (line.split(":", 2) for line in text.splitlines())
     own = {names: path for _, names, path in lines if names}
     found = {}
     for hierarchy in cgroup.find_hierarchy().v1:

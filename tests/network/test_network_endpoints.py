@@ -75,9 +75,8 @@ def test_a_container_is_wired(network: Network) -> None:
 
 
 def test_loopback_comes_up_without_netlink(host: object) -> None:  # noqa: ARG001
-    script = (
-        "from minirun.kernel import interfaces, process; process.unshare(0x40000000); interfaces.bring_up_loopback();"
-    )
+    script = "from minirun.kernel import process; from minirun.kernel.net import interfaces;"
+    script += "process.unshare(0x40000000); interfaces.bring_up_loopback();"
     script += "import os; os.execvp('ip', ['ip', '-json', 'address', 'show', 'lo'])"
     output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
     (lo,) = json.loads(output)
