@@ -170,7 +170,7 @@ class _Joining:
         try:
             channel.send(protocol.PROCEED, ids, *tasks)
         except BrokenPipeError:
-            raise protocol.child_died(pid) from None
+            pass  # it has ended already; what it has sent before says why
         kind = protocol.PROCEED
         while kind:
             self._wait_for(channel.fileno())

@@ -234,7 +234,7 @@ def _shake_hands(
     try:
         channel.send(protocol.PROCEED, namespaces.what_ids_allow(pid) if way.in_user_namespace else None, *tasks)
     except BrokenPipeError:
-        raise protocol.child_died(pid, way.own_cgroup) from None
+        pass  # it has ended already; what it has sent before says why
     while True:
         kind, fields, fd = channel.receive()
         if kind == protocol.CONSOLE:

@@ -132,7 +132,8 @@ class Channel:
         try:
             data, rights, _, _ = self._end.recvmsg(_LARGEST, space, socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:
-            data = b""  # the other side died with a message unread, and will say no more
+            # The other side died with a message unread. That is said first, and once; then comes what it had sent.
+            data, rights, _, _ = self._end.recvmsg(_LARGEST, space, socket.MSG_CMSG_CLOEXEC)
         if not data:
             return "", {}, []
         fds = [fd for _, _, content in rights for (fd,) in struct.iter_unpack("=i", content[: len(content) & ~3])]
