@@ -95,9 +95,9 @@ def write_to_fifo(path: str) -> None:
 
 
 @operation(man="unlink(2)", shell="rm {path}")
-def remove_file(path: str) -> None:
-    """Remove a file's name. Raises OSError."""
-    os.unlink(path)
+def remove_file(path: str, directory: int | None = None) -> None:
+    """Remove a file's name; a relative one is in the directory behind the descriptor. Raises OSError."""
+    os.unlink(path, dir_fd=directory)
 
 
 @operation(man="rmdir(2)", shell="rmdir {path}")
@@ -110,6 +110,18 @@ def remove_directory(path: str) -> None:
 def change_owner(path: str, uid: int) -> None:
     """Give a file or directory to the user `uid`; its group stays. Raises OSError."""
     os.chown(path, uid, -1)
+
+
+@operation(
+    man="fchownat(2)", shell="chown {uid}:{gid} .../{name} && chmod {mode} .../{name}", mode=lambda mode: f"{mode:o}"
+)
+def set_owner_and_mode(directory: int, name: str, uid: int, gid: int, mode: int) -> None:
+    """Say to whom a file in the directory behind a descriptor belongs and what may be done with it. Raises OSError.
+
+    The mode comes second, because chown(2) takes bits away.
+    """
+    os.chown(name, uid, gid, dir_fd=directory, follow_symlinks=False)
+    os.chmod(name, mode, dir_fd=directory)
 
 
 @operation(man="mknod(2)", shell="mknod -m {mode} {path} {kind} {major} {minor}", mode=lambda mode: f"{mode:o}")

@@ -7,6 +7,7 @@ the file descriptor, never again by its path.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from minirun.errors import MinirunError
@@ -174,8 +175,38 @@ class _Walk:
         del self.directories[but:], self._names[but:]
 
 
+@operation(man="chdir(2)", shell="cd {path}")
+def change_directory(path: str) -> None:
+    """Make `path` this process's working directory. Raises OSError that names the call: engines look for the word."""
+    try:
+        os.chdir(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, f"chdir {path}") from None
+
+
+@operation(man="fchdir(2)")
+def enter_directory(fd: int) -> None:
+    """Make the directory behind a descriptor this process's working directory. Raises OSError."""
+    try:
+        os.fchdir(fd)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "fchdir") from None
+
+
 # /etc/passwd of sixty thousand users; what is longer would cost the reader memory rather than tell it of users.
 FILE_SIZE_MAX = 4 << 20
+# What the names and files of an image can bring about. A disk that fails is something else.
+_ABSENT = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENAMETOOLONG,
+    errno.EXDEV,
+    errno.ENXIO,
+    errno.ENODEV,
+}
 
 
 def read_file_in_root(root: int, path: str) -> str | None:
@@ -183,18 +214,23 @@ def read_file_in_root(root: int, path: str) -> str | None:
 
     Whoever made the root is not trusted, and the reader has the host's rights. So what the name leads to is looked at
     before it is opened, because opening alone can wait (a FIFO), rewind (a tape) or take away messages (/proc/kmsg).
-    Files of procfs, sysfs and their like are none. Raises MinirunError for more than FILE_SIZE_MAX bytes.
+    Files of procfs, sysfs and their like are none. Raises MinirunError for more than FILE_SIZE_MAX bytes, and OSError
+    where the disk fails, for example: whoever reads must not take that for a file without users.
     """
     try:
         found = open_in_root(root, path, os.O_PATH)
-    except OSError:
+    except OSError as error:
+        if error.errno not in _ABSENT:
+            raise
         return None
     try:
         seen = os.fstat(found)
         if not _is_stored_file(root, found, seen):
             return None
         file = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:
+    except OSError as error:
+        if error.errno not in _ABSENT:
+            raise
         return None
     finally:
         os.close(found)

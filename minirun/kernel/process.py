@@ -92,15 +92,6 @@ def unshare(flags: int) -> None:
     check(lib.minirun_unshare(flags), f"unshare({flag_names(flags)})")
 
 
-@operation(man="chdir(2)", shell="cd {path}")
-def change_directory(path: str) -> None:
-    """Make `path` this process's working directory. Raises OSError that names the call: engines look for the word."""
-    try:
-        os.chdir(path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, f"chdir {path}") from None
-
-
 @operation(man="setns(2)", shell="nsenter --namespace {subject}", flags=flag_names)
 def setns(fd: int, flags: int, subject: str = "") -> None:
     """Join the namespace behind `fd` (a /proc/PID/ns file), or those of the process behind a pidfd. Raises OSError."""
@@ -377,7 +368,10 @@ def prepare_to_run_programs() -> None:
 @operation(man="setsid(2)", shell="setsid")
 def new_session() -> None:
     """Leave the caller's session and terminal. Raises OSError."""
-    os.setsid()
+    try:
+        os.setsid()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "setsid") from None
 
 
 def close_imports() -> None:

@@ -18,23 +18,28 @@ if TYPE_CHECKING:
 
 
 def unmake(root: str, found: ContainerState) -> None:
-    """Kill what runs, remove the cgroup, forget the state. The caller has the lock. Raises MinirunError."""
+    """Kill what runs, remove the cgroup, forget the state. The caller has the lock.
+
+    Raises MinirunError after all that can be removed has been; then the state stays, for the next `delete`.
+    """
     if state.is_alive(found):
         if found.cgroup_v1:
             from minirun.runtime.cgroup import v1 as cgroup_v1
 
             cgroup_v1.thaw(found.cgroup_v1, cgroup.processes(found.cgroup))
         _kill_and_wait(found.pid)
-    if found.cgroup:
-        cgroup.remove(found.cgroup, found.unit, found.cgroup_v1)
-    if found.rdt_directory:
-        from minirun.runtime.cgroup import rdt
+    try:
+        if found.cgroup:
+            cgroup.remove(found.cgroup, found.unit, found.cgroup_v1)
+        if found.rdt_directory:
+            from minirun.runtime.cgroup import rdt
 
-        rdt.remove(rdt.Group(found.rdt_directory, found.rdt_monitor, found.rdt_made))
-    if found.mounted_on_host:
-        from minirun.runtime.rootfs.pivot import unmount_from_host
+            rdt.remove(rdt.Group(found.rdt_directory, found.rdt_monitor, found.rdt_made))
+    finally:
+        if found.mounted_on_host:
+            from minirun.runtime.rootfs.pivot import unmount_from_host
 
-        unmount_from_host(found.rootfs)
+            unmount_from_host(found.rootfs)
     state.remove(root, found.id)
 
 

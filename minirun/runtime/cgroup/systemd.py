@@ -22,7 +22,7 @@ import os
 from minirun.errors import MinirunError
 from minirun.kernel.files import read
 from minirun.kernel.privilege import set_parent_death_signal
-from minirun.kernel.process import clone3, close_range
+from minirun.kernel.process import clone3, close_range, send_signal
 from minirun.kernel.trace import step
 from minirun.runtime.state import user_directory
 
@@ -101,7 +101,7 @@ def start_scope(unit: str, path: str, settings: Iterable[Setting], annotations: 
             ]
             manager.start_transient_unit(unit, properties)
         except BaseException:
-            os.kill(placeholder, 9)
+            send_signal(placeholder, 9)
             os.waitpid(placeholder, 0)
             raise
     return placeholder

@@ -18,6 +18,7 @@ import os
 
 from minirun.errors import MinirunError
 from minirun.kernel.files import make_directory, read, set_attribute, write
+from minirun.kernel.process import send_signal
 from minirun.kernel.trace import step
 from minirun.runtime.cgroup import v2 as cgroup
 
@@ -191,11 +192,18 @@ def below(directories: Mapping[str, str], paths: tuple[str, ...]) -> dict[str, s
 def remove(directories: Mapping[str, str], deadline: float) -> None:
     """Remove the cgroups and all below, after what is left in them has been killed, and minirun's empty parents.
 
-    Raises OSError if a process does not leave until `deadline`, of time.monotonic().
+    Raises OSError if a process does not leave until `deadline`, of time.monotonic(): the first one, after all that can
+    be removed has been.
     """
+    failure: OSError | None = None
     for directory in directories.values():
-        if os.path.isdir(directory):
-            cgroup.remove_tree(directory, deadline, _kill)
+        try:
+            if os.path.isdir(directory):
+                cgroup.remove_tree(directory, deadline, _kill)
+        except OSError as error:
+            failure = failure or error
+    if failure:
+        raise failure
 
 
 def thaw(directories: Mapping[str, str], pids: list[int]) -> None:
@@ -216,7 +224,4 @@ def thaw(directories: Mapping[str, str], pids: list[int]) -> None:
 
 def _kill(directory: str) -> None:
     for pid in cgroup.processes(directory):
-        try:
-            os.kill(pid, 9)
-        except ProcessLookupError:
-            pass
+        send_signal(pid, 9)

@@ -26,6 +26,7 @@ from minirun.kernel.files import (
     set_attribute,
     write,
 )
+from minirun.kernel.process import send_signal
 from minirun.kernel.trace import step
 from minirun.model.record import Record
 
@@ -321,7 +322,7 @@ def close(entrance: CgroupHandle) -> None:
 
 def _end_placeholder(pid: int) -> None:
     if pid:
-        os.kill(pid, 9)
+        send_signal(pid, 9)
         os.waitpid(pid, 0)
 
 
@@ -534,10 +535,7 @@ def signal_all(directory: str, number: int) -> None:
         freeze(directory)
     try:
         for pid in processes(directory):
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                pass
+            send_signal(pid, number)
     finally:
         if not frozen or number == 9:
             thaw(directory)
@@ -550,16 +548,18 @@ def remove(directory: str, unit: str = "", v1: Mapping[str, str] = {}, timeout: 
     """
     with step("remove the container's cgroup", "cgroup"):
         deadline = time.monotonic() + timeout
-        if os.path.isdir(directory):
-            remove_tree(directory, deadline, _end_all)
-        if unit:
-            from minirun.runtime.cgroup import systemd
+        try:
+            if os.path.isdir(directory):
+                remove_tree(directory, deadline, _end_all)
+            if unit:
+                from minirun.runtime.cgroup import systemd
 
-            systemd.stop_scope(unit)
-        if v1:
-            from minirun.runtime.cgroup import v1 as cgroup_v1
+                systemd.stop_scope(unit)
+        finally:
+            if v1:
+                from minirun.runtime.cgroup import v1 as cgroup_v1
 
-            cgroup_v1.remove(v1, deadline)
+                cgroup_v1.remove(v1, deadline)
 
 
 def _end_all(directory: str) -> None:
@@ -608,7 +608,7 @@ def _remove_if_empty(directory: str) -> None:
     """Remove minirun's common parent after the last container."""
     if os.path.basename(directory) == "minirun":
         try:
-            os.rmdir(directory)
+            remove_directory(directory)
         except OSError:
             pass  # another container is in it
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from minirun.kernel.net.interfaces import bring_up_loopback
-from minirun.kernel.path import make_directories_in_root
+from minirun.kernel.path import enter_directory, make_directories_in_root
 from minirun.kernel.privilege import set_parent_death_signal
 from minirun.kernel.process import (
     close_imports,
@@ -112,7 +112,7 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         mounts.finish(unfinished)
         have_hooks_run(spec, channel)
         state = plan.state | {"pid": os.getpid()}
-        os.fchdir(root)  # where the hooks of createContainer find themselves
+        enter_directory(root)  # where the hooks of createContainer find themselves
         hooks.run(spec.hooks, "createContainer", state, environment=plan.process.env)
         if not own_mounts:
             rootfs.enter_root(root)

@@ -6,9 +6,9 @@ import os
 import sys
 
 from minirun.errors import MinirunError
-from minirun.kernel.path import read_file_in_root
+from minirun.kernel.path import change_directory, read_file_in_root
 from minirun.kernel.privilege import set_parent_death_signal
-from minirun.kernel.process import change_directory, exec_file_descriptor, set_personality
+from minirun.kernel.process import exec_file_descriptor, set_personality
 from minirun.kernel.trace import step, trace_descriptor, tracing
 from minirun.model.record import Record
 from minirun.runtime.create.init_plan import Descriptors, Label, memory_file, pack_plan

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from minirun.errors import MinirunError
-from minirun.kernel.files import make_device
+from minirun.kernel.files import make_device, set_owner_and_mode
 from minirun.kernel.mount import (
     MOUNT_ATTR_IDMAP,
     PROPAGATION,
@@ -94,8 +94,7 @@ def _make_device(device: Device, pid: int) -> int:
         attach_tree(tree, MountTarget(os.open("/", os.O_PATH), "/"))  # only what is attached can be copied
         make_device("node", device.type, device.major, device.minor, directory=tree)
         owner = namespaces.on_host(pid, "uid_map", device.uid), namespaces.on_host(pid, "gid_map", device.gid)
-        os.chown("node", *owner, dir_fd=tree, follow_symlinks=False)
-        os.chmod("node", device.file_mode & 0o7777, dir_fd=tree)  # after chown(2), which takes bits away
+        set_owner_and_mode(tree, "node", *owner, device.file_mode & 0o7777)
         return clone_tree("node", directory=tree)
 
 

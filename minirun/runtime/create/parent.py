@@ -13,6 +13,7 @@ from minirun.kernel.process import (
     native_program,
     prepare_to_run_programs,
     sealed_copy,
+    send_signal,
     set_affinity,
 )
 from minirun.kernel.trace import forget_steps, name_process, step
@@ -258,10 +259,10 @@ def _shake_hands(
 
 
 def _kill(pid: int) -> None:
+    send_signal(pid, 9)
     try:
-        os.kill(pid, 9)
         os.waitpid(pid, 0)
-    except (ProcessLookupError, ChildProcessError):
+    except ChildProcessError:
         pass
 
 

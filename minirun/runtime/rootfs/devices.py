@@ -6,7 +6,7 @@ import errno
 import os
 
 from minirun.errors import MinirunError
-from minirun.kernel.files import make_device, make_symlink
+from minirun.kernel.files import make_device, make_symlink, remove_file, set_owner_and_mode
 from minirun.kernel.mount import MountTarget, attach_tree, clone_tree
 from minirun.kernel.path import make_directories_in_root, make_file_in_root
 from minirun.kernel.trace import step
@@ -85,7 +85,7 @@ def _link_multiplexer(dev: int) -> None:
         make_symlink("pts/ptmx", "ptmx", dev)
     except FileExistsError:
         try:
-            os.unlink("ptmx", dir_fd=dev)
+            remove_file("ptmx", dev)
         except OSError as error:
             if error.errno not in (errno.EBUSY, errno.EISDIR, errno.EROFS):  # a mount of the bundle, for example
                 raise
@@ -111,8 +111,7 @@ def _make_device(root: int, device: Device) -> bool:
         os.close(parent)
         return False
     try:
-        os.chown(name, device.uid, device.gid, dir_fd=parent, follow_symlinks=False)
-        os.chmod(name, mode, dir_fd=parent)  # mknod's mode has passed through the umask, and chown(2) takes bits away
+        set_owner_and_mode(parent, name, device.uid, device.gid, mode)  # mknod's mode has passed through the umask
     except PermissionError:
         # The host's node, shown by a mount: in a user namespace it is nobody's.
         if not found:

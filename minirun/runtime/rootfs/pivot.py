@@ -43,7 +43,7 @@ from minirun.kernel.mount import (
     set_propagation,
     unmount_lazily,
 )
-from minirun.kernel.path import WITHOUT_SYMLINKS, open_in_root
+from minirun.kernel.path import WITHOUT_SYMLINKS, change_directory, enter_directory, open_in_root
 from minirun.kernel.trace import step
 from minirun.runtime.namespaces.types import parameter_path
 
@@ -141,14 +141,14 @@ def pivot(root: int) -> None:
         "After this no path leads to the host: chroot could be left again, a root that is unmounted cannot.",
     ):
         old_root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        os.fchdir(root)
+        enter_directory(root)
         # The old root is stacked on top of the new one's ".", so no directory is needed for it (pivot_root(2), NOTES).
         pivot_root(".", ".")
-        os.fchdir(old_root)
+        enter_directory(old_root)
         set_propagation(".", PROPAGATION["rslave"])  # unmounting must not spread to the host
         unmount_lazily(".")
         os.close(old_root)
-        os.chdir("/")
+        change_directory("/")
 
 
 def change_root(root: int) -> None:
@@ -165,10 +165,10 @@ def change_root(root: int) -> None:
                 set_propagation(mount_point, PROPAGATION["rslave"])  # unmounting must not spread to the host
                 unmount_lazily(mount_point)
     with step("move the root file system over /", "pivot_root", "On an initramfs pivot_root is refused."):
-        os.fchdir(root)
+        enter_directory(root)
         move_mount(".", "/")
         change_root_directory(".")
-        os.chdir("/")
+        change_directory("/")
 
 
 def _whole_kernel_mounts() -> list[str]:
@@ -189,9 +189,9 @@ def enter_root(root: int) -> None:
     CAP_SYS_CHROOT gets out again.
     """
     with step("change this process's root", "pivot_root", "The mount namespace is shared, so its root must stay."):
-        os.fchdir(root)
+        enter_directory(root)
         change_root_directory(".")
-        os.chdir("/")
+        change_directory("/")
 
 
 def make_root_readonly() -> None:
