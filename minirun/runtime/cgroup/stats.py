@@ -45,7 +45,11 @@ def follow(root: str, container_id: str, *, once: bool, interval: str) -> None:
                 killed = kills
                 _print("oom", container_id)
             if time.monotonic() >= due:
-                _print("stats", container_id, statistics(found))
+                try:
+                    counted = statistics(found)
+                except FileNotFoundError:
+                    return  # the container was deleted meanwhile, and its cgroup with it
+                _print("stats", container_id, counted)
                 due += seconds
 
 
