@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _signal  # the C part of `signal`, which would bring `enum` along, for 5 ms
-import errno
 import fcntl
 import os
 import sys
@@ -74,6 +73,24 @@ def clone3(flags: int, cgroup_fd: int = -1) -> tuple[int, int]:
     exit_signal = 0 if flags & CLONE_PARENT else SIGCHLD  # a sibling's is this process's own
     pid = check(lib.minirun_clone3(flags, cgroup_fd, exit_signal, pidfd), f"clone3({flag_names(flags)})")
     return (pid, pidfd[0]) if pid else (0, -1)
+
+
+@operation(man="fork(2)", returns=lambda pid: str(pid) if pid else None)
+def fork() -> int:
+    """Make a copy of this process, which must have one thread; return its pid, and 0 in the copy. Raises OSError."""
+    return os.fork()
+
+
+@operation(man="umask(2)", shell="umask {mask}", mask=lambda mask: f"{mask:04o}", returns=lambda mask: f"{mask:04o}")
+def set_umask(mask: int) -> int:
+    """Say which permissions this process's new files do not get; return what was said before."""
+    return os.umask(mask)
+
+
+@operation(man="memfd_create(2)")
+def memory_file(name: str) -> int:
+    """Return a descriptor of an empty file in memory, close-on-exec; the name is for /proc only. Raises OSError."""
+    return os.memfd_create(name, os.MFD_CLOEXEC)
 
 
 @operation(man="cgroups(7)", shell="echo 0 > .../tasks")
@@ -160,80 +177,6 @@ def set_domainname(name: str) -> None:
 def join_session_keyring(name: str) -> None:
     """Give this process a session keyring of its own, so that it does not share the caller's keys. Raises OSError."""
     check(lib.minirun_join_session_keyring(name.encode()), "session keyring")
-
-
-@operation(man="prlimit(2)", shell="prlimit --pid {pid} --{name}={soft}:{hard}")
-def set_resource_limit(pid: int, name: str, soft: int, hard: int) -> None:
-    """Set RLIMIT_<name> of a process; 2**64 - 1 (or -1) is infinity. Raises OSError."""
-    subject = f"RLIMIT_{name}={soft}:{hard}"
-    if not all(-1 <= value < 2**64 for value in (soft, hard)):
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), subject)
-    check(lib.minirun_prlimit(pid, getattr(lib, f"RLIMIT_{name}"), soft % 2**64, hard % 2**64), subject)
-
-
-SCHEDULER_POLICIES: dict[str, int] = {
-    name: getattr(lib, name)
-    for name in ("SCHED_OTHER", "SCHED_FIFO", "SCHED_RR", "SCHED_BATCH", "SCHED_ISO", "SCHED_IDLE", "SCHED_DEADLINE")
-}
-SCHEDULER_FLAGS: dict[str, int] = {
-    f"SCHED_FLAG_{name}": getattr(lib, f"SCHED_FLAG_{name}")
-    for name in ("RESET_ON_FORK RECLAIM DL_OVERRUN KEEP_POLICY KEEP_PARAMS UTIL_CLAMP_MIN UTIL_CLAMP_MAX".split())
-}
-IO_PRIORITY_CLASSES: dict[str, int] = {
-    f"IOPRIO_CLASS_{name}": getattr(lib, f"IOPRIO_CLASS_{name}") for name in ("RT", "BE", "IDLE")
-}
-
-
-@operation(man="sched_setattr(2)", shell="chrt --pid ... {pid}", flags="|".join)
-def set_scheduler(
-    pid: int, policy: str, flags: Sequence[str], nice: int, priority: int, deadline: tuple[int, int, int]
-) -> None:
-    """Set how a process is scheduled; `deadline` is (runtime, deadline, period) in nanoseconds. Raises OSError."""
-    bits = sum(SCHEDULER_FLAGS[flag] for flag in flags)
-    check(lib.minirun_sched_setattr(pid, SCHEDULER_POLICIES[policy], bits, nice, priority, *deadline), policy)
-
-
-@operation(man="ioprio_set(2)", shell="ionice --class {kind} --classdata {level} --pid {pid}")
-def set_io_priority(pid: int, kind: str, level: int) -> None:
-    """Set a process's I/O class ("IOPRIO_CLASS_BE") and the level in it, 0 (first) to 7. Raises OSError."""
-    value = IO_PRIORITY_CLASSES[kind] << lib.IOPRIO_CLASS_SHIFT | level
-    check(lib.minirun_ioprio_set(lib.IOPRIO_WHO_PROCESS, pid, value), f"{kind} {level}")
-
-
-@operation(man="sched_setaffinity(2)", shell="taskset --cpu-list --pid {cpus} {pid}")
-def set_affinity(pid: int, cpus: set[int]) -> None:
-    """Let a process run on these CPUs only. Raises OSError."""
-    os.sched_setaffinity(pid, cpus)
-
-
-@operation(man="sched_setaffinity(2)", shell="taskset --cpu-list --pid 0-8191 $$")
-def use_every_cpu() -> None:
-    """Let this process run on every CPU that its cpuset has, whatever it inherited. Raises OSError."""
-    check(lib.minirun_use_every_cpu(), "every CPU")
-
-
-MEMORY_POLICIES: dict[str, int] = {
-    f"MPOL_{name}": getattr(lib, f"MPOL_{name}")
-    for name in "DEFAULT BIND INTERLEAVE WEIGHTED_INTERLEAVE PREFERRED PREFERRED_MANY LOCAL".split()
-}
-MEMORY_POLICY_FLAGS: dict[str, int] = {
-    f"MPOL_F_{name}": getattr(lib, f"MPOL_F_{name}") for name in "NUMA_BALANCING RELATIVE_NODES STATIC_NODES".split()
-}
-
-
-@operation(man="set_mempolicy(2)", shell="numactl --{mode} {nodes} ...", flags="|".join)
-def set_memory_policy(mode: str, flags: Sequence[str], nodes: set[int]) -> None:
-    """Say on which NUMA nodes this process, and what it executes, gets its memory. Raises OSError (ENOSYS, EINVAL)."""
-    number = MEMORY_POLICIES[mode]
-    for flag in flags:
-        number |= MEMORY_POLICY_FLAGS[flag]
-    bits = max(nodes, default=-1) + 1
-    words = [0] * (-(-bits // 64))
-    for node in nodes:
-        words[node // 64] |= 1 << node % 64
-    # The kernel reads one bit less than it is told.
-    mask = ffi.new("unsigned long[]", words) if words else ffi.NULL
-    check(lib.minirun_set_mempolicy(number, mask, bits + 1 if words else 0), mode)
 
 
 PERSONALITIES: dict[str, int] = {"LINUX": lib.PER_LINUX, "LINUX32": lib.PER_LINUX32}

@@ -12,7 +12,7 @@ import os
 import socket
 
 from minirun.errors import MinirunError
-from minirun.kernel import open_files
+from minirun.kernel import limits
 from minirun.model.network import PortMapping
 
 TYPE_CHECKING = False
@@ -127,7 +127,7 @@ def reserve(ports: Iterable[PortMapping]) -> tuple[tuple[PortMapping, ...], tupl
     """
     wanted = tuple(ports)
     if len(wanted) > MANY:
-        open_files.allow(len(wanted))
+        limits.allow_open_files(len(wanted))
     known: list[PortMapping] = []
     sockets: list[socket.socket] = []
     # Where the search for a free port goes on: below, everything is taken. From the start each time, a thousand ports

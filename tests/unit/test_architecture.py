@@ -32,8 +32,8 @@ LAYERS = {
     "network": GROUND | {"kernel", "network"},
     "registry": GROUND | {"kernel", "storage", "registry"},
     "engine": GROUND | {"kernel", "storage", "runtime", "network", "registry", "engine"},
-    "explain": GROUND | {"explain"},
-    "launcher": set(),
+    "explain": GROUND | {"kernel", "explain"},
+    "launcher": GROUND | {"kernel", "launcher"},
     "cli": GROUND | {"kernel", "storage", "runtime", "network", "registry", "engine", "explain", "cli"},
 }
 
@@ -82,10 +82,7 @@ def test_imports_run_downward(module: str) -> None:
     allowed = LAYERS[layer_of(module)]
     for name in imports(TREES[module]):
         if name in MODULES and layer_of(name):
-            tracing = layer_of(module) == "explain" and name == "minirun.kernel.trace"
-            assert (
-                layer_of(name) in allowed or tracing or (layer_of(module) == "explain" and name == "minirun.kernel")
-            ), name
+            assert layer_of(name) in allowed, name
 
 
 def loaded(statement: str) -> set[str]:

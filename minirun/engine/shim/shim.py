@@ -19,7 +19,7 @@ from minirun.engine.shim import cleanup
 from minirun.engine.shim.launch import CREATED, HOLD, hostname_of
 from minirun.engine.spec import build as spec
 from minirun.engine.spec import host_cgroups, users
-from minirun.kernel import open_files
+from minirun.kernel import limits
 from minirun.kernel.mount import PROPAGATION, mount, set_propagation
 from minirun.kernel.path import read_file_in_root
 from minirun.kernel.privilege import available_capabilities
@@ -49,14 +49,14 @@ def serve(channel: Channel) -> NoReturn:
     new_session()
     kind, fields, fds = channel.receive_all()
     held: list[int] = []
-    limit = open_files.allow(fields["of"]) if kind == HOLD else 0
+    limit = limits.allow_open_files(fields["of"]) if kind == HOLD else 0
     while kind == HOLD:
         held += fds
         kind, fields, fds = channel.receive_all()
     if limit:
         # The container inherits the limit, and what is opened until then must find numbers below it.
-        held = open_files.move_up(held, limit)
-        open_files.limit(limit)
+        held = limits.move_descriptors_up(held, limit)
+        limits.limit_open_files(limit)
     if not kind:
         os._exit(0)
     if fields["traced"]:

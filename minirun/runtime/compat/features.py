@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from minirun import __version__
+from minirun.kernel.limits import MEMORY_POLICIES, MEMORY_POLICY_FLAGS
 from minirun.kernel.mount import CLEARS_FLAG, PROPAGATION, RECURSIVE_ATTRIBUTES, SETS_FLAG
-from minirun.kernel.process import MEMORY_POLICIES, MEMORY_POLICY_FLAGS
 from minirun.kernel.seccomp import ACTIONS, FLAGS, OPERATORS, architecture_token, library_version, supported_flags
 from minirun.model.capabilities import NAMES
 from minirun.model.oci_version import OCI_VERSION

@@ -32,7 +32,8 @@ from time import monotonic
 
 from minirun.errors import MinirunError
 from minirun.kernel.interrupt import interruptible
-from minirun.kernel.process import NAMESPACE_FLAGS, clone3, pidfd_open, pidfd_send_signal, set_affinity
+from minirun.kernel.limits import set_affinity
+from minirun.kernel.process import NAMESPACE_FLAGS, clone3, pidfd_open, pidfd_send_signal
 from minirun.kernel.trace import relay, step, tracing
 from minirun.runtime.create import joiner, protocol
 from minirun.runtime.create.init_plan import memory_file

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from minirun.errors import MinirunError
+from minirun.kernel.limits import set_affinity
 from minirun.kernel.privilege import set_parent_death_signal
 from minirun.kernel.process import (
     CLONE_PARENT,
@@ -14,7 +15,6 @@ from minirun.kernel.process import (
     prepare_to_run_programs,
     sealed_copy,
     send_signal,
-    set_affinity,
 )
 from minirun.kernel.trace import forget_steps, name_process, step
 from minirun.model.record import Record

@@ -13,7 +13,7 @@ import os
 
 from minirun.errors import MinirunError
 from minirun.kernel.files import write
-from minirun.kernel.process import (
+from minirun.kernel.limits import (
     IO_PRIORITY_CLASSES,
     MEMORY_POLICIES,
     MEMORY_POLICY_FLAGS,
