@@ -17,7 +17,7 @@ from glob import glob
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
-CFFI_MODULES = ["minirun/kernel/native_build.py:ffi", "minirun/kernel/seccomp_build.py:ffi"]
+CFFI_MODULES = ["minirun/kernel/bindings/native_build.py:ffi", "minirun/kernel/bindings/seccomp_build.py:ffi"]
 # Each with the files in C that it is made of.
 PROGRAMS = {
     "exec_stub": ["exec_stub", "birth", "credentials", "report"],
