@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 
-from minirun.kernel.hostfiles import make_private
+from minirun.kernel.hostfiles import make_private, remove_tree
 from minirun.kernel.path import open_in_root
 from minirun.kernel.trace import step
 from minirun.runtime.rootfs.populate import copy_status, copy_tree
-from minirun.storage.ingest import remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ import sys
 from time import monotonic_ns
 
 from minirun.explain.story import Story
+from minirun.kernel.process import fork
 from minirun.kernel.trace import event_from_json, forward_to, set_tracer
 
 TYPE_CHECKING = False
@@ -49,7 +50,7 @@ class Printer:
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sys.stderr.flush()
-        pid = os.fork()
+        pid = fork()
         if pid == 0:
             ours.close()
             _print_and_exit(theirs, style)

@@ -15,7 +15,7 @@ from minirun.model import jsontext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, TypeVar
+    from typing import Any, BinaryIO, TypeVar
 
     from minirun.model.record import Record
 
@@ -56,6 +56,11 @@ def make_directories(path: str, mode: int = 0o755) -> None:
 def make_directory(path: str, mode: int = 0o700, directory: int | None = None) -> None:
     """Make one directory; a relative path begins in the directory behind the descriptor. Raises OSError."""
     os.mkdir(path, mode, dir_fd=directory)
+
+
+def set_mode(path: str, mode: int) -> None:
+    """Say who may do what with a file or directory of minirun's own. Raises OSError."""
+    os.chmod(path, mode)
 
 
 def rename(path: str, to: str) -> None:
@@ -147,7 +152,7 @@ def lock_existing(path: str, *, wait: bool = True) -> int:
     FileNotFoundError, without `wait` BlockingIOError if another process holds it, and OSError.
     """
     while True:
-        file = _locked(os.open(path, os.O_RDONLY | os.O_CLOEXEC), path, wait)
+        file = _locked(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), path, wait)
         try:
             if os.path.samestat(os.fstat(file), os.stat(path)):
                 return file
@@ -155,6 +160,17 @@ def lock_existing(path: str, *, wait: bool = True) -> int:
             os.close(file)
             raise
         os.close(file)
+
+
+def try_lock(path: str) -> int:
+    """Lock a file or directory as `lock_existing` does, unless somebody has; return -1 then, and where there is none.
+
+    Raises OSError.
+    """
+    try:
+        return lock_existing(path, wait=False)
+    except (FileNotFoundError, BlockingIOError):
+        return -1
 
 
 def lock_new(path: str) -> int:
@@ -255,6 +271,11 @@ def write_new(path: str, data: str | bytes, mode: int = 0o666) -> None:
         os.close(file)
 
 
+def make_empty(path: str) -> None:
+    """Make an empty file, whose name is all that counts, unless there is one. Raises OSError."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
 def open_to_append(path: str, mode: int = 0o666) -> int:
     """Open a file, made if it is missing, to add to its end what is written. Raises OSError."""
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
@@ -268,6 +289,13 @@ def open_nameless(directory: str) -> int:
     return os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
 
 
+def scratch_file(directory: int) -> BinaryIO:
+    """Make a buffered file, to write and read, in a directory; it has lost its name already. Raises OSError."""
+    file = os.open("scratch", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    os.unlink("scratch", dir_fd=directory)
+    return os.fdopen(file, "w+b")
+
+
 def give_name(file: int, path: str) -> None:
     """Give a nameless file a name. Raises FileExistsError if it is taken, and OSError."""
     # With a dir_fd Python calls linkat(2), which can follow the link in /proc; link(2) cannot.
@@ -275,11 +303,15 @@ def give_name(file: int, path: str) -> None:
 
 
 def reserve(path: str, size: int) -> None:
-    """Make a file, unless there is one, and take `size` bytes of the disk for it. Raises OSError."""
+    """Make a file, unless there is one, and take `size` bytes of the disk for it.
+
+    Raises OSError (ENOSPC), and then the file is not there.
+    """
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.posix_fallocate(file, 0, size)
     except OSError as error:
+        os.unlink(path)
         raise OSError(error.errno, error.strerror, path) from error
     finally:
         os.close(file)

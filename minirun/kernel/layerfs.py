@@ -1,8 +1,10 @@
-"""What a layer holds beside plain files: device nodes, fifos and extended attributes, and overlayfs's own marks.
+"""What a layer holds: files, links, device nodes, fifos and extended attributes, and overlayfs's own marks.
 
 In an OCI layer a deletion is an empty file `.wh.NAME`; overlayfs wants a character device 0:0 called NAME. A directory
 that hides everything below it is `.wh..wh..opq` in the archive and the attribute trusted.overlay.opaque on disk.
 Sources: image-spec layer.md, "Whiteouts"; Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories".
+
+A tracer hears of what is special. Plain files and links are made in tens of thousands, and are not told.
 """
 
 from __future__ import annotations
@@ -69,6 +71,74 @@ def sync_file_system(path: str) -> None:
         check(lib.minirun_syncfs(directory), path)
     finally:
         os.close(directory)
+
+
+# -- what is plain -----------------------------------------------------------------------------------------------------
+
+
+def make_file(directory: int, name: bytes | str, mode: int) -> int:
+    """Make the file `name` in a directory, to write; return its descriptor. Raises OSError, FileExistsError."""
+    return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=directory)
+
+
+def make_directory(directory: int, name: bytes | str, mode: int = 0o700) -> None:
+    """Make the directory `name` in a directory. Raises OSError, FileExistsError."""
+    os.mkdir(name, mode, dir_fd=directory)
+
+
+def make_symlink(directory: int, name: bytes | str, target: bytes | str) -> None:
+    """Make the symbolic link `name` in a directory. Raises OSError, FileExistsError."""
+    os.symlink(target, name, dir_fd=directory)
+
+
+def make_hard_link(directory: int, name: bytes, target_directory: int, target: bytes) -> None:
+    """Give a file, which may be a symbolic link itself, another name. Raises OSError, FileExistsError."""
+    os.link(target, name, src_dir_fd=target_directory, dst_dir_fd=directory, follow_symlinks=False)
+
+
+def move(directory: int, name: bytes, to_directory: int, to_name: bytes) -> None:
+    """Move a file or a tree to another directory of the same file system. Raises OSError."""
+    os.rename(name, to_name, src_dir_fd=directory, dst_dir_fd=to_directory)
+
+
+def write_at(file: int, data: bytes | memoryview, offset: int) -> int:
+    """Write to a place in a file; return how many bytes were written, which may be fewer. Raises OSError."""
+    return os.pwrite(file, data, offset)
+
+
+def set_size(file: int, size: int) -> None:
+    """Cut a file off, or let it end in a hole. Raises OSError."""
+    os.ftruncate(file, size)
+
+
+def set_owner(file: int, uid: int, gid: int) -> None:
+    """Say to whom an open file or directory belongs, which takes its setuid and capabilities away. Raises OSError."""
+    os.fchown(file, uid, gid)
+
+
+def set_mode(file: int, mode: int) -> None:
+    """Say what may be done with an open file or directory. Raises OSError."""
+    os.fchmod(file, mode)
+
+
+def set_times(file: int, accessed_ns: int, modified_ns: int) -> None:
+    """Set the times of an open file or directory, in nanoseconds since 1970. Raises OSError."""
+    os.utime(file, ns=(accessed_ns, modified_ns))
+
+
+def set_owner_of_name(directory: int, name: bytes, uid: int, gid: int, mode: int | None) -> None:
+    """Say to whom belongs what is never opened (a link, a fifo, a device), and what may be done with it.
+
+    The mode comes second, because chown(2) takes bits away; None for a link, which has none. Raises OSError.
+    """
+    os.chown(name, uid, gid, dir_fd=directory, follow_symlinks=False)
+    if mode is not None:
+        os.chmod(b"/proc/self/fd/%d/%s" % (directory, name), mode)
+
+
+def set_times_of_name(directory: int, name: bytes, time_ns: int) -> None:
+    """Set the times of what is never opened, in nanoseconds since 1970. Raises OSError."""
+    os.utime(name, ns=(time_ns, time_ns), dir_fd=directory, follow_symlinks=False)
 
 
 def is_whiteout(status: os.stat_result) -> bool:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import _signal  # the C part of `signal`, which would bring `enum` along, for 5 ms
-
 from minirun.errors import MinirunError
+
+# By number from 1 on, as on all processors that minirun runs on; some have a second name.
+_NAMES = (
+    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG "
+    "XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
+).split()
+_RTMIN, _RTMAX = 34, 64  # the kernel's own begin at 32, and the C library takes two of them
+_NUMBERS = {name: number for number, name in enumerate(_NAMES, 1)}
+_NUMBERS |= {"IOT": 6, "CLD": 17, "POLL": 29, "RTMIN": _RTMIN, "RTMAX": _RTMAX}
 
 
 def parse_signal(text: str) -> int:
@@ -16,11 +23,11 @@ def parse_signal(text: str) -> int:
     if name.isascii() and name.isdigit():
         number = int(name)
     elif base == "RTMIN" and plus and offset.isdigit():
-        number = _signal.SIGRTMIN + int(offset)
+        number = _RTMIN + int(offset)
     elif low == "RTMAX" and minus and below.isdigit():
-        number = _signal.SIGRTMAX - int(below)
-    elif name.isalnum():  # not SIG_DFL
-        number = getattr(_signal, f"SIG{name}", 0)
-    if not 1 <= number <= _signal.SIGRTMAX:
+        number = _RTMAX - int(below)
+    else:
+        number = _NUMBERS.get(name, 0)
+    if not 1 <= number <= _RTMAX:
         raise MinirunError(f"invalid signal: {text}", "See signal(7) for the names, such as TERM or KILL.")
     return number

@@ -11,12 +11,22 @@ Readers need no lock, for every file is replaced whole. Writers hold the store's
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 
 from minirun.errors import DamagedError, MinirunError, warn_once
-from minirun.kernel.hostfiles import make_private, read_json, read_record, read_small
+from minirun.kernel.hostfiles import (
+    locked,
+    make_directories,
+    make_private,
+    read_json,
+    read_record,
+    read_small,
+    remove,
+    rename,
+    replace,
+    set_mode,
+)
 from minirun.model.image import Image, ImageRef
 from minirun.model.snapshot import Snapshot
 from minirun.model.typed import digest, mapping_of
@@ -31,24 +41,12 @@ if TYPE_CHECKING:
 # 127 names of 26 characters with their colons are 3429 bytes: a page of mount options less upper and work.
 LINK_LENGTH = 26
 LAYERS_MAX = 127
-# How the name of a file ends that is being written.
-TORN = ".tmp"
 _HEX = frozenset("0123456789abcdef")
 
 
-class StoreLock:
+def locked_store(layout: Layout) -> locked:
     """Keep other writers out of the names, the records and the layers; a context manager. Held for milliseconds."""
-
-    def __init__(self, layout: Layout) -> None:
-        self._path = f"{layout.images}/lock"
-        self._fd = -1
-
-    def __enter__(self) -> None:
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
+    return locked(f"{layout.images}/lock")
 
 
 # -- finding -----------------------------------------------------------------------------------------------------------
@@ -109,7 +107,7 @@ def confirm(layout: Layout, image_id: str) -> None:
 
     A removal looks for users under the store's lock, so either it sees this one or it is over. Raises MinirunError.
     """
-    with StoreLock(layout):
+    with locked_store(layout):
         load_image(layout, image_id)
 
 
@@ -215,8 +213,8 @@ def snapshot(layout: Layout, image: Image, container_dir: str, target: str) -> S
             )
     upper, work = f"{container_dir}/upper", f"{container_dir}/work"
     for directory, mode in ((upper, 0o755), (work, 0o700)):
-        os.makedirs(directory, exist_ok=True)
-        os.chmod(directory, mode)
+        make_directories(directory)
+        set_mode(directory, mode)
     return Snapshot(layout.layer_links, lowers or (_no_layer(layout),), upper, work, target)
 
 
@@ -254,7 +252,7 @@ def read_config(layout: Layout, image: Image) -> dict[str, Any]:
 # -- names -------------------------------------------------------------------------------------------------------------
 def tag(layout: Layout, image_id: str, name: ImageRef) -> str:
     """Let a name point to an image; return the id it pointed to before, or nothing."""
-    with StoreLock(layout):
+    with locked_store(layout):
         load_image(layout, image_id)
         names = read_names(layout)
         before = names.get(str(name), "")
@@ -264,7 +262,7 @@ def tag(layout: Layout, image_id: str, name: ImageRef) -> str:
 
 def untag(layout: Layout, name: ImageRef) -> None:
     """Forget a name; the image stays. Nothing happens when there is no such name."""
-    with StoreLock(layout):
+    with locked_store(layout):
         names = read_names(layout)
         if names.pop(str(name), None):
             write_names(layout, names)
@@ -276,15 +274,15 @@ def write_names(layout: Layout, names: dict[str, str]) -> None:
     try:
         checked_names(layout)
     except DamagedError:
-        os.rename(path, f"{path}.damaged")
+        rename(path, f"{path}.damaged")
         warn_once(f"The damaged table of names is now {path}.damaged")
-    write_file(path, json.dumps(names, indent=1, sort_keys=True).encode())
+    replace(path, json.dumps(names, indent=1, sort_keys=True), 0o600, durable=True)
 
 
 # -- records -----------------------------------------------------------------------------------------------------------
 def write_record(layout: Layout, image: Image) -> None:
     """Write an image's record: from here on it exists. The caller holds the store's lock."""
-    write_file(_record_path(layout, image.id.removeprefix("sha256:")), json.dumps(image.as_dict()).encode())
+    replace(_record_path(layout, image.id.removeprefix("sha256:")), json.dumps(image.as_dict()), 0o600, durable=True)
 
 
 def delete_record(layout: Layout, image_id: str) -> None:
@@ -292,24 +290,8 @@ def delete_record(layout: Layout, image_id: str) -> None:
 
     Raises MinirunError when there is none.
     """
-    try:
-        os.unlink(_record_path(layout, image_id.removeprefix("sha256:")))
-    except FileNotFoundError:
-        raise no_such_image(image_id) from None
-
-
-def write_file(path: str, data: bytes) -> None:
-    """Write a file of the store whole or not at all; also a machine that crashes finds the old or the new one.
-
-    The caller holds the store's lock, so the temporary name needs not be unique.
-    """
-    temporary = path + TORN
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(fd)
-    os.rename(temporary, path)
+    if not remove(_record_path(layout, image_id.removeprefix("sha256:"))):
+        raise no_such_image(image_id)
 
 
 def _names_path(layout: Layout) -> str:

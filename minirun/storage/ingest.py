@@ -9,11 +9,20 @@ is held these *pins* keep others from removing what they name; when it is free t
 
 from __future__ import annotations
 
-import fcntl
 import os
 
-from minirun.kernel.hostfiles import make_private
-from minirun.storage.images import LINK_LENGTH, TORN, StoreLock, blob_path, used_by_images
+from minirun.kernel.hostfiles import (
+    TORN,
+    make_directory,
+    make_empty,
+    make_private,
+    remove,
+    remove_directory,
+    remove_tree,
+    rename,
+    try_lock,
+)
+from minirun.storage.images import LINK_LENGTH, blob_path, locked_store, used_by_images
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,14 +49,12 @@ class Ingest:
         make_store(self._layout)
         while True:
             path = f"{self._layout.ingest}/{os.urandom(8).hex()}"
-            os.mkdir(path, 0o700)
+            make_directory(path)
             lock = try_lock(path)
             # Between mkdir and flock somebody's clean-up may have taken the directory for an orphan.
-            if lock >= 0 and os.path.isdir(path):
+            if lock >= 0:
                 self.path, self._lock = path, lock
                 return self
-            if lock >= 0:
-                os.close(lock)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -67,7 +74,7 @@ class Ingest:
 
     def _pin(self, kind: str, digest: str) -> None:
         path = f"{self.path}/{kind}{digest.removeprefix('sha256:')}"
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        make_empty(path)
 
 
 def make_store(layout: Layout) -> None:
@@ -89,49 +96,20 @@ def collect_garbage(layout: Layout) -> int:
         return 0
     found = 0
     if torn:
-        with StoreLock(layout):
+        with locked_store(layout):
             for name in torn:
-                _unlink(f"{layout.images}/{name}")
+                remove(f"{layout.images}/{name}")
         found += 1
     for name in names:
         path = f"{layout.ingest}/{name}"
         lock = try_lock(path)
         if lock >= 0:
             try:
-                if os.path.isdir(path):  # somebody else may have cleared it before we got the lock
-                    _clear(layout, path)
-                    found += 1
+                _clear(layout, path)
+                found += 1
             finally:
                 os.close(lock)
     return found
-
-
-def remove_tree(path: str) -> None:
-    """Remove a directory and all in it, however deep it is.
-
-    A layer may be thousands of directories deep, so there is no recursion: each directory that is found is first
-    renamed to stand directly in `path`, and then its turn comes. When this is killed, another call does the rest.
-    Raises OSError.
-    """
-    unused = os.urandom(8).hex()
-    number = 0
-    waiting = [path]
-    while waiting:
-        directory = waiting[-1]
-        with os.scandir(directory) as scan:
-            entries = list(scan)
-        if not entries:
-            os.rmdir(directory)
-            waiting.pop()
-        for entry in entries:
-            if not entry.is_dir(follow_symlinks=False):
-                os.unlink(entry.path)
-            elif directory == path:
-                waiting.append(entry.path)
-            else:
-                number += 1
-                waiting.append(f"{path}/{unused}.{number}")
-                os.rename(entry.path, waiting[-1])
 
 
 def _clear(layout: Layout, path: str) -> None:
@@ -143,8 +121,8 @@ def _clear(layout: Layout, path: str) -> None:
         if entry.is_dir(follow_symlinks=False):
             remove_tree(entry.path)
         else:
-            os.unlink(entry.path)
-    os.rmdir(path)
+            remove(entry.path)
+    remove_directory(path)
 
 
 def _take_out_unused(layout: Layout, path: str) -> None:
@@ -152,18 +130,18 @@ def _take_out_unused(layout: Layout, path: str) -> None:
     pins = [name for name in os.listdir(path) if name.startswith(_PINS)]
     if not pins:
         return
-    with StoreLock(layout):
+    with locked_store(layout):
         used = used_by_images(layout) | _pinned_by_others(layout, path)
         for pin in pins:
             kind, _, digits = pin.partition("-")
             if pin in used:
                 continue
             if kind == "blob":
-                _unlink(blob_path(layout, digits))
+                remove(blob_path(layout, digits))
             else:
-                _unlink(f"{layout.layer_links}/{digits[:LINK_LENGTH]}")
+                remove(f"{layout.layer_links}/{digits[:LINK_LENGTH]}")
                 try:
-                    os.rename(f"{layout.layers}/{digits}", f"{path}/unused-{digits}")
+                    rename(f"{layout.layers}/{digits}", f"{path}/unused-{digits}")
                 except FileNotFoundError:
                     pass  # it never got that far
 
@@ -178,24 +156,3 @@ def _pinned_by_others(layout: Layout, own: str) -> set[str]:
             except FileNotFoundError:
                 pass  # that work has just ended
     return pins
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-
-
-def try_lock(path: str) -> int:
-    """Lock a directory if nobody has; return the descriptor that holds the lock, or -1."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return -1
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return -1
-    return fd

@@ -15,6 +15,8 @@ import queue
 import threading
 
 from minirun.errors import MinirunError
+from minirun.kernel.hostfiles import make_directory
+from minirun.kernel.layerfs import make_file
 from minirun.kernel.trace import step
 from minirun.model.image import Layer
 from minirun.storage.tar.compression import compression_of, decompressed, with_whole_head
@@ -44,11 +46,11 @@ def unpack_layer(
     not known. `progress` is told how many bytes of the blob have been read. Raises MinirunError (1) when a hash is
     wrong, and all that `unpack` raises; what was unpacked until then stays in `directory` for the caller to remove.
     """
-    os.mkdir(directory, 0o700)
-    os.mkdir(f"{directory}/diff", 0o755)
+    make_directory(directory)
+    make_directory(f"{directory}/diff", 0o755)
     title = f"unpack layer {short(diff_id or digest)}" if diff_id or digest else "unpack the file tree"
     layer_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    recipe_fd = os.open("recipe", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=layer_fd)
+    recipe_fd = make_file(layer_fd, "recipe", 0o600)
     blob = _Blob(chunks, directory, digest, diff_id, progress)
     try:
         with step(title, topic="layers", why="Each layer is unpacked once and shared by all that use it.", exit_code=1):

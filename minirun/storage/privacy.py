@@ -14,6 +14,8 @@ from __future__ import annotations
 import os
 import stat
 
+from minirun.kernel.hostfiles import set_mode
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirun.model.layout import Layout
@@ -64,6 +66,6 @@ def _close(path: str) -> None:
     try:
         mode = os.lstat(path).st_mode
         if stat.S_ISDIR(mode) and mode & _OTHERS:
-            os.chmod(path, 0o700)
+            set_mode(path, 0o700)
     except FileNotFoundError:
         pass  # removed in this moment

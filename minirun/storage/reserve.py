@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 
+from minirun.kernel import hostfiles
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,15 +23,9 @@ _BYTES = 1 << 20
 def keep(layout: Layout) -> None:
     """Take the reserve, unless it is there or the disk has no room for it."""
     try:
-        file = os.open(layout.reserve, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        hostfiles.reserve(layout.reserve, _BYTES)
     except OSError:
-        return  # it is there; or there is no store, or no room
-    try:
-        os.posix_fallocate(file, 0, _BYTES)
-    except OSError:
-        os.unlink(layout.reserve)
-    finally:
-        os.close(file)
+        pass  # there is no store, or no room
 
 
 @contextmanager
@@ -46,6 +42,6 @@ def _give_back(layout: Layout) -> None:
     try:
         disk = os.statvfs(layout.root)
         if disk.f_bavail * disk.f_frsize < _BYTES:
-            os.unlink(layout.reserve)
+            hostfiles.remove(layout.reserve)
     except FileNotFoundError:
-        pass  # there is none
+        pass  # there is no store

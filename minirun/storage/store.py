@@ -6,6 +6,8 @@ import hashlib
 import os
 
 from minirun.errors import MinirunError
+from minirun.kernel.files import make_symlink
+from minirun.kernel.hostfiles import rename, replace
 from minirun.kernel.layerfs import sync_file_system
 from minirun.kernel.trace import step
 from minirun.model.image import Image, ImageRef, Layer
@@ -13,15 +15,14 @@ from minirun.storage import reserve
 from minirun.storage.archive.documents import image_config, parse_config
 from minirun.storage.images import (
     LINK_LENGTH,
-    StoreLock,
     all_images,
     blob_path,
     delete_record,
     layer_directory,
     load_image,
+    locked_store,
     parts_of,
     read_names,
-    write_file,
     write_names,
     write_record,
 )
@@ -74,12 +75,12 @@ def add_image(
             exit_code=1,
         ):
             sync_file_system(ingest.path)
-    with StoreLock(layout):
+    with locked_store(layout):
         for diff_id, directory in (unpacked or {}).items():
             _place_layer(layout, diff_id, directory)
-        write_file(blob_path(layout, image.id), config)
+        replace(blob_path(layout, image.id), config, 0o600, durable=True)
         if manifest:
-            write_file(blob_path(layout, image.manifest), manifest)
+            replace(blob_path(layout, image.manifest), manifest, 0o600, durable=True)
         write_record(layout, image)
         write_names(layout, read_names(layout) | {str(name): image.id for name in names})
     reserve.keep(layout)
@@ -97,7 +98,7 @@ def reuse_layer(layout: Layout, ingest: Ingest, diff_id: str, known: dict[str, L
     `known` is what `known_layers` said earlier; the layer may be gone since, but once it is pinned it stays.
     """
     ingest.pin_layer(diff_id)
-    with StoreLock(layout):
+    with locked_store(layout):
         return known.get(diff_id) if os.path.isdir(layer_directory(layout, diff_id)) else None
 
 
@@ -114,7 +115,7 @@ def remove_image(layout: Layout, image_id: str, check: Callable[[], None] = lamb
             ingest.pin_layer(diff_id)
         for blob in blobs:
             ingest.pin_blob(blob)
-        with StoreLock(layout):
+        with locked_store(layout):
             check()
             names = read_names(layout)
             write_names(layout, {name: owner for name, owner in names.items() if owner != image_id})
@@ -130,11 +131,11 @@ def _place_layer(layout: Layout, diff_id: str, directory: str) -> None:
     digits = diff_id.removeprefix("sha256:")
     link = f"{layout.layer_links}/{digits[:LINK_LENGTH]}"
     try:
-        os.symlink(f"../{digits}/diff", link)
+        make_symlink(f"../{digits}/diff", link)
     except FileExistsError:
         if os.readlink(link) != f"../{digits}/diff":
             raise MinirunError(f"two layers begin with the same digits: {diff_id} and {os.readlink(link)}") from None
-    os.rename(directory, target)
+    rename(directory, target)
 
 
 def _manifest_of(layout: Layout, image_id: str) -> str:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from minirun.errors import MinirunError
+from minirun.kernel.hostfiles import remove_tree
 from minirun.kernel.path import FILE_SIZE_MAX, make_directories_in_root, make_file_in_root, read_file_in_root
-from minirun.storage.ingest import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

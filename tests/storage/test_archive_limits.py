@@ -18,7 +18,7 @@ import pytest
 import zstandard
 from image_archives import PLATFORM, digest, docker_archive, entry, files, tar
 
-from minirun.storage.ingest import remove_tree
+from minirun.kernel.hostfiles import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable

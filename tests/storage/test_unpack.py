@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from image_archives import COMPRESSORS, digest, entry, tar
 
 from minirun.errors import MinirunError
-from minirun.storage.ingest import remove_tree
+from minirun.kernel.hostfiles import remove_tree
 from minirun.storage.layers import unpack_layer
 from minirun.storage.tar.malformed import MalformedError
 from minirun.storage.tar.tar_split import tar_of_layer

@@ -35,14 +35,10 @@ STILL = {
     "minirun.engine.shim.launch": "os.fork, os.write",
     "minirun.engine.shim.shim": "open (for writing), os.O_RDWR, os.chdir, os.kill, os.makedirs",
     "minirun.engine.volumes": "os.makedirs, os.mkdir, os.rename",
-    # explain
-    "minirun.explain.printer": "os.fork",
     # launcher
     "minirun.launcher.executables": (
         "os.O_CREAT, os.O_TRUNC, os.O_WRONLY, os.fdopen (for writing), os.makedirs, os.rename"
     ),
-    # model
-    "minirun.model.signals": "signal (passed on)",
     # network
     "minirun.network.account": "fcntl, os.O_CREAT, os.O_RDWR, os.unlink",
     "minirun.network.endpoints": "os.rmdir, os.unlink",
@@ -72,23 +68,6 @@ STILL = {
     ),
     "minirun.runtime.state": (
         "fcntl, open (for writing), os.O_CREAT, os.O_EXCL, os.O_RDWR, os.mkdir, os.rmdir, os.unlink"
-    ),
-    # storage
-    "minirun.storage.archive.sources": "os.O_RDWR, os.O_TMPFILE, os.write",
-    "minirun.storage.images": (
-        "fcntl, os.O_CREAT, os.O_RDWR, os.O_TRUNC, os.O_WRONLY, os.chmod, os.fdopen (for writing), os.fsync, "
-        "os.makedirs, os.rename, os.unlink"
-    ),
-    "minirun.storage.ingest": "fcntl, os.O_CREAT, os.O_WRONLY, os.mkdir, os.rename, os.rmdir, os.unlink",
-    "minirun.storage.layers": "os.O_CREAT, os.O_WRONLY, os.mkdir",
-    "minirun.storage.privacy": "os.chmod",
-    "minirun.storage.reserve": "os.O_CREAT, os.O_EXCL, os.O_WRONLY, os.posix_fallocate, os.unlink",
-    "minirun.storage.store": "os.rename, os.symlink",
-    "minirun.storage.tar.directory_notes": "os.O_CREAT, os.O_EXCL, os.O_RDWR, os.fdopen (for writing), os.unlink",
-    "minirun.storage.tar.tar_split": "os.write",
-    "minirun.storage.tar.unpack": (
-        "os.O_CREAT, os.O_EXCL, os.O_WRONLY, os.chmod, os.chown, os.fchmod, os.fchown, os.ftruncate, os.link, "
-        "os.mkdir, os.pwrite, os.rename, os.symlink, os.umask, os.utime, os.write"
     ),
 }
 STILL_IN_CIRCLES = {

@@ -12,11 +12,10 @@ import fcntl
 import os
 
 from minirun.errors import DamagedError, MinirunError, warn_once
-from minirun.kernel.hostfiles import make_private, read_record, replace
+from minirun.kernel.hostfiles import make_private, read_record, remove_tree, replace, try_lock
 from minirun.model import jsontext
 from minirun.model.container import ContainerRecord, ExitStatus, RunRequest
 from minirun.storage import reserve
-from minirun.storage.ingest import remove_tree, try_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import os
 import stat
 
 from minirun.errors import MinirunError
+from minirun.kernel.hostfiles import open_nameless, write_all
 from minirun.kernel.path import open_in_root
 from minirun.storage.tar.compression import HEAD_SIZE, compression_of, decompressed
 from minirun.storage.tar.limits import DOCUMENT_MAX, MEMBER_NAMES_MAX, MEMBERS_MAX
@@ -154,12 +155,10 @@ def _can_seek(fd: int) -> bool:
 def _copy_plain(fd: int, scratch: str, progress: Progress) -> int:
     """Copy what can still be read from `fd`, decompressed, to a file without a name; close `fd`, return the copy."""
     progress.layer("archive", os.fstat(fd).st_size)
-    copy = os.open(scratch, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+    copy = open_nameless(scratch)
     try:
         for chunk in decompressed(_reads(fd, progress), scratch):
-            view = memoryview(chunk)
-            while view:
-                view = view[os.write(copy, view) :]
+            write_all(copy, chunk)
     except OSError as error:
         os.close(copy)
         raise MinirunError(f"cannot copy the archive to the store: {error.strerror}", exit_code=1) from error

@@ -7,8 +7,8 @@ So these come last. A layer may have a million directories: the notes about them
 from __future__ import annotations
 
 import marshal
-import os
 
+from minirun.kernel.hostfiles import scratch_file
 from minirun.storage.tar.reader import DIRECTORY, Entry
 
 TYPE_CHECKING = False
@@ -20,9 +20,7 @@ class DirectoryNotes:
     """Notes about directories, given back in the order in which they were made."""
 
     def __init__(self, layer_fd: int) -> None:
-        fd = os.open("directories", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=layer_fd)
-        os.unlink("directories", dir_fd=layer_fd)
-        self._file = os.fdopen(fd, "w+b")
+        self._file = scratch_file(layer_fd)
         self._count = 0
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ import os
 import struct
 
 from minirun.errors import MinirunError
+from minirun.kernel.hostfiles import write_all
 from minirun.kernel.path import open_in_root
 
 TYPE_CHECKING = False
@@ -66,7 +67,7 @@ class RecipeWriter:
     def finish(self) -> None:
         """Write what is still buffered."""
         self._flush()
-        _write_all(self._fd, self._compressor.flush())
+        write_all(self._fd, self._compressor.flush())
 
     def _end_raw(self) -> None:
         if self._raw:
@@ -75,7 +76,7 @@ class RecipeWriter:
 
     def _flush(self) -> None:
         self._end_raw()
-        _write_all(self._fd, self._compressor.compress(b"".join(self._records)))
+        write_all(self._fd, self._compressor.compress(b"".join(self._records)))
         self._records, self._size = [], 0
 
 
@@ -153,9 +154,3 @@ def _read(reader: object, size: int) -> bytes:
     if len(data) != size:
         raise MinirunError("the store is damaged: the recipe of a layer is cut off")
     return data
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]

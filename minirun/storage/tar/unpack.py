@@ -16,16 +16,10 @@ import os
 import stat
 
 from minirun.errors import MinirunError
-from minirun.kernel.layerfs import (
-    OVERLAY_XATTR,
-    is_whiteout,
-    make_node,
-    make_whiteout,
-    mark_opaque,
-    set_attribute,
-    set_attribute_of_name,
-)
+from minirun.kernel import layerfs
+from minirun.kernel.hostfiles import write_all
 from minirun.kernel.path import make_directories_in_root, open_in_root
+from minirun.kernel.process import set_umask
 from minirun.kernel.trace import reason_of
 from minirun.storage.tar.directory_notes import DirectoryNotes
 from minirun.storage.tar.limits import ENTRIES_MAX
@@ -53,7 +47,6 @@ _WHITEOUT = b".wh."
 _WHITEOUT_META = b".wh..wh."
 _OPAQUE = b".wh..wh..opq"
 _PARENTS_MAX = 128
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _SPECIAL_BITS = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 # The file system, or this kind of file, cannot hold the attribute; Docker goes on without it too.
 _NO_XATTR = (errno.ENOTSUP, errno.EPERM)
@@ -66,13 +59,13 @@ def unpack(chunks: Iterator[bytes], layer_fd: int, recipe: RecipeWriter | None =
     become overlayfs's own. `diff` must exist and be empty. Raises MinirunError for an archive that is corrupt or
     hostile, and for what the disk refuses.
     """
-    umask = os.umask(0)
+    umask = set_umask(0)
     unpacker = _Unpacker(layer_fd, recipe)
     try:
         return unpacker.run(chunks)
     finally:
         unpacker.close()
-        os.umask(umask)
+        set_umask(umask)
 
 
 class _Unpacker:
@@ -128,24 +121,24 @@ class _Unpacker:
     def _put_file(self, entry: Entry, reader: Reader, path: bytes, parent: int, name: bytes) -> None:
         mode = entry.mode
         try:
-            file = os.open(name, _NEW_FILE, mode & 0o777, dir_fd=parent)
+            file = layerfs.make_file(parent, name, mode & 0o777)
         except FileExistsError:
             self._make_room(path, parent, name)
-            file = os.open(name, _NEW_FILE, mode & 0o777, dir_fd=parent)
+            file = layerfs.make_file(parent, name, mode & 0o777)
         try:
             if entry.size:
                 self._write_content(entry, reader, path, file)
             if entry.real_size > entry.size:
-                os.ftruncate(file, entry.real_size)
+                layerfs.set_size(file, entry.real_size)
             self._size += entry.size
             # A new file belongs to root already. chown(2) clears setuid and capabilities, so it must come first.
             if entry.uid or entry.gid:
-                os.fchown(file, entry.uid, entry.gid)
+                layerfs.set_owner(file, entry.uid, entry.gid)
             if mode & _SPECIAL_BITS:
-                os.fchmod(file, mode)
+                layerfs.set_mode(file, mode)
             if entry.xattrs:
                 self._set_xattrs(entry, file)
-            os.utime(file, ns=(entry.mtime_ns, entry.mtime_ns))
+            layerfs.set_times(file, entry.mtime_ns, entry.mtime_ns)
         finally:
             os.close(file)
 
@@ -154,9 +147,7 @@ class _Unpacker:
             self._recipe.content(path, entry.sparse or [(0, entry.size)])
         if entry.sparse is None:
             for piece in reader.content():
-                written = os.write(file, piece)
-                while written < len(piece):
-                    written += os.write(file, piece[written:])
+                write_all(file, piece)
             return
         segments = iter(entry.sparse)
         offset = left = 0
@@ -165,19 +156,19 @@ class _Unpacker:
             while view:
                 while not left:
                     offset, left = next(segments)
-                written = os.pwrite(file, view[:left], offset)
+                written = layerfs.write_at(file, view[:left], offset)
                 view, offset, left = view[written:], offset + written, left - written
 
     def _put_directory(self, entry: Entry, path: bytes, parent: int, name: bytes) -> None:
         """Make a directory; one that is there already takes over the new entry's owner, mode and time."""
         try:
-            os.mkdir(name, 0o700, dir_fd=parent)
+            layerfs.make_directory(parent, name)
         except FileExistsError:
             status = os.stat(name, dir_fd=parent, follow_symlinks=False)
             if not stat.S_ISDIR(status.st_mode):
                 self._make_room(path, parent, name)
-                os.mkdir(name, 0o700, dir_fd=parent)
-            if is_whiteout(status):
+                layerfs.make_directory(parent, name)
+            if layerfs.is_whiteout(status):
                 # Deleted and made anew in one layer: nothing of the directory below may show through.
                 self._mark_opaque(path)
         self._directories.add(path, entry)
@@ -196,10 +187,10 @@ class _Unpacker:
         target_directory = open_in_root(self._root, os.fsdecode(target_parent or b"."), os.O_PATH | os.O_DIRECTORY)
         try:
             try:
-                os.link(target_name, name, src_dir_fd=target_directory, dst_dir_fd=parent, follow_symlinks=False)
+                layerfs.make_hard_link(parent, name, target_directory, target_name)
             except FileExistsError:
                 self._make_room(path, parent, name)
-                os.link(target_name, name, src_dir_fd=target_directory, dst_dir_fd=parent, follow_symlinks=False)
+                layerfs.make_hard_link(parent, name, target_directory, target_name)
         finally:
             os.close(target_directory)
 
@@ -211,16 +202,15 @@ class _Unpacker:
             self._make_room(path, parent, name)
             _make_special(entry, parent, name)
         if entry.uid or entry.gid:
-            os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
-            if entry.kind != SYMLINK and entry.mode & _SPECIAL_BITS:
-                os.chmod(b"/proc/self/fd/%d/%s" % (parent, name), entry.mode)
+            mode = entry.mode if entry.kind != SYMLINK and entry.mode & _SPECIAL_BITS else None
+            layerfs.set_owner_of_name(parent, name, entry.uid, entry.gid, mode)
         for attribute, value in _allowed(entry.xattrs):
             try:
-                set_attribute_of_name(parent, name, attribute, value)
+                layerfs.set_attribute_of_name(parent, name, attribute, value)
             except OSError as error:
                 if error.errno not in _NO_XATTR:
                     raise
-        os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=parent, follow_symlinks=False)
+        layerfs.set_times_of_name(parent, name, entry.mtime_ns)
 
     def _whiteout(self, entry: Entry, path: bytes) -> bool:
         """Turn `.wh.NAME` into overlayfs's mark; say whether the entry was one.
@@ -241,7 +231,7 @@ class _Unpacker:
                 raise MalformedError(f"{shown(entry.name)} is refused: it is a whiteout of no name")
             parent = self._parent(parent_path)
             try:
-                make_whiteout(parent, deleted)
+                layerfs.make_whiteout(parent, deleted)
             except FileExistsError:
                 if stat.S_ISDIR(os.stat(deleted, dir_fd=parent, follow_symlinks=False).st_mode):
                     self._mark_opaque(parent_path + b"/" + deleted if parent_path else deleted)
@@ -277,10 +267,10 @@ class _Unpacker:
     def _make_room(self, path: bytes, parent: int, name: bytes) -> None:
         """Move what has this name out of the layer."""
         if not self._replaced:
-            os.mkdir("replaced", 0o700, dir_fd=self._layer)
+            layerfs.make_directory(self._layer, "replaced")
         replaced = os.open("replaced", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._layer)
         try:
-            os.rename(name, b"%d" % self._replaced, src_dir_fd=parent, dst_dir_fd=replaced)
+            layerfs.move(parent, name, replaced, b"%d" % self._replaced)
         finally:
             os.close(replaced)
         if self._recipe:
@@ -293,7 +283,7 @@ class _Unpacker:
     def _mark_opaque(self, path: bytes) -> None:
         directory = open_in_root(self._root, os.fsdecode(path or b"."), os.O_RDONLY | os.O_DIRECTORY)
         try:
-            mark_opaque(directory)
+            layerfs.mark_opaque(directory)
         finally:
             os.close(directory)
 
@@ -308,10 +298,10 @@ class _Unpacker:
                 return
             raise _failed(entry, error) from error
         try:
-            os.fchown(directory, entry.uid, entry.gid)
-            os.fchmod(directory, entry.mode)
+            layerfs.set_owner(directory, entry.uid, entry.gid)
+            layerfs.set_mode(directory, entry.mode)
             self._set_xattrs(entry, directory)
-            os.utime(directory, ns=(entry.mtime_ns, entry.mtime_ns))
+            layerfs.set_times(directory, entry.mtime_ns, entry.mtime_ns)
         except OSError as error:
             raise _failed(entry, error) from error
         finally:
@@ -320,7 +310,7 @@ class _Unpacker:
     def _set_xattrs(self, entry: Entry, fd: int) -> None:
         for attribute, value in _allowed(entry.xattrs):
             try:
-                set_attribute(fd, attribute, value)
+                layerfs.set_attribute(fd, attribute, value)
             except OSError as error:
                 if error.errno not in _NO_XATTR:
                     raise
@@ -357,12 +347,12 @@ def leaves_root(name: bytes) -> bool:
 
 def _make_special(entry: Entry, parent: int, name: bytes) -> None:
     if entry.kind == SYMLINK:
-        os.symlink(entry.link, name, dir_fd=parent)
+        layerfs.make_symlink(parent, name, entry.link)
     elif entry.kind == FIFO:
-        make_node(parent, name, stat.S_IFIFO | entry.mode)
+        layerfs.make_node(parent, name, stat.S_IFIFO | entry.mode)
     else:
         kinds = {CHARACTER: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK}
-        make_node(parent, name, kinds[entry.kind] | entry.mode, os.makedev(*_device(entry)))
+        layerfs.make_node(parent, name, kinds[entry.kind] | entry.mode, os.makedev(*_device(entry)))
 
 
 def _device(entry: Entry) -> tuple[int, int]:
@@ -375,7 +365,9 @@ def _device(entry: Entry) -> tuple[int, int]:
 
 def _allowed(xattrs: dict[str, bytes]) -> list[tuple[str, bytes]]:
     """Leave out overlayfs's own attributes: they could redirect a directory to any place in another layer."""
-    return [(name, value) for name, value in xattrs.items() if not name.startswith((OVERLAY_XATTR, "user.overlay."))]
+    return [
+        (name, value) for name, value in xattrs.items() if not name.startswith((layerfs.OVERLAY_XATTR, "user.overlay."))
+    ]
 
 
 def _failed(entry: Entry, error: OSError) -> MinirunError:
