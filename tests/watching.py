@@ -79,3 +79,12 @@ def stopped_at_birth(cgroup: Path) -> int:
         return found[0]  # it would close that as soon as it is ready
     os.kill(found[0], signal.SIGKILL)
     return 0
+
+
+def has_monitor(pid: int) -> bool:
+    """Say whether the parent of a process is its monitor, so that it counts as one that runs."""
+    try:
+        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        return Path(f"/proc/{parent}/exe").readlink().name == "monitor"
+    except FileNotFoundError:
+        return False

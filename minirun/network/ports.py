@@ -90,19 +90,24 @@ def _split_protocol(text: str) -> tuple[str, str]:
 
 def _split_host_ip(address: str, text: str) -> tuple[str, str]:
     """Split "ip:host:container" into ("ip", "host:container"); without an address the first is empty."""
-    if address.startswith("[") or address.count(":") > 2:
-        raise MinirunError(
-            f"cannot publish {text}: minirun's bridge speaks IPv4 only", "Publish on an IPv4 address of the host."
-        )
     if address.count(":") < 2:
         return "", address
-    host_ip, _, rest = address.partition(":")
+    *parts, host, container = address.split(":")
+    host_ip = ":".join(parts).removeprefix("[").removesuffix("]")
+    hint = "Publish on an IPv4 address of the host."
+    if _is_address(host_ip, socket.AF_INET6):
+        raise MinirunError(f"cannot publish {text}: minirun's bridge speaks IPv4 only", hint)
+    if host_ip and not _is_address(host_ip, socket.AF_INET):
+        raise MinirunError(f"invalid IP address: {host_ip}", hint)
+    return ("" if host_ip == "0.0.0.0" else host_ip), f"{host}:{container}"
+
+
+def _is_address(text: str, family: int) -> bool:
     try:
-        if host_ip:
-            socket.inet_pton(socket.AF_INET, host_ip)
+        socket.inet_pton(family, text)
     except (OSError, ValueError):
-        raise MinirunError(f"invalid IP address: {host_ip}", "Publish on an IPv4 address of the host.") from None
-    return ("" if host_ip == "0.0.0.0" else host_ip), rest
+        return False
+    return True
 
 
 def _parse_range(text: str, what: str) -> tuple[int, int]:

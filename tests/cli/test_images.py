@@ -194,6 +194,7 @@ def test_an_image_that_a_container_uses_stays(minirun: Minirun, busybox_image: s
         done = minirun("rmi", image["Id"], check=False)
         assert done.returncode == 1
         assert f"image is being used by stopped container {container[:12]}" in done.stderr
+        assert f"hint: Remove the container first: 'minirun rm {container[:12]}'" in done.stderr
         assert image["Id"] in minirun("images", "-q", "--no-trunc").stdout
     finally:
         minirun("rm", "-f", container)

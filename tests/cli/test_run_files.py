@@ -109,6 +109,10 @@ def test_a_missing_source(shell: Shell, scratch: Path, minirun: Minirun, busybox
     assert done.returncode == 125
     assert "bind source path does not exist" in done.stderr
     assert not (scratch / "none").exists()
+    made = minirun("create", "--mount", f"type=bind,source={scratch}/none,target=/data", busybox_image, check=False)
+    assert made.returncode == 1
+    assert "bind source path does not exist" in made.stderr
+    assert minirun("ps", "-aq").stdout == ""
 
 
 def test_a_relative_source_is_the_work_directorys(minirun: Minirun, busybox_image: str, scratch: Path) -> None:

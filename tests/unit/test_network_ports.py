@@ -58,6 +58,7 @@ def test_what_docker_accepts(text: str, mappings: list[PortMapping]) -> None:
         ("8080:80/tcp/udp", "invalid proto: tcp/udp"),
         ("localhost:8080:80", "invalid IP address: localhost"),
         ("127.1:8080:80", "invalid IP address: 127.1"),
+        ("80:80:80:80", "invalid IP address: 80:80"),
     ],
 )
 def test_what_docker_refuses(text: str, message: str) -> None:

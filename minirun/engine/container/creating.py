@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from minirun.engine.container import bundle_lock, records
@@ -42,6 +43,8 @@ def make(layout: Layout, request: RunRequest) -> tuple[ContainerRecord, BundleLo
     # What it refers to must exist before anything is made.
     joined_namespaces(layout, request)
     mounts = _all_mounts(layout, request, image)
+    for mount in mounts:
+        check_source(mount)
     claim = bundle_lock.take(layout, container_id)
     if claim is None:
         raise MinirunError("the container's lock is taken")
@@ -105,6 +108,15 @@ def _all_mounts(layout: Layout, request: RunRequest, image: Image) -> tuple[Volu
         targets = dict.fromkeys(checked_target(volume, f"VOLUME {volume}") for volume in image.config.volumes)
         mounts += [VolumeMount("volume", target) for target in targets if target not in taken]
     return tuple(mounts)
+
+
+def check_source(mount: VolumeMount) -> None:
+    """Refuse a bind mount of what is not there, unless it is one whose source is made. Raises MinirunError."""
+    if mount.kind == "bind" and not mount.create_source and not os.path.exists(mount.source):
+        raise MinirunError(
+            f'invalid mount config for type "bind": bind source path does not exist: {mount.source}',
+            "Make it first, or use -v, which makes a missing directory.",
+        )
 
 
 def _with_name(mount: VolumeMount, anonymous: list[str]) -> VolumeMount:

@@ -11,7 +11,7 @@ import time
 
 from minirun.engine import volumes
 from minirun.engine.container import attaching, bundle_lock, monitor_client, publishing, records
-from minirun.engine.container.creating import joined_namespaces, make
+from minirun.engine.container.creating import check_source, joined_namespaces, make
 from minirun.engine.container.ending import send_signal, signal_sender
 from minirun.engine.container.records import find
 from minirun.engine.container.status import status, wait_until_free
@@ -193,13 +193,9 @@ def _host_mounts(layout: Layout, record: ContainerRecord) -> tuple[tuple[VolumeM
 
 
 def _ensure_source(mount: VolumeMount) -> None:
+    check_source(mount)
     if os.path.exists(mount.source):
         return
-    if not mount.create_source:
-        raise MinirunError(
-            f'invalid mount config for type "bind": bind source path does not exist: {mount.source}',
-            "Make it first, or use -v, which makes a missing directory.",
-        )
     try:
         os.makedirs(mount.source, exist_ok=True)
     except OSError as error:

@@ -218,7 +218,8 @@ def remove(layout: Layout, reference: str, *, force: bool = False) -> Removal:
         if users and len(refs) == 1 and not force:
             raise _conflict(
                 f'unable to remove repository reference "{ref.familiar}" (must force) - container {users[0][:12]} '
-                f"is using its referenced image {digits[:12]}"
+                f"is using its referenced image {digits[:12]}",
+                f"Remove the container first: 'minirun rm {users[0][:12]}'; --force only takes the name away.",
             )
         if len(refs) > 1 or users:
             with reserve.given_back(layout):
@@ -229,16 +230,19 @@ def remove(layout: Layout, reference: str, *, force: bool = False) -> Removal:
     if running:
         raise _conflict(
             f"unable to delete {digits[:12]} (cannot be forced) - image is being used by running container "
-            f"{running[0][:12]}"
+            f"{running[0][:12]}",
+            f"Remove the container first: 'minirun rm --force {running[0][:12]}'.",
         )
     if not force and len({ref.name for ref in refs}) > 1:
         raise _conflict(
-            f"unable to delete {digits[:12]} (must be forced) - image is referenced in multiple repositories"
+            f"unable to delete {digits[:12]} (must be forced) - image is referenced in multiple repositories",
+            f"Remove one name, such as {refs[0].familiar}, or all of them by --force.",
         )
     if not force and users:
         raise _conflict(
             f"unable to delete {digits[:12]} (must be forced) - image is being used by stopped container "
-            f"{users[0][:12]}"
+            f"{users[0][:12]}",
+            f"Remove the container first: 'minirun rm {users[0][:12]}'; --force only takes the names away.",
         )
     untagged = tuple(ref.familiar for ref in refs)
     if users:
@@ -286,7 +290,10 @@ def _delete(layout: Layout, image_id: str) -> list[str]:
     def check() -> None:
         if users := containers_of(layout, image_id):
             digits = image_id.removeprefix("sha256:")[:12]
-            raise _conflict(f"unable to delete {digits} - container {users[0][:12]} has just been made from it")
+            raise _conflict(
+                f"unable to delete {digits} - container {users[0][:12]} has just been made from it",
+                f"Remove the container first: 'minirun rm {users[0][:12]}'.",
+            )
 
     with reserve.given_back(layout):
         return remove_image(layout, image_id, check)[::-1]
@@ -323,5 +330,5 @@ def _prunable(image: Image, limits: dict[str, list[str]]) -> bool:
     )
 
 
-def _conflict(reason: str) -> MinirunError:
-    return MinirunError(f"conflict: {reason}", exit_code=1)
+def _conflict(reason: str, hint: str) -> MinirunError:
+    return MinirunError(f"conflict: {reason}", hint, exit_code=1)

@@ -67,6 +67,8 @@ def parse_lines(lines: list[str], path: str, value_of_bare: Callable[[str], str 
             raise MinirunError(f"{path} line {number} has no variable name: '{line}'")
         if any(character.isspace() for character in name):
             raise MinirunError(f"{path} line {number}: variable '{name}' contains white space")
+        if "\0" in line:
+            raise MinirunError(f"{path} line {number}: the value of '{name}' contains a NUL byte")
         entry = line if equals else value_of_bare(name)
         if entry is not None:
             entries.append(entry)
