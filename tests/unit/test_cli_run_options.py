@@ -220,7 +220,9 @@ def test_env_files_give_assignments_with_proper_names_or_an_error(lines: list[st
         assert not any(character.isspace() for character in name)
 
 
-@given(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]*", fullmatch=True), st.text().filter(lambda text: not {"\n", "\0"} & {*text}))
+@given(
+    st.from_regex(r"[A-Za-z_][A-Za-z0-9_]*", fullmatch=True), st.text().filter(lambda text: not {"\n", "\0"} & {*text})
+)
 def test_an_assignment_survives_an_env_file(name: str, value: str) -> None:
     expected = f"{name}={value}".removesuffix("\r")
     assert parse_lines([f"{name}={value}"], "file", lambda _: None) == [expected]
