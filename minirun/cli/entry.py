@@ -1,4 +1,4 @@
-"""Where the executable `minirun` begins: what can be under way before the flags are read."""
+"""Where the executable `minirun` begins."""
 
 from __future__ import annotations
 
@@ -11,19 +11,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-# The commands that make a process in a container. Where global options come first, the shim is forked later.
-_BUILDING = frozenset({"run", "start", "exec"})
-
 
 def main() -> NoReturn:
-    """Have a shim prepare itself if one will be needed, read the command line, do it, and exit."""
+    """Read the command line, do it, and exit."""
     streams.complete()
     # The container's processes inherit it, and every user in there must be able to read /etc/hosts.
     os.umask(0o022)
-    if sys.argv[1:] and sys.argv[1] in _BUILDING and not {"--help", "-h"} & set(sys.argv[2:3]):
-        from minirun.engine.shim import launch
-
-        launch.start_shim()
     interrupts.exit_after(_run)
 
 

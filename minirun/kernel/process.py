@@ -81,6 +81,11 @@ def fork() -> int:
     return os.fork()
 
 
+def has_threads() -> bool:
+    """Say whether this process has more than one thread, so that its copy by `fork` could wait for ever for a lock."""
+    return len(os.listdir("/proc/self/task")) > 1
+
+
 @operation(man="umask(2)", shell="umask {mask}", mask=lambda mask: f"{mask:04o}", returns=lambda mask: f"{mask:04o}")
 def set_umask(mask: int) -> int:
     """Say which permissions this process's new files do not get; return what was said before."""
@@ -228,6 +233,25 @@ def exec_file_descriptor(fd: int, arguments: Sequence[str], environment: Sequenc
         fd, b"", ffi.new("char *[]", [*argv, ffi.NULL]), ffi.new("char *[]", [*envp, ffi.NULL]), lib.AT_EMPTY_PATH
     )
     check(result, f"execute {arguments[0]}")
+
+
+def own_python(module: str, *arguments: str) -> list[str]:
+    """Return the command that calls `main` of a module of minirun's, by this very Python with this very module path."""
+    program = f"import sys; sys.path[:] = {sys.path!r}; from {module} import main; main()"
+    return [sys.executable, "-I", "-S", "-c", program, *arguments]
+
+
+@operation(man="execve(2)", arguments=" ".join)
+def start_program(arguments: Sequence[str], descriptors: Sequence[int]) -> int:
+    """Start a program that inherits the standard streams and these descriptors, by the same numbers; return its pid.
+
+    It is a child of this process, which may have threads. Raises OSError.
+    """
+    import subprocess
+
+    started = subprocess.Popen(arguments, pass_fds=descriptors)
+    started.returncode = 0  # who has the pid waits for it, and not this object at its end
+    return started.pid
 
 
 @operation(man="execve(2)", arguments=" ".join)

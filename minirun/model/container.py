@@ -149,10 +149,12 @@ class ContainerRecord(Record):
 class LaunchSpec(Record):
     """A container to bring up: what the command has prepared for it.
 
-    `mounts` are all volumes with absolute host paths; `fresh_volumes` those to be filled from the image; `joined` the
-    namespaces shared with other containers; `console_size` the terminal's (rows, columns).
+    `files` is the directory of its resolv.conf, hosts and hostname. `mounts` are all volumes with absolute host paths;
+    `fresh_volumes` those to be filled from the image; `joined` the namespaces shared with other containers;
+    `console_size` the terminal's (rows, columns).
     """
 
+    hostname: str
     files: str
     mounts: tuple[VolumeMount, ...]
     fresh_volumes: tuple[VolumeMount, ...]
@@ -171,3 +173,14 @@ class ExecRequest(Record):
     open_stdin: bool = False
     detach: bool = False
     privileged: bool = False
+
+
+class ExecSpec(Record):
+    """A further process to bring up in a running container: what was asked for, and what the command adds.
+
+    The monitor writes how it ended to `exit_file`; `console_size` is the terminal's (rows, columns).
+    """
+
+    request: ExecRequest
+    exit_file: str
+    console_size: tuple[int, int]

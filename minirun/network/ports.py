@@ -131,8 +131,7 @@ def reserve(ports: Iterable[PortMapping]) -> tuple[tuple[PortMapping, ...], tupl
     Raises MinirunError when one is taken, with none left bound.
     """
     wanted = tuple(ports)
-    if len(wanted) > MANY:
-        limits.allow_open_files(len(wanted))
+    limit = limits.allow_open_files(len(wanted)) if len(wanted) > MANY else 0
     known: list[PortMapping] = []
     sockets: list[socket.socket] = []
     # Where the search for a free port goes on: below, everything is taken. From the start each time, a thousand ports
@@ -145,6 +144,11 @@ def reserve(ports: Iterable[PortMapping]) -> tuple[tuple[PortMapping, ...], tupl
             untried[search] = port + 1
             known.append(mapping.replace(host_port=port, host_port_last=0))
             sockets.append(holder)
+        if limit:
+            # The container inherits the limit, and what is opened until then must find numbers below it.
+            moved = limits.move_descriptors_up([holder.detach() for holder in sockets], limit)
+            sockets = [socket.socket(fileno=fd) for fd in moved]
+            limits.limit_open_files(limit)
     except BaseException:
         for holder in sockets:
             holder.close()

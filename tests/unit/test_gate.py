@@ -30,10 +30,7 @@ STILL = {
     "minirun.engine.container.records": (
         "fcntl, os.O_CREAT, os.O_WRONLY, os.posix_fallocate, os.rename, os.symlink, os.unlink"
     ),
-    "minirun.engine.container.running": "os.unlink",
     "minirun.engine.container.starting": "open (for writing), os.makedirs, os.unlink",
-    "minirun.engine.shim.launch": "os.fork, os.write",
-    "minirun.engine.shim.shim": "open (for writing), os.O_RDWR, os.chdir, os.kill, os.makedirs",
     "minirun.engine.volumes": "os.makedirs, os.mkdir, os.rename",
     # launcher
     "minirun.launcher.executables": (
@@ -93,8 +90,6 @@ STILL_IN_CIRCLES = {
     "minirun.runtime.cgroup.device_program",
     "minirun.runtime.cgroup.device_rules",
     "minirun.runtime.cgroup.device_rules_v1",
-    "minirun.engine.shim.launch",
-    "minirun.engine.shim.shim",
 }
 
 

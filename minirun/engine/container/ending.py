@@ -115,7 +115,7 @@ def _remove(layout: Layout, record: ContainerRecord, force: bool, anonymous_volu
             )
     with claim:
         existed = records.has_record(layout, record.id)
-        cleanup.unmake(layout, record.id)
+        cleanup.tear_down(layout, record.id)
         cleanup.remove_container(layout, record.id, anonymous_volumes)
         claim.discard()
     if not existed and not force:  # with --rm it has gone by itself, which was wanted
@@ -183,7 +183,7 @@ class _Ending:
         if message[:1] == b"x":
             self.deadline = None
         elif message[:1] == b"u":
-            cleanup.unmake(self._layout, self.record.id)
+            cleanup.tear_down(self._layout, self.record.id)
             monitor_client.say_cleaned(self.monitor)
         return message != b""
 
@@ -195,7 +195,7 @@ class _Ending:
 
 
 def _end(containers: Iterable[ContainerRecord], begin: Callable[[ContainerRecord], _Ending | None]) -> Failures:
-    """Begin the end of each container, then wait until all are unmade; return the errors by container."""
+    """Begin the end of each container, then wait until all are taken down; return the errors by container."""
     failures: Failures = {}
     waiting: dict[int, _Ending] = {}
     poll = select.poll()

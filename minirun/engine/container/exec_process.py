@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from minirun.model.spec import Process, Spec
 
 
-def of_request(request: ExecRequest, spec: Spec, pid: int, console_size: tuple[int, int] | None) -> Process:
+def of_request(request: ExecRequest, spec: Spec, pid: int, console_size: tuple[int, int]) -> Process:
     """Return the process to run beside the one with `pid`. Raises MinirunError for a user that does not exist."""
     if spec.process is None:
         raise ValueError("a running container's bundle has a process")
     main = spec.process
-    rows, columns = console_size or (0, 0)
+    rows, columns = console_size
     process = main.replace(
         args=request.command,
         cwd=os.path.normpath(request.working_dir) if request.working_dir else main.cwd,

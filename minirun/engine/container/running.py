@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
-from minirun.engine.container import attaching, monitor_client, records
+from minirun.engine.container import attaching, monitor_client, publishing, records
 from minirun.engine.container.ending import signal_sender
 from minirun.engine.container.status import status
 from minirun.engine.shim import launch
 from minirun.errors import MinirunError
+from minirun.kernel import hostfiles
+from minirun.model.container import ExecSpec
 from minirun.runtime import lifecycle
 
 TYPE_CHECKING = False
@@ -69,8 +69,9 @@ def execute(layout: Layout, record: ContainerRecord, request: ExecRequest, attac
     """Run a further command in a running container; with an attachment return its exit code, else 0."""
     _running(layout, record)
     exit_file = f"{layout.bundle(record.id)}/exec-{records.new_id()[:12]}.json"
-    console_size = attaching.terminal_size() if request.tty else None
-    launched = launch.launch_exec(layout, record, request, exit_file, console_size)
+    console_size = attaching.terminal_size() or (0, 0) if request.tty else (0, 0)
+    publishing.look_after(layout, record)
+    launched = launch.launch_exec(layout, record, ExecSpec(request, exit_file, console_size))
     control = launched.control
     if attachment is None:
         launch.start_exec(launched)
@@ -92,10 +93,7 @@ def execute(layout: Layout, record: ContainerRecord, request: ExecRequest, attac
     if isinstance(ended, attaching.Detached):
         return 0
     monitor_client.say_cleaned(control)
-    try:
-        os.unlink(exit_file)
-    except FileNotFoundError:
-        pass  # the container ended with it and its bundle is gone
+    hostfiles.remove(exit_file)  # unless the container ended with it and its bundle is gone
     return ended.code
 
 

@@ -59,7 +59,7 @@ def run(
             return _start(layout, record, claim, attachment)
         except MinirunError as error:
             if not request.auto_remove and status(layout, record).state == "created":
-                error.hint = f"{error.hint} {launch.what_stays(record)}".strip()
+                error.hint = f"{error.hint} {_what_stays(record)}".strip()
             raise
 
 
@@ -97,8 +97,8 @@ def _start(layout: Layout, record: ContainerRecord, claim: BundleLock, attachmen
             os.unlink(f"{layout.container(record.id)}/exit.json")
         records.reserve_exit_status(layout, record.id)
         with monitor_client.listen(layout.bundle(record.id)) as listener:
-            hold = (claim.fd, *(held.fileno() for held in sockets))
-            launched = launch.launch(layout, record, _job(layout, record), listener, hold)
+            kept = (claim.fd, *(held.fileno() for held in sockets))
+            launched = launch.launch(layout, record, _launch_spec(layout, record), listener, kept)
         claim.release()
         if endpoint:
             endpoints.attach(layout, record.id, endpoint, launched.pid)
@@ -125,8 +125,16 @@ def _start(layout: Layout, record: ContainerRecord, claim: BundleLock, attachmen
     return _follow(layout, record, launched.control, attachment)
 
 
+def _what_stays(record: ContainerRecord) -> str:
+    """Say what there is after a `run` without --rm whose start has failed, and what can be done with it."""
+    return (
+        f"The container {record.name} was created and stays: 'minirun start {record.name}' tries again, "
+        f"'minirun rm {record.name}' removes it."
+    )
+
+
 def _give_up(layout: Layout, record: ContainerRecord, claim: BundleLock, launched: Launched | None) -> None:
-    """Unmake a start that failed: the container is as if it had never been started."""
+    """Take down what a start that failed has made: the container is as if it had never been started."""
     if launched:
         # The monitor has the lock, and cleans up after the end.
         send_signal(layout, record, signal.SIGKILL)
@@ -139,11 +147,11 @@ def _give_up(layout: Layout, record: ContainerRecord, claim: BundleLock, launche
         records.save(layout, record.replace(started_at=0.0))
     except OSError:
         pass  # removed by the monitor's clean-up, with --rm
-    cleanup.unmake(layout, record.id, claim)
+    cleanup.tear_down(layout, record.id, claim)
 
 
 def _follow(layout: Layout, record: ContainerRecord, control: socket.socket, attachment: Attachment) -> int:
-    """Stay in the foreground until the container's end, then unmake it and return its exit code."""
+    """Stay in the foreground until the container's end, then take it down and return its exit code."""
     with control:
         ended = attaching.attach(
             control,
@@ -155,7 +163,7 @@ def _follow(layout: Layout, record: ContainerRecord, control: socket.socket, att
         if isinstance(ended, attaching.Detached):
             monitor_client.say_detached(control)
             return 0
-        cleanup.unmake(layout, record.id)
+        cleanup.tear_down(layout, record.id)
         monitor_client.say_cleaned(control)
         return ended.code
 
@@ -163,16 +171,26 @@ def _follow(layout: Layout, record: ContainerRecord, control: socket.socket, att
 # -- what the shim gets ------------------------------------------------------------------------------------------------
 
 
-def _job(layout: Layout, record: ContainerRecord) -> LaunchSpec:
+def _launch_spec(layout: Layout, record: ContainerRecord) -> LaunchSpec:
     """Prepare on the host what the shim needs: volumes, the three files of /etc, namespaces to join."""
     mounts, fresh = _host_mounts(layout, record)
     return LaunchSpec(
+        hostname=_hostname(record),
         files=_write_files(layout, record),
         mounts=mounts,
         fresh_volumes=fresh,
         joined=joined_namespaces(layout, record.request),
         console_size=attaching.terminal_size() or (0, 0) if record.request.tty else (0, 0),
     )
+
+
+def _hostname(record: ContainerRecord) -> str:
+    """Return the container's host name: asked for, the host's where that is shared, else the id's first 12 digits."""
+    if record.request.hostname:
+        return record.request.hostname
+    if record.request.uts_mode == "host" or record.request.network == "host":
+        return os.uname().nodename
+    return record.id[:12]
 
 
 def _host_mounts(layout: Layout, record: ContainerRecord) -> tuple[tuple[VolumeMount, ...], tuple[VolumeMount, ...]]:
@@ -207,7 +225,7 @@ def _write_files(layout: Layout, record: ContainerRecord) -> str:
     request, directory = record.request, layout.container(record.id)
     if request.network.startswith("container:"):
         return layout.container(find(layout, request.network.removeprefix("container:")).id)
-    hostname = launch.hostname_of(record)
+    hostname = _hostname(record)
     if request.network == "host" and not request.extra_hosts:
         hosts = resolv_files.host_text("/etc/hosts")
     else:

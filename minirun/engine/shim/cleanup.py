@@ -1,7 +1,8 @@
-"""Unmaking: what a container has in the kernel and on disk, after its end or after minirun was killed.
+"""Clean-up: what a container has in the kernel and on disk goes, after its end or after minirun was killed.
 
-`unmake` is the one way down, for every way in which a container can end: its foreground command calls it, or its
-monitor starts this module's `main`, or, when both were killed, the next command finds it by `collect`.
+`tear_down` is the one way down, for every way in which a container can end: its foreground command calls it, or its
+monitor starts this module's `main`, or, when both were killed, the next command finds it by `collect`. What then
+becomes of the container is decided in one place, too: `_decide_what_follows`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from minirun.engine import volumes
 from minirun.engine.container import bundle_lock, records
 from minirun.errors import MinirunError, warn_once
 from minirun.kernel.mount import unmount_lazily
+from minirun.kernel.process import own_python
 from minirun.kernel.trace import step
 from minirun.model.container import ExitStatus
 from minirun.model.layout import Layout
@@ -30,27 +32,32 @@ if TYPE_CHECKING:
     from minirun.model.container import ContainerRecord
 
 
-def unmake(layout: Layout, container_id: str, claim: BundleLock | None = None) -> None:
-    """Take down everything that was made to run a container, and with --rm the container itself.
+def tear_down(layout: Layout, container_id: str, claim: BundleLock | None = None) -> None:
+    """Take down everything that was made to run a container, then do what follows its end.
 
-    `claim` is given by who holds the lock itself; the monitor's clean-up runs under the monitor's lock. Raises
+    `claim` is given by whoever holds the lock itself; the monitor's clean-up runs under the monitor's lock. Raises
     MinirunError.
     """
     record = _record_if_any(layout, container_id)
-    with step("unmake what was made for the container", "cleanup"):
+    with step("take down what was made for the container", "cleanup"):
         lifecycle.delete(layout.runtime, container_id, force=True)
         if record and record.endpoint:
             endpoints.detach(layout, container_id, record.endpoint)
         else:
             endpoints.release(layout, container_id)
+    _decide_what_follows(layout, container_id, record)
+    (claim or bundle_lock.BundleLock(layout, container_id, -1)).discard()
+
+
+def _decide_what_follows(layout: Layout, container_id: str, record: ContainerRecord | None) -> None:
+    """Say what becomes of a container that has ended and of which nothing is in the kernel any more.
+
+    With --rm it is removed; without, it stays, for `start`, `logs` and `rm`.
+    """
     if record is None:
         records.remove(layout, container_id)  # killed before the record was written, or after it was removed
     elif record.request.auto_remove:
         remove_container(layout, container_id, anonymous_volumes=True)
-    if claim:
-        claim.discard()
-    else:
-        bundle_lock.BundleLock(layout, container_id, -1).discard()
 
 
 def remove_container(layout: Layout, container_id: str, anonymous_volumes: bool) -> None:
@@ -72,13 +79,13 @@ def _record_if_any(layout: Layout, container_id: str) -> ContainerRecord | None:
 
 
 def collect(layout: Layout) -> None:
-    """Unmake what killed commands have left behind. Costs next to nothing when there is nothing.
+    """Take down what killed commands have left behind. Costs next to nothing when there is nothing.
 
-    The command that comes across it needs nothing of this: what cannot be unmade now is told of and left to the next.
+    The command that comes across it needs nothing of this: a failure is told of, and the rest left to the next command.
     """
     for container_id in bundle_lock.claimed_ids(layout):
         with _told():
-            _unmake_abandoned(layout, container_id)
+            _tear_down_abandoned(layout, container_id)
     with _told():
         _remove_half_made(layout)
     with _told():
@@ -100,14 +107,14 @@ def _told() -> Iterator[None]:
         warn_once(f"cannot clean up what an earlier command has left: {error.filename or ''}: {error.strerror}")
 
 
-def _unmake_abandoned(layout: Layout, container_id: str) -> None:
+def _tear_down_abandoned(layout: Layout, container_id: str) -> None:
     claim = bundle_lock.take_abandoned(layout, container_id)
     if claim is None:
         return
     with claim:
         if os.listdir(layout.bundle(container_id)) != ["monitor.lock"]:
             _record_lost_exit(layout, container_id)
-        unmake(layout, container_id, claim)
+        tear_down(layout, container_id, claim)
 
 
 def _remove_half_made(layout: Layout) -> None:
@@ -136,10 +143,9 @@ def _record_lost_exit(layout: Layout, container_id: str) -> None:
             warn_once(f"cannot note that the monitor of container {container_id[:12]} was killed: {error.strerror}")
 
 
-def cleanup_command(layout: Layout, container_id: str) -> list[str]:
-    """Return the command with which a monitor starts `main`: this very Python, with this very module path."""
-    program = f"import sys; sys.path[:] = {sys.path!r}; from minirun.engine.shim.cleanup import main; main()"
-    return [sys.executable, "-I", "-S", "-c", program, layout.root, layout.state, container_id]
+def command(layout: Layout, container_id: str) -> list[str]:
+    """Return the command with which a monitor starts `main`."""
+    return own_python(__name__, layout.root, layout.state, container_id)
 
 
 def _unmount(rootfs: str) -> None:
@@ -151,11 +157,11 @@ def _unmount(rootfs: str) -> None:
 
 
 def main() -> None:
-    """The monitor's clean-up: unmake one container."""
+    """The monitor's clean-up: take down one container."""
     root, state, container_id = sys.argv[1:]
     layout = Layout(root, state)
     try:
         _unmount(f"{layout.bundle(container_id)}/rootfs")
-        unmake(layout, container_id)
+        tear_down(layout, container_id)
     except MinirunError as error:
         sys.exit(f"minirun: {error}")

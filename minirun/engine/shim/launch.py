@@ -2,110 +2,67 @@
 
     command ──fork──> shim ──clone3──> container
        │                 │                    │
-       │                 └─exec─> monitor     └─exec─> init, which waits
-       └─ reads its flags meanwhile
+       │                 └─exec─> monitor     └─exec─> exec_stub, which waits
+       └─ waits until it stands
 
-The shim is forked before the command has read its flags: importing what reads flags (click) and importing what
-makes a container take about equally long, and so both happen at once. Then the command tells it, over a channel,
-which container to build. This module is the command's side; `shim` is the other. It is imported before everything
-else, so it imports little itself.
+A shim is told one `Job`, inherits descriptors, and answers over a channel; there is no other way to one, and nothing
+of it outlives the call. A process with one thread forks it, which takes a millisecond, because all is imported. The
+copy of a process with threads would have the locks that these held and not the threads (fork(2)), so there the shim is
+a Python of its own, which takes some 30 ms to start.
+
+This is the side of whoever wants the container; `shim` is the other.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import socket
 
+from minirun.engine.shim.job import CREATED, Job
 from minirun.errors import MinirunError
+from minirun.kernel import process
+from minirun.kernel.hostfiles import write_all
 from minirun.kernel.trace import step, trace_descriptor
 from minirun.model.record import Record
 from minirun.runtime.create import protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
-
-    from minirun.model.container import ContainerRecord, ExecRequest, LaunchSpec
+    from minirun.model.container import ContainerRecord, ExecSpec, LaunchSpec
     from minirun.model.layout import Layout
-    from minirun.runtime.create.protocol import Channel
-
-CREATED = "created"
-HOLD = "hold"
-_FDS_PER_MESSAGE = 200  # the kernel takes 253 in one (unix(7), SCM_RIGHTS); a range of ports may be longer
 
 
 class Launched(Record):
-    """A process that stands before its start, seen from the command: its pid and its monitor's control socket.
+    """A process that stands before its start, seen from whoever wanted it.
 
-    `start_fd` is what an exec'd process waits on; a container waits on its fifo.
+    `pid` is its own, `control` leads to its monitor. `monitor` is the monitor's pid: a child of this process, for it to
+    wait for if it lives longer. `start_fd` is what an exec'd process waits on; a container waits on its fifo.
     """
 
     pid: int
     control: socket.socket
+    monitor: int
     start_fd: int = -1
 
 
-class Shim(Record):
-    """A shim that waits for its job."""
-
-    channel: Channel
-    pid: int
-
-
-_waiting: Shim | None = None
-
-
-def start_shim() -> None:
-    """Fork a shim that prepares itself while this process, which must have one thread, does something else."""
-    global _waiting
-    ours, theirs = protocol.open_channel()
-    pid = os.fork()
-    if pid == 0:
-        ours.close()
-        _be_shim(theirs)
-    theirs.close()
-    _waiting = Shim(ours, pid)
-
-
-def _be_shim(channel: Channel) -> NoReturn:
-    """Run the shim so that it never returns into the command's code and always says why it fails."""
-    try:
-        # Ctrl-C is the command's business, which the shim hears of by the end of its channel.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        from minirun.engine.shim import shim
-
-        shim.serve(channel)
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it must be told and must not return
-        channel.send_failure(error)
-    finally:
-        os._exit(1)
-
-
 def launch(
-    layout: Layout, record: ContainerRecord, job: LaunchSpec, listener: socket.socket, hold: tuple[int, ...]
+    layout: Layout, record: ContainerRecord, spec: LaunchSpec, listener: socket.socket, kept: tuple[int, ...]
 ) -> Launched:
     """Bring the container up; it waits for `lifecycle.start`. Raises MinirunError with nothing left but the bundle.
 
-    The monitor will listen on `listener` and keep the descriptors in `hold` open.
+    The monitor will listen on `listener` and keep the descriptors in `kept` open.
     """
-    return _give_job(layout, record, "container", job.as_dict(), (listener.fileno(),), hold)
+    return _launch(Job(layout.root, layout.state, record, container=spec, listener=listener.fileno(), kept=kept))
 
 
-def launch_exec(
-    layout: Layout, record: ContainerRecord, request: ExecRequest, exit_file: str, console_size: tuple[int, int] | None
-) -> Launched:
+def launch_exec(layout: Layout, record: ContainerRecord, spec: ExecSpec) -> Launched:
     """Bring up a further process in a running container, under a monitor of its own; it waits for `start_exec`.
 
     Raises MinirunError.
     """
-    from minirun.engine.container import publishing
-
-    publishing.look_after(layout, record)
     start_read, start_write = os.pipe2(os.O_CLOEXEC)
     try:
-        job = {"request": request.as_dict(), "exit_file": exit_file, "console_size": console_size}
-        launched = _give_job(layout, record, "exec", job, (start_read,))
+        launched = _launch(Job(layout.root, layout.state, record, process=spec, start=start_read))
     except BaseException:
         os.close(start_write)
         raise
@@ -117,61 +74,52 @@ def launch_exec(
 def start_exec(launched: Launched) -> None:
     """Let an exec'd process go."""
     with step("let the process go", "exec"):
-        os.write(launched.start_fd, b"\0")
+        write_all(launched.start_fd, b"\0")
         os.close(launched.start_fd)
 
 
-def _give_job(
-    layout: Layout,
-    record: ContainerRecord,
-    kind: str,
-    job: dict[str, Any],
-    fds: tuple[int, ...],
-    hold: tuple[int, ...] = (),
-) -> Launched:
-    """Tell the shim what to build, and wait until it has reported and become the monitor."""
-    global _waiting
-    if _waiting is None:
-        start_shim()
-    shim, _waiting = _waiting, None
-    if shim is None:
-        raise MinirunError("the shim was not started")
+def _launch(job: Job) -> Launched:
+    """Start a shim, and wait until it has reported and become the monitor."""
+    channel, theirs = protocol.open_channel()
     control, monitor_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-    traced = trace_descriptor()
-    fields = {"root": layout.root, "state": layout.state, "id": record.id, "job": job, "traced": traced >= 0}
     try:
-        for start in range(0, len(hold), _FDS_PER_MESSAGE):
-            shim.channel.send(HOLD, {"of": len(hold)}, *hold[start : start + _FDS_PER_MESSAGE])
-        shim.channel.send(kind, fields, monitor_end.fileno(), *fds, *((traced,) if traced >= 0 else ()))
+        job = job.replace(channel=theirs.fileno(), control=monitor_end.fileno(), trace=trace_descriptor())
+        pid = _execute(job, channel) if process.has_threads() else _fork(job, channel, control)
+        theirs.close()
         monitor_end.close()
-        kind, answer, _ = shim.channel.receive()
+        kind, answer, _ = channel.receive()
         if kind == protocol.FAILED:
             protocol.raise_failure(answer)
         if kind != CREATED:
-            raise protocol.child_died(shim.pid)
-        # End of file: the shim has become the monitor, which from now on knows this command by its control socket.
-        if shim.channel.receive()[0] == protocol.FAILED:
+            raise protocol.child_died(pid)
+        # End of file: the shim has become the monitor, which from now on knows this process by its control socket.
+        if channel.receive()[0] == protocol.FAILED:
             raise MinirunError("the container's monitor could not be started")
     except BaseException:
         control.close()
         raise
     finally:
-        shim.channel.close()
-    return Launched(answer["pid"], control)
+        theirs.close()
+        monitor_end.close()
+        channel.close()
+    return Launched(answer["pid"], control, pid)
 
 
-def what_stays(record: ContainerRecord) -> str:
-    """Say what there is after a `run` without --rm whose start has failed, and what can be done with it."""
-    return (
-        f"The container {record.name} was created and stays: 'minirun start {record.name}' tries again, "
-        f"'minirun rm {record.name}' removes it."
-    )
+def _fork(job: Job, *ours: protocol.Channel | socket.socket) -> int:
+    """Start a shim as a copy of this process, without its ends of the channels; return its pid."""
+    from minirun.engine.shim import shim  # here, for those that wait for a container's end and start none
+
+    pid = process.fork()
+    if pid == 0:
+        for end in ours:
+            end.close()
+        shim.run(job)
+    return pid
 
 
-def hostname_of(record: ContainerRecord) -> str:
-    """Return the container's host name: asked for, the host's where that is shared, else the id's first 12 digits."""
-    if record.request.hostname:
-        return record.request.hostname
-    if record.request.uts_mode == "host" or record.request.network == "host":
-        return os.uname().nodename
-    return record.id[:12]
+def _execute(job: Job, channel: protocol.Channel) -> int:
+    """Start a shim as a new Python, which reads its job from the channel; return its pid. Raises MinirunError."""
+    with step("start a shim", "monitor"):
+        pid = process.start_program(process.own_python("minirun.engine.shim.shim", str(job.channel)), job.descriptors())
+        channel.send("job", job.as_dict())
+    return pid

@@ -2,131 +2,130 @@
 
 It has a mount namespace of its own: the overlay is mounted there and nowhere else, so no mount of a container ever
 shows on the host, and when its last process has ended, the kernel unmounts it. When the container stands, the shim
-becomes the monitor by exec and so is the parent of the container's first process. `launch` is the other side of its
-channel.
+becomes the monitor by exec and so is the parent of the container's first process. What it brings up is in its `Job`;
+whoever started it (`launch`) waits at the other end of its channel.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
+import sys
 
 from minirun.engine import volumes
-from minirun.engine.container import exec_process, records
+from minirun.engine.container import exec_process
 from minirun.engine.shim import cleanup
-from minirun.engine.shim.launch import CREATED, HOLD, hostname_of
+from minirun.engine.shim.job import CREATED, Job
 from minirun.engine.spec import build as spec
 from minirun.engine.spec import host_cgroups, users
-from minirun.kernel import limits
+from minirun.kernel.hostfiles import make_directories, replace
 from minirun.kernel.mount import PROPAGATION, mount, set_propagation
-from minirun.kernel.path import read_file_in_root
+from minirun.kernel.path import change_directory, read_file_in_root
 from minirun.kernel.privilege import available_capabilities
-from minirun.kernel.process import NAMESPACE_FLAGS, execute, native_program, new_session, unshare
+from minirun.kernel.process import NAMESPACE_FLAGS, execute, native_program, new_session, send_signal, unshare
 from minirun.kernel.trace import forget_steps, forward_to, name_process, set_tracer, step
-from minirun.model.container import ExecRequest, LaunchSpec
+from minirun.model import jsontext
 from minirun.model.layout import Layout
 from minirun.runtime import lifecycle, state
 from minirun.runtime.cgroup import v2 as cgroup
+from minirun.runtime.create.protocol import Channel
 from minirun.storage import images
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any, NoReturn
+    from typing import NoReturn
 
-    from minirun.model.container import ContainerRecord
+    from minirun.model.container import ContainerRecord, ExecSpec, LaunchSpec
     from minirun.model.image import Image
     from minirun.model.snapshot import Snapshot
-    from minirun.runtime.create.protocol import Channel, Cloned
+    from minirun.runtime.create.protocol import Cloned
 
 MONITOR_PROGRAM = native_program("monitor")
 
 
-def serve(channel: Channel) -> NoReturn:
-    """Wait for one job and do it; end silently if the command ends without one."""
-    new_session()
-    kind, fields, fds = channel.receive_all()
-    held: list[int] = []
-    limit = limits.allow_open_files(fields["of"]) if kind == HOLD else 0
-    while kind == HOLD:
-        held += fds
-        kind, fields, fds = channel.receive_all()
-    if limit:
-        # The container inherits the limit, and what is opened until then must find numbers below it.
-        held = limits.move_descriptors_up(held, limit)
-        limits.limit_open_files(limit)
-    if not kind:
-        os._exit(0)
-    if fields["traced"]:
-        set_tracer(forward_to(socket.socket(fileno=fds.pop())))
-    name_process("shim")
-    forget_steps()
-    layout = Layout(fields["root"], fields["state"])
-    record = records.load(layout, fields["id"])
-    control, *others = fds
-    if kind == "container":
-        bring_up_container(layout, record, LaunchSpec.read_back(fields["job"]), channel, control, *others, *held)
-    bring_up_exec(layout, record, fields["job"], channel, control, *others)
+def main() -> NoReturn:
+    """Be the shim that a process with threads has started: the job is the first message on its channel."""
+    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    job = Job.read_back(channel.receive()[1])
+    for fd in job.descriptors():
+        os.set_inheritable(fd, False)
+    if job.trace >= 0:
+        set_tracer(forward_to(socket.socket(fileno=job.trace)))
+    run(job)
 
 
-def bring_up_container(
-    layout: Layout,
-    record: ContainerRecord,
-    job: LaunchSpec,
-    channel: Channel,
-    control: int,
-    listener: int,
-    *hold: int,
-) -> NoReturn:
-    """Mount, write the bundle, create, become the monitor, which keeps `hold` open: the lock, reserved ports."""
+def run(job: Job) -> NoReturn:
+    """Do the job, so that a forked shim never returns into the code of its parent, and always says why it fails."""
+    channel = Channel(socket.socket(fileno=job.channel))
+    try:
+        # Ctrl-C is the command's business, which the shim hears of by the end of its channel.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        new_session()
+        name_process("shim")
+        forget_steps()
+        layout = Layout(job.root, job.state)
+        if job.container:
+            bring_up_container(layout, job, job.container, channel)
+        if job.process:
+            bring_up_exec(layout, job, job.process, channel)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it must be told and must not return
+        channel.send_failure(error)
+    finally:
+        os._exit(1)
+
+
+def bring_up_container(layout: Layout, job: Job, wanted: LaunchSpec, channel: Channel) -> NoReturn:
+    """Mount, write the bundle, create, become the monitor."""
+    record = job.record
     bundle = layout.bundle(record.id)
     image = images.load_image(layout, record.image_id)
     snapshot = images.snapshot(layout, image, layout.container(record.id), f"{bundle}/rootfs")
     mount_snapshot(snapshot)
     root = os.open(snapshot.target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    for volume in job.fresh_volumes:
+    for volume in wanted.fresh_volumes:
         volumes.copy_up(root, volume.target, volume.source)
-    write_bundle(record, image, job, bundle, root)
+    write_bundle(record, image, wanted, bundle, root)
     os.close(root)
 
     streams = _Streams(tty=record.request.tty, stdin=record.request.open_stdin)
     # Where the host's hierarchies are to be seen, the container needs a place of its own in each of them.
-    use_v1 = host_cgroups.are_shown(job.mounts)
+    use_v1 = host_cgroups.are_shown(wanted.mounts)
     options = lifecycle.CreateOptions(
         stdio=streams.container, cache_dir=layout.cache, use_cgroup_v1=use_v1, caller=channel.fileno()
     )
     cloned = lifecycle.create(layout.runtime, record.id, bundle, lifecycle.load_spec(bundle), options)
     try:
         channel.send(CREATED, {"pid": cloned.pid})
-        arguments = _monitor_arguments(layout, record, listener, hold)
-        become_monitor(record.id, cloned, streams, control, arguments, cleanup.cleanup_command(layout, record.id))
+        arguments = _monitor_arguments(layout, job)
+        become_monitor(record.id, cloned, streams, job.control, arguments, cleanup.command(layout, record.id))
     except BaseException:
         # The command was killed meanwhile: nobody would ever start the container, which waits for that.
         lifecycle.delete(layout.runtime, record.id, force=True)
         raise
 
 
-def _monitor_arguments(layout: Layout, record: ContainerRecord, listener: int, hold: tuple[int, ...]) -> list[str]:
+def _monitor_arguments(layout: Layout, job: Job) -> list[str]:
+    record = job.record
     arguments = ["--exit-file", f"{layout.container(record.id)}/exit.json"]
     if record.request.log_driver == "json-file":
         arguments += ["--log", f"{layout.container(record.id)}/container.log", *_log_options(record.request.log_opts)]
-    arguments += ["--listen", _inherit(listener)]
+    arguments += ["--listen", _inherit(job.listener)]
     if record.request.open_stdin and not record.request.tty:
         arguments.append("--stdin-once")
     events = f"{cgroup.directory_of(cgroup.find_hierarchy(), f'/minirun/{record.id}', record.id)}/memory.events"
     if os.path.exists(events):
         arguments += ["--memory-events", events]
-    for first, last in _runs(hold):
+    for first, last in _runs(job.kept):
         arguments += ["--keep", f"{first}-{last}"]
     return arguments
 
 
-def _runs(hold: Iterable[int]) -> list[tuple[int, int]]:
+def _runs(kept: Iterable[int]) -> list[tuple[int, int]]:
     """Let the monitor inherit descriptors; return the first and the last of those whose numbers follow each other."""
     runs: list[tuple[int, int]] = []
-    for fd in sorted(hold):
+    for fd in sorted(kept):
         os.set_inheritable(fd, True)
         if runs and runs[-1][1] == fd - 1:
             runs[-1] = (runs[-1][0], fd)
@@ -149,15 +148,15 @@ def mount_snapshot(snapshot: Snapshot) -> None:
         "overlayfs",
         "Reading looks through the layers from the top; writing copies the file up into the container's own layer.",
     ):
-        os.makedirs(snapshot.target, exist_ok=True)
+        make_directories(snapshot.target)
         # The names of the layers are relative: 127 of them must fit into the one page of options that mount(2) takes.
-        os.chdir(snapshot.directory)
+        change_directory(snapshot.directory)
         options = f"lowerdir={':'.join(snapshot.lowers)},upperdir={snapshot.upper},workdir={snapshot.work}"
         mount("overlay", snapshot.target, "overlay", 0, options)
-        os.chdir("/")
+        change_directory("/")
 
 
-def write_bundle(record: ContainerRecord, image: Image, job: LaunchSpec, bundle: str, root: int) -> None:
+def write_bundle(record: ContainerRecord, image: Image, wanted: LaunchSpec, bundle: str, root: int) -> None:
     """Write the OCI bundle's config.json: what Docker's options mean, in the runtime specification's words."""
     passwd = read_file_in_root(root, "/etc/passwd") or ""
     group = read_file_in_root(root, "/etc/group") or ""
@@ -165,34 +164,31 @@ def write_bundle(record: ContainerRecord, image: Image, job: LaunchSpec, bundle:
     user = users.resolve(request.user or image.config.user, request.group_add, passwd, group)
     found = spec.SpecInputs(
         container_id=record.id,
-        hostname=hostname_of(record),
+        hostname=wanted.hostname,
         user=user,
-        files=job.files,
+        files=wanted.files,
         available=available_capabilities(),
-        mounts=job.mounts,
-        joined=job.joined,
+        mounts=wanted.mounts,
+        joined=wanted.joined,
     )
     config = spec.build(request, image.config, found)
-    if request.tty and job.console_size[0]:
-        rows, columns = job.console_size
+    if request.tty and wanted.console_size[0]:
+        rows, columns = wanted.console_size
         config["process"]["consoleSize"] = {"height": rows, "width": columns}
-    with open(f"{bundle}/config.json", "w", encoding="utf-8") as file:
-        file.write(json.dumps(config))
+    replace(f"{bundle}/config.json", jsontext.dumps(config))
 
 
-def bring_up_exec(
-    layout: Layout, record: ContainerRecord, job: dict[str, Any], channel: Channel, control: int, start_fd: int
-) -> NoReturn:
+def bring_up_exec(layout: Layout, job: Job, wanted: ExecSpec, channel: Channel) -> NoReturn:
     """Bring up a further process in a running container, and become the monitor of that."""
-    request = ExecRequest.read_back(job["request"])
+    record, request = job.record, wanted.request
     container_spec = lifecycle.load_spec(layout.bundle(record.id))
     pid = state.load(layout.runtime, record.id).pid
-    process = exec_process.of_request(request, container_spec, pid, job["console_size"])
+    process = exec_process.of_request(request, container_spec, pid, wanted.console_size)
     streams = _Streams(tty=request.tty, stdin=request.open_stdin)
     options = lifecycle.ExecOptions(
         stdio=streams.container,
         cache_dir=layout.cache,
-        start_fd=start_fd,
+        start_fd=job.start,
         seccomp=not request.privileged,
         caller=channel.fileno(),
     )
@@ -200,11 +196,11 @@ def bring_up_exec(
     once = [] if request.tty else ["--stdin-once"]
     try:
         channel.send(CREATED, {"pid": cloned.pid})
-        become_monitor(record.id, cloned, streams, control, ["--exit-file", job["exit_file"], *once], [])
+        become_monitor(record.id, cloned, streams, job.control, ["--exit-file", wanted.exit_file, *once], [])
     except BaseException:
         # The command was killed meanwhile. Left to itself, the process would wait for whoever becomes its parent: the
         # container's PID namespace ends only when all of its processes are reaped.
-        os.kill(cloned.pid, signal.SIGKILL)
+        send_signal(cloned.pid, signal.SIGKILL)
         os.waitpid(cloned.pid, 0)
         raise
 
@@ -213,7 +209,7 @@ class _Streams:
     """The pipes between monitor and container; with a terminal there are none, for the pty comes from inside."""
 
     def __init__(self, *, tty: bool, stdin: bool) -> None:
-        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         self.container = (null, null, null)
         self.arguments: list[str] = []
         if tty:
