@@ -15,6 +15,7 @@ from minirun.model import jsontext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from typing import Any, BinaryIO, TypeVar
 
     from minirun.model.record import Record
@@ -315,6 +316,23 @@ def reserve(path: str, size: int) -> None:
         raise OSError(error.errno, error.strerror, path) from error
     finally:
         os.close(file)
+
+
+def listen(path: str, waiting: int) -> socket.socket:
+    """Make a socket at `path` that keeps packets apart (SOCK_SEQPACKET, unix(7)), where so many clients may wait.
+
+    A path has at most 107 bytes. Raises OSError.
+    """
+    import socket
+
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    try:
+        listener.bind(path)
+        listener.listen(waiting)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
 
 
 # -- records -----------------------------------------------------------------------------------------------------------

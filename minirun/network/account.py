@@ -11,12 +11,11 @@ namespace, and one state directory that keeps account of it.
 
 from __future__ import annotations
 
-import fcntl
 import os
 
 from minirun.errors import DamagedError, warn_once
 from minirun.kernel import files
-from minirun.kernel.hostfiles import make_private, read_json, read_record, replace
+from minirun.kernel.hostfiles import TORN, locked, make_private, read_json, read_record, remove, replace
 from minirun.kernel.net import interfaces
 from minirun.model import jsontext
 from minirun.model.layout import Layout
@@ -54,9 +53,7 @@ def default_network(layout: Layout) -> Network:
         return network
     make_private(leases_directory(layout))
     make_private(published_directory(layout))
-    lock = os.open(f"{layout.network}/bridge.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(f"{layout.network}/bridge.lock"):
         previous = recorded_network(layout)
         network = _existing_network() if interfaces.interface_index(BRIDGE) else None
         if network is None:
@@ -64,8 +61,6 @@ def default_network(layout: Layout) -> Network:
         if network != previous:
             replace(f"{layout.network}/bridge.json", jsontext.dumps(network.as_dict()))
         return network
-    finally:
-        os.close(lock)
 
 
 def recorded_network(layout: Layout) -> Network | None:
@@ -118,17 +113,14 @@ def record_ports(layout: Layout, container_id: str, published: tuple[PortMapping
 def forget_ports(layout: Layout, container_id: str) -> None:
     """Remove the note of a container's ports, and the half of one that a killed minirun has left."""
     path = f"{published_directory(layout)}/{container_id}"
-    for leftover in (path, f"{path}.new"):
-        try:
-            os.unlink(leftover)
-        except FileNotFoundError:
-            pass
+    for leftover in (path, path + TORN):
+        remove(leftover)
 
 
 def publishers(layout: Layout) -> set[str]:
     """Return the ids of the containers with a note of ports, or half of one."""
     try:
-        return {name.removesuffix(".new") for name in os.listdir(published_directory(layout))}
+        return {name.removesuffix(TORN) for name in os.listdir(published_directory(layout))}
     except FileNotFoundError:
         return set()
 

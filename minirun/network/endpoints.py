@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from minirun.kernel import hostfiles
 from minirun.kernel.net.interfaces import interface_index
 from minirun.kernel.trace import step
 from minirun.model.layout import Layout
@@ -143,13 +144,12 @@ def remove_all(layout: Layout) -> None:
     for directory in (account.leases_directory(layout), account.published_directory(layout), account.directory(layout)):
         for name in _names(directory):
             if not os.path.isdir(path := f"{directory}/{name}"):
-                os.unlink(path)
-        if os.path.isdir(directory):
-            os.rmdir(directory)
+                hostfiles.remove(path)
+        hostfiles.remove_directory(directory)
     for name in _names(layout.network):
         # The helper notices that its socket has gone, and ends; its lock's file is only ever opened by name.
         if name.startswith(("bridge.", "helper-")):
-            os.unlink(f"{layout.network}/{name}")
+            hostfiles.remove(f"{layout.network}/{name}")
 
 
 def _take_back_address(layout: Layout, address: str, container_id: str) -> None:

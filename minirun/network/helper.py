@@ -6,24 +6,22 @@ is no daemon that anything depends on: it keeps no state of its own, and whoever
 
 It runs in the network namespace of whoever started it, one for each namespace (a lock sees to that), on a socket that
 only root can reach. A second Python would take longer to start than to fork this one, so it is a fork that lets go of
-everything it inherits: session, files, signals, directory, tracer.
+everything it inherits (`kernel.background`); but a process with threads cannot be forked, and starts one.
 """
 
 from __future__ import annotations
 
-import fcntl
-import gc
 import json
 import os
-import signal
 import socket
+import sys
 import time
 
 from minirun.errors import MinirunError
-from minirun.kernel import trace
+from minirun.kernel import hostfiles, process, trace
+from minirun.kernel.background import leave_the_caller
 from minirun.kernel.net import interfaces, netlink
 from minirun.kernel.privilege import become_helper
-from minirun.kernel.process import close_range
 from minirun.model.layout import Layout
 from minirun.model.network import Endpoint
 from minirun.network import bridge
@@ -31,7 +29,7 @@ from minirun.network.reconcile import netns_inode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
 # Long enough for the next container of a script or a person to find it warm, short enough not to be in the way.
 IDLE_SECONDS = 2.0
@@ -60,68 +58,43 @@ def start(layout: Layout, directory: int) -> bool:
     Its socket takes connections when this returns: it is made here, and the helper inherits it.
     """
     path = socket_path(directory)
-    lock = os.open(path.replace(".sock", ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as listener:
-            try:
-                os.unlink(path)  # of a helper that was killed: the lock is free, so it does not run
-            except FileNotFoundError:
-                pass
-            listener.bind(path)
-            listener.listen(128)
-            child = os.fork()
-            if child == 0:
-                try:
-                    _detach_and_serve(layout, listener, lock)
-                finally:
-                    os._exit(1)
+        lock = hostfiles.lock_file(path.replace(".sock", ".lock"), wait=False)
+    except BlockingIOError:
+        return False
+    try:
+        hostfiles.remove(path)  # of a helper that was killed: the lock is free, so it does not run
+        with hostfiles.listen(path, 128) as listener:
+            if process.has_threads():
+                command = process.own_python(__name__, layout.root, layout.state, str(listener.fileno()), str(lock))
+                child = process.start_program(command, (listener.fileno(), lock))
+            else:
+                child = process.fork()
+                if child == 0:
+                    _serve(layout, listener.fileno(), lock)
             os.waitpid(child, 0)
         return True
     finally:
         os.close(lock)
 
 
-def _detach_and_serve(layout: Layout, listener: socket.socket, lock: int) -> None:
-    """Become a process that has nothing to do with the one that forked it. Never returns."""
-    os.setsid()
-    if os.fork():
-        os._exit(0)  # the helper's parent is now process 1 (or the nearest subreaper), which reaps it
-    # What Python would collect later might close a file descriptor by a number that is another file's by then.
-    gc.freeze()
-    trace.set_tracer(None)
-    trace.forget_steps()
-    trace.name_process("network helper")
-    signal.set_wakeup_fd(-1)
-    for each in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        try:
-            signal.signal(each, signal.SIG_DFL)
-        except OSError:
-            continue  # the C library keeps two for itself
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a client that has gone is an error number
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    os.umask(0o077)
+def main() -> None:
+    """Be the helper that a process with threads has started."""
+    root, state, listener, lock = sys.argv[1:]
+    _serve(Layout(root, state), int(listener), int(lock))
 
-    directory = os.path.dirname(os.readlink(f"/proc/self/fd/{lock}"))
-    os.chdir("/")
-    kept = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (listener.fileno(), lock)]
-    null = os.open("/dev/null", os.O_RDWR)
-    for number in (0, 1, 2):
-        os.dup2(null, number)
-    for number, fd in enumerate(kept, start=3):
-        os.dup2(fd, number, inheritable=False)
-    close_range(5, 0xFFFFFFFF)
-    become_helper("minirun-network")
 
-    listener = socket.socket(fileno=3)
-    path = os.path.join(directory, f"helper-{netns_inode()}.sock")
+def _serve(layout: Layout, listener: int, lock: int) -> NoReturn:
+    """Become a process that has nothing to do with the one that forked it, and serve."""
     try:
-        Helper(layout, listener, path).serve()
-    finally:
+        path = os.path.join(os.path.dirname(os.readlink(f"/proc/self/fd/{lock}")), f"helper-{netns_inode()}.sock")
+        leave_the_caller((listener, lock))
+        trace.name_process("network helper")
+        become_helper("minirun-network")
+        Helper(layout, socket.socket(fileno=3), path).serve()
         os._exit(0)
+    finally:
+        os._exit(1)
 
 
 class Helper:
@@ -151,7 +124,7 @@ class Helper:
                 idle_since = time.monotonic()
             self._reap_due()
             if time.monotonic() - idle_since > IDLE_SECONDS and not self._reap:
-                os.unlink(self._path)
+                hostfiles.remove(self._path)
         # Nobody can connect any more; serve those who have.
         self._listener.settimeout(0)
         while self._serve_next():

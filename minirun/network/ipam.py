@@ -7,12 +7,12 @@ minirun has left behind is found from the lease alone.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import struct
 
 from minirun.errors import MinirunError
+from minirun.kernel import hostfiles
 from minirun.kernel.net.interfaces import interface_index
 from minirun.model.network import Network
 
@@ -116,15 +116,12 @@ def choose_subnet(taken: Iterable[Subnet], preferred: str = "") -> str:
 def lease(directory: str, network: Network, container_id: str) -> str:
     """Take a free address of the network for a container: a symbolic link ADDRESS -> ID in `directory`.
 
-    Making a symbolic link takes the name and says whose it is in one system call, so no kill can leave half a lease.
     Addresses are handed out in turn, so that a freed one rests for as long as possible: connections to its last holder
     may still be under way. Raises MinirunError when all are taken.
     """
     first, prefix = parse_subnet(network.subnet)
     count = (1 << (32 - prefix)) - 3  # without the subnet's own address, the gateway (first + 1) and the broadcast
-    turn = os.open(f"{directory}.next", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(turn, fcntl.LOCK_EX)
+    with hostfiles.locked(f"{directory}.next") as turn:
         start = int.from_bytes(os.pread(turn, 4, 0), "big")
         for offset in range(start, start + count):
             address = to_address(first + 2 + offset % count)
@@ -133,13 +130,11 @@ def lease(directory: str, network: Network, container_id: str) -> str:
             if interface_index(veth_of(address)):
                 continue
             try:
-                os.symlink(container_id, f"{directory}/{address}")
+                hostfiles.lease(f"{directory}/{address}", container_id)
             except FileExistsError:
                 continue
-            os.pwrite(turn, ((offset + 1) % count).to_bytes(4, "big"), 0)
+            hostfiles.write_all(turn, ((offset + 1) % count).to_bytes(4, "big"))
             return address
-    finally:
-        os.close(turn)
     raise MinirunError(
         f"cannot connect the container: all {count} addresses of {network.subnet} are taken",
         "Remove containers that you no longer need (`minirun ps`).",
@@ -149,10 +144,7 @@ def lease(directory: str, network: Network, container_id: str) -> str:
 def release(directory: str, address: str, container_id: str) -> None:
     """Give an address back if the container (still) holds it."""
     if holder(directory, address) == container_id:
-        try:
-            os.unlink(f"{directory}/{address}")
-        except FileNotFoundError:
-            pass  # another minirun has cleaned up after the same container
+        hostfiles.remove(f"{directory}/{address}")  # unless another minirun has cleaned up after the same container
 
 
 def holder(directory: str, address: str) -> str:

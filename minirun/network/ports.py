@@ -13,13 +13,13 @@ import socket
 
 from minirun.errors import MinirunError
 from minirun.kernel import limits
+from minirun.kernel.net.reservation import SOCKET_TYPES, reserve_port
 from minirun.model.network import PortMapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-SOCKET_TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 MANY = 100  # so many ports fit into any limit of open files
 PORT_RANGE = "/proc/sys/net/ipv4/ip_local_port_range"  # "32768	60999": where Docker takes free ports from, too
 
@@ -160,7 +160,7 @@ def _reserve_one(mapping: PortMapping, lowest: int) -> tuple[int, socket.socket]
     candidates = _wanted_ports(mapping)
     for port in range(max(candidates.start, lowest), candidates.stop):
         try:
-            return port, _bind(mapping.host_ip or "0.0.0.0", port, mapping.protocol)
+            return port, reserve_port(mapping.host_ip or "0.0.0.0", port, mapping.protocol)
         except OSError as error:
             if error.errno == errno.EADDRNOTAVAIL:
                 raise MinirunError(
@@ -199,32 +199,6 @@ def _wanted_ports(mapping: PortMapping) -> range:
     with open(PORT_RANGE, encoding="ascii") as file:
         first, last = map(int, file.read().split())
     return range(first, last + 1)
-
-
-def _bind(address: str, port: int, protocol: str) -> socket.socket:
-    """Return a socket that owns the port and that nobody can connect to. Raises OSError (EADDRINUSE, EADDRNOTAVAIL).
-
-    TCP keeps a closed connection's port in TIME_WAIT for a minute, which must not block a new container, so the address
-    may be reused; with that, the kernel tells two owners apart only when they listen. But a client that connects to a
-    listening socket before the firewall rules are there would wait for an answer forever. So: listen, which is what
-    claims the port; forbid reuse from then on, which is what keeps the claim; stop listening (shutdown(2) does that and
-    leaves the socket bound), so that early clients are refused as by any server that is not up yet.
-    """
-    holder = socket.socket(socket.AF_INET, SOCKET_TYPES[protocol] | socket.SOCK_CLOEXEC)
-    try:
-        if protocol == "tcp":
-            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            holder.bind((address, port))
-            holder.listen(1)
-            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
-            holder.shutdown(socket.SHUT_RDWR)
-        else:
-            holder.bind((address, port))
-            holder.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # what comes in early is dropped, not kept
-    except BaseException:
-        holder.close()
-        raise
-    return holder
 
 
 def published(mapping: PortMapping) -> str:

@@ -10,12 +10,11 @@ time: while the count stands, the note is right, and to know that takes 0.1 ms.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 
 from minirun.errors import MinirunError
 from minirun.kernel.files import read
+from minirun.kernel.hostfiles import locked, replace
 from minirun.kernel.net import conntrack, firewall
 from minirun.kernel.net.interfaces import interface_index
 from minirun.model.layout import Layout
@@ -24,8 +23,6 @@ from minirun.network import account, firewall_rules, ipam
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from minirun.kernel.net.firewall import Generation
     from minirun.network.firewall_rules import Rules
 
@@ -97,15 +94,9 @@ def _publications(layout: Layout, network: Network) -> list[str]:
 # -- one at a time, and the note --------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _turn(layout: Layout) -> Iterator[int]:
-    """Let one process after the other read and change the rules; yield the lock's descriptor."""
-    lock = os.open(f"{layout.network}/bridge.firewall", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield lock
-    finally:
-        os.close(lock)
+def _turn(layout: Layout) -> locked:
+    """Let one process after the other read and change the rules; the block gets the lock's descriptor."""
+    return locked(f"{layout.network}/bridge.firewall")
 
 
 def _key(network: Network, generation: Generation) -> str:
@@ -125,8 +116,6 @@ def _noted(layout: Layout, key: str) -> str | None:
 def _write_note(layout: Layout, key: str, text: str) -> None:
     path = f"{account.directory(layout)}/firewall"
     try:
-        with open(f"{path}.new", "w", encoding="utf-8") as file:
-            file.write(key + text)
-        os.rename(f"{path}.new", path)
+        replace(path, key + text)
     except OSError as error:
         raise MinirunError(f"cannot write {path}: {error.strerror}") from error

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from minirun.kernel import process
 from minirun.model.layout import Layout
 from minirun.network import endpoints
 
@@ -66,6 +67,12 @@ except OSError as error:
 """
 
 
+@pytest.fixture(autouse=True)
+def _helper_is_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the network helper forked: so it has what a test has patched. pytest's threads hold no lock it needs."""
+    monkeypatch.setattr(process, "has_threads", bool)
+
+
 class Place:
     """Somewhere to run programs: `prefix` is the command line that gets there."""
 
@@ -88,9 +95,9 @@ class Place:
         return self.run(sys.executable, "-ISc", CLIENT, protocol, address, str(port), str(source_port))
 
     def close(self) -> None:
-        for process in self.started:
-            process.kill()
-            process.communicate()
+        for started in self.started:
+            started.kill()
+            started.communicate()
         self.started = []
 
 

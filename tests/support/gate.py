@@ -50,7 +50,6 @@ SAME = {"_signal": "signal", "_socket": "socket"}
 # What single layers may use besides.
 OF_LAYER = {
     "engine": "signal.set_wakeup_fd signal.signal",
-    "network": "signal.pthread_sigmask signal.set_wakeup_fd signal.signal signal.SIG_SETMASK",
     "explain": "signal.signal",
     "cli": "click importlib platform signal.signal",
     "storage": "marshal threading zstandard",

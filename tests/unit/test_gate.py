@@ -26,7 +26,6 @@ STILL = {
     # engine
     "minirun.engine.container.attaching": "os.write",
     "minirun.engine.container.bundle_lock": "fcntl, os.O_RDWR, os.O_TMPFILE, os.link, os.rmdir, os.unlink",
-    "minirun.engine.container.monitor_client": "socket.bind",
     "minirun.engine.container.records": (
         "fcntl, os.O_CREAT, os.O_WRONLY, os.posix_fallocate, os.rename, os.symlink, os.unlink"
     ),
@@ -36,15 +35,6 @@ STILL = {
     "minirun.launcher.executables": (
         "os.O_CREAT, os.O_TRUNC, os.O_WRONLY, os.fdopen (for writing), os.makedirs, os.rename"
     ),
-    # network
-    "minirun.network.account": "fcntl, os.O_CREAT, os.O_RDWR, os.unlink",
-    "minirun.network.endpoints": "os.rmdir, os.unlink",
-    "minirun.network.helper": (
-        "fcntl, os.O_CREAT, os.O_RDWR, os.chdir, os.fork, os.setsid, os.umask, os.unlink, socket.bind"
-    ),
-    "minirun.network.ipam": "fcntl, os.O_CREAT, os.O_RDWR, os.pwrite, os.symlink, os.unlink",
-    "minirun.network.ports": "socket.SO_REUSEADDR, socket.bind, socket.socket (not of AF_UNIX)",
-    "minirun.network.reconcile": "fcntl, open (for writing), os.O_CREAT, os.O_RDWR, os.rename",
     # runtime
     "minirun.runtime.cgroup.stats": "os.EFD_CLOEXEC, os.EFD_NONBLOCK, os.eventfd, os.eventfd_read",
     "minirun.runtime.cgroup.v1": "os.O_WRONLY",

@@ -12,6 +12,7 @@ import select
 import socket
 from contextlib import contextmanager
 
+from minirun.kernel import hostfiles
 from minirun.model.container import ExitStatus
 
 TYPE_CHECKING = False
@@ -25,11 +26,8 @@ _OUTPUT_SIZE = 32 << 10  # what the monitor sends in one message
 
 def listen(bundle: str) -> socket.socket:
     """Return the listening socket that a container's monitor inherits as --listen. Raises OSError."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     with _socket_path(bundle) as path:
-        listener.bind(path)
-    listener.listen(64)
-    return listener
+        return hostfiles.listen(path, 64)
 
 
 def connect(layout: Layout, container_id: str) -> socket.socket | None:
