@@ -124,8 +124,8 @@ def print_events(channel: socket.socket, output: TextIO, style: str) -> None:
 def _with_outcome(packet: bytes, descriptor: int) -> bytes:
     """Return the event of an exec with how that went: nobody can tell of one that has succeeded.
 
-    So the exec stub tells of it before, and sends a pipe along (native/report.c). The exec closes the other end; one
-    that fails is told by an errno's name in it. A process that is stopped at that moment is not told of.
+    So the process tells of it before, and sends a pipe along (kernel/trace.py, native/report.c). The exec closes the
+    other end; one that fails is told by an errno's name in it. A process that is stopped at that moment is not told of.
     """
     event = event_from_json(packet)
     error = os.read(descriptor, 64).decode(errors="replace")

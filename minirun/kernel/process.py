@@ -224,7 +224,7 @@ def close_range(first: int, last: int) -> None:
     check(lib.minirun_close_range(first, last, 0), "close_range")
 
 
-@operation(man="execveat(2)", arguments=" ".join, environment=lambda e: f"{len(e)} variables")
+@operation(man="execveat(2)", is_exec=True, arguments=" ".join, environment=lambda e: f"{len(e)} variables")
 def exec_file_descriptor(fd: int, arguments: Sequence[str], environment: Sequence[str]) -> None:
     """Replace this process by the program behind `fd`; `environment` holds NAME=VALUE. Returns only by OSError."""
     argv = [ffi.new("char[]", os.fsencode(text)) for text in arguments]
@@ -254,7 +254,7 @@ def start_program(arguments: Sequence[str], descriptors: Sequence[int]) -> int:
     return started.pid
 
 
-@operation(man="execve(2)", arguments=" ".join)
+@operation(man="execve(2)", is_exec=True, arguments=" ".join)
 def execute(program: str, arguments: Sequence[str]) -> NoReturn:
     """Replace this process by `program`, with this process's environment. Returns only by raising OSError."""
     os.execv(program, list(arguments))

@@ -73,8 +73,9 @@ def set_tracer(tracer: Callable[[Event], None] | None, before: Callable[[Event],
     """Tell `tracer` of every further operation of this process, and of those it forks, once its outcome is known.
 
     `before` is called before the kernel is asked, in the process that asks. It may take its time; return an `Answer`,
-    so that the kernel is not asked; or raise an OSError as if the kernel had said so. An exec is told there only,
-    unless it fails: one that succeeds does not come back. None for `tracer` ends both.
+    so that the kernel is not asked; or raise an OSError as if the kernel had said so. None for `tracer` ends both.
+
+    An exec that succeeds does not come back: only a tracer that is `forward_to` hears of it afterwards, too.
 
     Programs in C (native/exec_stub.c, the monitor) and the network helper only tell of what they have done.
     """
@@ -105,6 +106,7 @@ def operation(
     man: str,
     shell: str | Callable[[dict[str, Any]], str] = "",
     returns: Callable[[Any], str | None] = str,
+    is_exec: bool = False,
     **show: Callable[[Any], str],
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Mark a function as something asked of the kernel.
@@ -112,7 +114,8 @@ def operation(
     `man` names the manual page, "mount(2)". `shell` is the equivalent shell line with {parameter} places, a function
     that makes it of the arguments, or empty where there is none. `show` gives, by parameter name, a function that
     turns the argument into text (flag names, for example), `returns` one for the result; others are shown by `str`.
-    A result of which `returns` makes None is not told: in the child of a fork, whose parent tells of it.
+    A result of which `returns` makes None is not told: in the child of a fork, whose parent tells of it. `is_exec` is
+    for what does not come back if it succeeds.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -124,13 +127,20 @@ def operation(
             line = _shell_line(shell, texts) if isinstance(shell, str) else shell(values)
             started = monotonic_ns()
             event = Event(_process, os.getpid(), tuple(_steps), function.__name__, texts, "", "", started, 0, man, line)
+            outcome = -1
             try:
                 answer = _before(event) if _before else None
                 started = monotonic_ns()
+                if is_exec and answer is None and isinstance(_tracer, forward_to):
+                    outcome = _tracer.announce(event.replace(started_ns=started))
                 result: R = function(*args, **kwargs) if answer is None else answer.value
             except OSError as error:
                 name = errno.errorcode.get(error.errno or 0, "error")
-                _tell(event.replace(error=name, started_ns=started, duration_ns=monotonic_ns() - started))
+                if outcome >= 0:
+                    os.write(outcome, name.encode())
+                    os.close(outcome)
+                else:
+                    _tell(event.replace(error=name, started_ns=started, duration_ns=monotonic_ns() - started))
                 raise
             text = "" if result is None else returns(result)
             if text is not None:
@@ -249,6 +259,19 @@ class forward_to:  # noqa: N801 - reads as what it does: set_tracer(forward_to(c
             self._channel.sendmsg([self._dumps(event.as_dict()).encode()], rights)
         except OSError:
             pass  # whoever watched has gone; the work itself must not fail for it
+
+    def announce(self, event: Event) -> int:
+        """Send the event of an exec; return the end of a pipe for the name of the errno if it fails, or -1.
+
+        If it succeeds, the kernel closes that end.
+        """
+        try:
+            told, outcome = os.pipe2(os.O_CLOEXEC)
+        except OSError:
+            return -1  # then only a failure is told
+        self(event, told)
+        os.close(told)
+        return outcome
 
 
 def trace_descriptor() -> int:

@@ -53,10 +53,10 @@ void be_born(const struct plan *plan)
     if (pid < 0)
         fail(errno == EAGAIN ? "cannot make a process in the container, whose limit takes no two more for a moment"
                              : "cannot make a process in the container", errno);
-    if (pid > 0)
+    if (pid > 0) {
+        report("clone3", "{\"flags\":\"CLONE_PARENT\"}", "clone3(2)", started, 0);
         leave(0);
-    report("clone3", "{\"flags\":\"CLONE_PARENT\"}", "clone3(2)", started, 0);
-
+    }
     started = now_ns();
     if (setsid() < 0)
         fail("cannot begin a session", errno);

@@ -273,6 +273,7 @@ static void reap_as_init(const char *program, char **arguments, char **environme
 {
     int status;
     prctl(PR_SET_NAME, "minirun-init", 0, 0, 0);
+    uint64_t started = now_ns();
     command = fork();
     if (command < 0)
         fail("cannot fork", errno);
@@ -287,6 +288,7 @@ static void reap_as_init(const char *program, char **arguments, char **environme
         execute(program, arguments, environment);
     }
     leave_report_of_exec();
+    report("fork", "{}", "fork(2)", started, 0);
     for (int number = 1; number < NSIG; number++)
         if (number != SIGCHLD && number != SIGKILL && number != SIGSTOP && number != SIGTTIN && number != SIGTTOU)
             signal(number, forward);
