@@ -21,11 +21,11 @@ def leave_the_caller(descriptors: Sequence[int]) -> None:
     That is the session, the parent, signals and their mask, the directory, the umask, the tracer and all descriptors.
     Those that are given have the numbers from 3 on then. Raises OSError.
     """
-    trace.set_tracer(None)
-    trace.forget_steps()
     new_session()
     if fork():
         os._exit(0)  # the parent is now process 1 (or the nearest subreaper), which reaps this process
+    trace.set_tracer(None)
+    trace.forget_steps()
     # What Python would collect later might close a file descriptor by a number that is another file's by then.
     gc.freeze()
     signal.set_wakeup_fd(-1)

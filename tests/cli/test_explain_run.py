@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import image_archives
@@ -11,7 +10,6 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.support.commands import Minirun
 
@@ -46,65 +44,6 @@ def test_the_story_names_steps_reasons_and_the_shell(minirun: Minirun, busybox_i
     assert "$ pivot_root . ." in lines
     assert any(line.startswith("pivot_root(") and line.endswith("pivot_root(2)") for line in lines)
     assert any(line.startswith("-- container (process 1)") for line in lines)
-
-
-# What strace calls what the story tells of a container's own process, in the order of either.
-SYSCALLS = {
-    "make_directory_at": "mkdirat",
-    "make_file_at": "openat(O_CREAT)",
-    "pivot_root": "pivot_root",
-    "seccomp": "seccomp",
-    "drop_bounding_set": "prctl(PR_CAPBSET_DROP)",
-    "set_user": "setresuid",
-    "capset": "capset",
-    "wait_for_start": "read(fifo)",
-    "execve": "execve",
-}
-
-
-def traced(minirun: Minirun, tmp_path: Path, *arguments: str | Path) -> tuple[list[str], list[dict[str, Any]]]:
-    """Run minirun below strace; return what its container's process asked for, as both tell it."""
-    file = tmp_path / "strace"
-    calls = "mkdirat,openat,pivot_root,seccomp,prctl,setresuid,capset,read,execve"
-    strace = ["strace", "-f", "-y", "-o", file, "-e", f"trace={calls}", minirun.executable, "--explain=json"]
-    done = subprocess.run([*strace, *arguments], capture_output=True, text=True, check=False, timeout=120)
-    events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
-    told = [SYSCALLS[e["operation"]] for e in events if e["process"] == "container" and e["operation"] in SYSCALLS]
-
-    lines = [line.split(maxsplit=1) for line in file.read_text().splitlines()]
-    container = next(pid for pid, call in lines if call.startswith("pivot_root("))
-    seen: list[str] = []
-    for pid, call in lines:
-        # strace tells of a call that has to wait in two parts.
-        if pid != container or call.startswith("<...") or "= -1" in call:
-            continue
-        name = call.partition("(")[0]
-        if name == "prctl" and "PR_CAPBSET_DROP" in call:
-            name = "prctl(PR_CAPBSET_DROP)"
-        elif name == "read" and "exec.fifo" in call:
-            name = "read(fifo)"
-        elif name == "openat" and "O_CREAT" in call:
-            name = "openat(O_CREAT)"
-        # The story tells of the capabilities of the bounding set together.
-        if name in SYSCALLS.values() and not (name.startswith("prctl") and name in seen[-1:]):
-            seen.append(name)
-    first = seen.index("pivot_root")
-    seen = [name for number, name in enumerate(seen) if name != "execve" or number > first]
-    return seen[: len(told)], told
-
-
-@pytest.mark.parametrize("options", [[], ["--security-opt=no-new-privileges"]], ids=["as it is", "no_new_privs"])
-def test_the_story_is_what_the_kernel_was_asked_for(
-    minirun: Minirun, busybox_image: str, tmp_path: Path, options: list[str]
-) -> None:
-    """The mount points that the image lacks, a directory and a file, are made in the story, too."""
-    (tmp_path / "file").touch()
-    mounts = [f"--volume={tmp_path}:/missing/below", f"--volume={tmp_path}/file:/new/file"]
-    arguments = ["run", "--rm", "--network=none", *options, *mounts, busybox_image, "true"]
-    seen, told = traced(minirun, tmp_path, *arguments)
-    assert told == seen
-    assert {"mkdirat", "openat(O_CREAT)", "pivot_root", "seccomp", "read(fifo)", "execve"} <= set(told)
-    assert told[-2:] == ["read(fifo)", "execve"]
 
 
 def test_the_story_names_the_namespaces_that_clone3_makes(minirun: Minirun, busybox_image: str) -> None:

@@ -176,6 +176,30 @@ def test_an_exec_is_never_told_as_done(program: str, expected: list[object]) -> 
     assert [json.loads(line) for line in output.splitlines()] == expected
 
 
+# The same with a tracer that sends: what becomes of an exec is known by the other end of a pipe.
+TOLD = """
+import os, sys
+from minirun.explain.printer import Printer
+from minirun.kernel.process import execute
+
+printer = Printer.start("json")
+try:
+    execute(sys.argv[1], ["echo"])
+except OSError:
+    printer.finish()
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"), [("/bin/echo", ""), ("/missing", "ENOENT"), ("/etc/passwd", "EACCES")]
+)
+def test_an_exec_is_told_once_with_its_outcome(program: str, expected: str) -> None:
+    done = subprocess.run([sys.executable, "-c", TOLD, program], check=True, capture_output=True, text=True)
+    [event] = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (event["operation"], event["error"]) == ("execute", expected)
+    assert event["duration_ns"] > 0
+
+
 # Runs in namespaces of its own. What the three powers are for: operations that change the machine.
 MOUNTS = """
 import errno, os, sys

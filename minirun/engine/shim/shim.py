@@ -19,7 +19,8 @@ from minirun.engine.shim import cleanup
 from minirun.engine.shim.job import CREATED, Job
 from minirun.engine.spec import build as spec
 from minirun.engine.spec import host_cgroups, users
-from minirun.kernel.hostfiles import make_directories, replace
+from minirun.kernel.files import make_directory
+from minirun.kernel.hostfiles import replace
 from minirun.kernel.mount import PROPAGATION, mount, set_propagation
 from minirun.kernel.path import change_directory, read_file_in_root
 from minirun.kernel.privilege import available_capabilities
@@ -148,7 +149,10 @@ def mount_snapshot(snapshot: Snapshot) -> None:
         "overlayfs",
         "Reading looks through the layers from the top; writing copies the file up into the container's own layer.",
     ):
-        make_directories(snapshot.target)
+        try:
+            make_directory(snapshot.target)
+        except FileExistsError:
+            pass  # a shim that was killed has left it
         # The names of the layers are relative: 127 of them must fit into the one page of options that mount(2) takes.
         change_directory(snapshot.directory)
         options = f"lowerdir={':'.join(snapshot.lowers)},upperdir={snapshot.upper},workdir={snapshot.work}"
