@@ -117,6 +117,7 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
     from minirun.runtime.create import parent
     from minirun.runtime.create.child import ChildPlan
     from minirun.runtime.namespaces import types as namespaces
+    from minirun.runtime.rootfs.mount_plan import plan_mounts, with_cgroup
 
     if spec.annotations:
         from minirun.runtime.compat import crun_annotations
@@ -129,6 +130,7 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
     spec = namespaces.with_mappings(spec)
     process = _checked(parent.check_bundle(spec, bundle), own_users=spec.has_namespace("user"))
     process = process.replace(cpu_affinity_initial="", cpu_affinity_final="")  # those are for processes that join
+    mounts = plan_mounts(spec, bundle)
     rootfs = os.path.join(bundle, spec.root_path)
     kinds = tuple(kind for kind, entries in spec.hooks.items() if entries)
     created = ContainerState(container_id, bundle, 0, "", time.time(), "", spec.annotations, rootfs, hooks=kinds)
@@ -178,8 +180,7 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
             preserve_fds=options.preserve_fds,
             state=state.document(created, "creating"),
             hooks=spec.hooks.get("startContainer", ()),
-            cgroup=place.directory,
-            cgroup_v1=place.v1,
+            mounts=with_cgroup(mounts, spec, place.directory, place.v1),
             personality=spec.personality,
             keep_groups=_keeps_groups(spec),
             memory_policy=spec.memory_policy,

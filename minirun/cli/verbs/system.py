@@ -185,17 +185,13 @@ def _operating_system() -> str:
 
 def _file_system_of(path: str) -> str:
     """Return the type of the file system that holds `path` or its nearest parent, from /proc/self/mountinfo."""
-    from minirun.kernel.files import read
+    from minirun.kernel.mountinfo import mounted
 
     while not os.path.exists(path):
         path = os.path.dirname(path)
     device = os.stat(path).st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
-    for line in read("/proc/self/mountinfo").splitlines():
-        fields, _, rest = line.partition(" - ")
-        if fields.split()[2] == number:
-            return rest.split()[0]
-    return "unknown"
+    return next((mount.fstype for mount in mounted() if mount.device == number), "unknown")
 
 
 # -- completion ------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import os
 
 from minirun.errors import MinirunError
 from minirun.kernel.files import make_directory, read, remove_directory, write
+from minirun.kernel.mountinfo import mounted
 from minirun.kernel.trace import step
 from minirun.model.record import Record
 
@@ -37,10 +38,8 @@ class Group(Record):
 
 def find_mount_point(mountinfo: str = "/proc/self/mountinfo") -> str:
     """Return where resctrl is mounted. Raises MinirunError that names the field if it is not."""
-    for line in read(mountinfo).splitlines():
-        before, _, after = line.partition(" - ")
-        if after.startswith("resctrl "):
-            return before.split(" ")[4]
+    for mount in mounted("resctrl", mountinfo=mountinfo):
+        return mount.mount_point
     raise MinirunError(
         f"{_FIELD}: no resctrl file system is mounted",
         "Where the processor has RDT and the kernel supports it: mount -t resctrl resctrl /sys/fs/resctrl",

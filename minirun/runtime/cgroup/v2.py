@@ -26,6 +26,7 @@ from minirun.kernel.files import (
     set_attribute,
     write,
 )
+from minirun.kernel.mountinfo import mounted
 from minirun.kernel.process import send_signal
 from minirun.kernel.trace import step
 from minirun.model.record import Record
@@ -98,21 +99,14 @@ def find_hierarchy() -> Hierarchy:
     """Find the unified hierarchy in /proc/self/mountinfo. Raises MinirunError where there is none."""
     mount_point = ""
     others: list[HierarchyV1] = []
-    for line in read("/proc/self/mountinfo").splitlines():
-        # 36 35 98:0 /root /mount/point options ... - fstype source super-options (proc_pid_mountinfo(5))
-        left, _, right = line.partition(" - ")
-        fstype, _, options = right.split(" ", 2)
-        if fstype not in ("cgroup", "cgroup2"):
-            continue
-        top, point = left.split(" ")[3:5]
-        point = point.replace("\\040", " ")
-        if fstype == "cgroup":
-            words = [word for word in options.split(",") if word not in _OPTIONS_V1]
+    for mount in mounted("cgroup", "cgroup2"):
+        if mount.fstype == "cgroup":
+            words = [word for word in mount.options if word not in _OPTIONS_V1]
             names = [word for word in words if "=" not in word] or [word for word in words if word.startswith("name=")]
             if names:
-                others.append(HierarchyV1(point, top, ",".join(names)))
+                others.append(HierarchyV1(mount.mount_point, mount.root, ",".join(names)))
         elif not mount_point:
-            mount_point = point
+            mount_point = mount.mount_point
     if not mount_point:
         raise MinirunError(
             "cgroup v2 is not mounted", "Mount it: mount -t cgroup2 none /sys/fs/cgroup/unified, or boot with systemd."

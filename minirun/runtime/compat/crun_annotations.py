@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from minirun.errors import MinirunError, warn
 from minirun.runtime.process.hooks import STDERR_ANNOTATION, STDOUT_ANNOTATION
-from minirun.runtime.rootfs.mounts import CONTEXT_ANNOTATION
+from minirun.runtime.rootfs.mount_options import CONTEXT_ANNOTATION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 This code runs in the process that clone3 has just made, in fresh namespaces but still with the host's file system. It
 ends only by exec or by os._exit: it must never return into the code of its parent.
 
-Everything that it needs is imported before the clone, here or by `parent` (see `close_imports`).
+Everything that it needs is imported before the clone: here, or in child_imports.py.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from minirun.kernel.process import (
 from minirun.kernel.trace import forget_steps, name_process, step
 from minirun.model.record import Record
 from minirun.runtime.create.command import become_command
-from minirun.runtime.create.protocol import BUILT, CONSOLE, DEVICES, HOOKS, OPEN
+from minirun.runtime.create.protocol import BUILT, CONSOLE, DEVICES, HOOKS, MOUNT_FD_REQUEST
 from minirun.runtime.namespaces import types as namespaces
 from minirun.runtime.process import hooks
 from minirun.runtime.process import limits as process_limits
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from minirun.model.spec import Hook, MemoryPolicy, Process, Spec
     from minirun.runtime.create.protocol import Channel
+    from minirun.runtime.rootfs.mount_plan import MountPlan
     from minirun.runtime.seccomp.cache import Filter
 
 
@@ -48,10 +49,9 @@ class ChildPlan(Record):
 
     `stdio` are three descriptors that become 0, 1 and 2 (unused with a terminal); `start_fd` is the start fifo, or -1
     for a process that does not wait; `stub_fd` is the sealed copy of native/exec_stub.c; `state` is what hooks and a
-    seccomp listener are told of the container; `hooks` are those of startContainer; `cgroup` is the container's
-    directory, or "", and `cgroup_v1` are those in v1 hierarchies; `rdt_directories` are its class and its monitoring
-    group in resctrl, or ""; With `keep_groups` it keeps the caller's supplementary groups; with `copied_terminal`
-    minirun copies what the terminal shows to its own standard output.
+    seccomp listener are told of the container; `hooks` are those of startContainer; `rdt_directories` are its class and
+    its monitoring group in resctrl, or "". With `keep_groups` it keeps the caller's supplementary groups; with
+    `copied_terminal` minirun copies what the terminal shows to its own standard output.
     """
 
     container_id: str
@@ -69,9 +69,8 @@ class ChildPlan(Record):
     personality: str = ""
     memory_policy: MemoryPolicy | None = None
     rdt_directories: tuple[str, str] = ("", "")
-    cgroup: str = ""
+    mounts: tuple[MountPlan, ...] = ()
     keep_groups: bool = False
-    cgroup_v1: dict[str, str] = {}
     copied_terminal: bool = False
 
 
@@ -101,7 +100,7 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         else:
             root = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         become_root(ids, plan)
-        root, unfinished = mounts.make_mounts(root, spec, bundle, sources, plan.cgroup, plan.cgroup_v1)
+        root, unfinished = mounts.make_mounts(root, plan.mounts, sources)
         devices.make_devices(root, spec, devices_of(channel))
         slave = open_console(root, plan, channel)
         set_names(spec)
@@ -172,7 +171,7 @@ def devices_of(channel: Channel) -> Callable[[int], int]:
 
 def ask_parent(channel: Channel, what: dict[str, int]) -> int:
     """Return the mount that the parent opens for this process. Raises OSError."""
-    channel.send(OPEN, what)
+    channel.send(MOUNT_FD_REQUEST, what)
     kind, fields, fd = channel.receive()
     if not kind:
         os._exit(125)

@@ -36,6 +36,7 @@ from minirun.kernel.limits import set_affinity
 from minirun.kernel.process import NAMESPACE_FLAGS, clone3, pidfd_open, pidfd_send_signal
 from minirun.kernel.trace import relay, step, tracing
 from minirun.runtime.create import joiner, protocol
+from minirun.runtime.create.child_imports import import_for_child
 from minirun.runtime.create.init_plan import memory_file
 from minirun.runtime.create.protocol import Channel, Cloned
 from minirun.runtime.namespaces import types as namespaces
@@ -92,8 +93,7 @@ class _Joining:
 
     def _run(self, cgroup_fd: int, tasks: tuple[int, ...]) -> Cloned:
         process = self._plan.process
-        if process.terminal:
-            import minirun.runtime.process.console  # noqa: F401 - the intermediate process cannot import it any more
+        import_for_child(self._plan)
         page = self._open(memory_file("birth", bytes(4)))
         state = self._open(memory_file("state", b"")) if self._plan.hooks else -1
         gate, our_gate = -1, -1

@@ -6,7 +6,8 @@ has all of that, so it stays outside: setns(2) with CLONE_NEWPID only says where
 namespaces, prepares everything that has to do with files and names in there, and executes native/exec_stub.c, which
 forgets the rest and then makes the command's process (native/birth.c).
 
-As `child`, it ends only by exec or by os._exit. Everything that it needs is imported before the clone.
+As `child`, it ends only by exec or by os._exit. Everything that it needs is imported before the clone: here, or in
+child_imports.py.
 """
 
 from __future__ import annotations

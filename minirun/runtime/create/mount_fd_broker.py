@@ -26,17 +26,20 @@ from minirun.kernel.trace import forget_steps, name_process, step
 from minirun.runtime.create import protocol
 from minirun.runtime.namespaces import types as namespaces
 from minirun.runtime.rootfs import mounts
-from minirun.runtime.rootfs.mount_options import Options, parse_options
-from minirun.runtime.rootfs.pivot import JOINED_PROCFS, ROOTFS
+from minirun.runtime.rootfs.mount_plan import JOINED_PROCFS, ROOTFS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minirun.model.spec import Device, IdMapping, MountSpec, Spec
+    from minirun.model.spec import Device, IdMapping, Spec
+    from minirun.runtime.create.child import ChildPlan
     from minirun.runtime.create.protocol import Channel
+    from minirun.runtime.rootfs.mount_plan import MountPlan
 
 
-def open_for_child(channel: Channel, pid: int, pidfd: int, spec: Spec, bundle: str, what: dict[str, int]) -> None:
-    """Answer the child's OPEN with the mount it asks for, or with why there is none.
+def open_for_child(
+    channel: Channel, pid: int, pidfd: int, spec: Spec, bundle: str, plan: ChildPlan, what: dict[str, int]
+) -> None:
+    """Answer the child's MOUNT_FD_REQUEST with the mount it asks for, or with why there is none.
 
     `what` is the "number" of a mount, or ROOTFS or JOINED_PROCFS, or the number of a "device".
     """
@@ -49,36 +52,38 @@ def open_for_child(channel: Channel, pid: int, pidfd: int, spec: Spec, bundle: s
         name_process("opener")
         forget_steps()
         if "device" in what:
-            channel.send(protocol.SOURCE, {}, _make_device(spec.devices[what["device"]], pid))
+            channel.send(protocol.MOUNT_FD, {}, _make_device(spec.devices[what["device"]], pid))
         elif what["number"] == JOINED_PROCFS:
             from minirun.runtime.rootfs.joined_procfs import clone_procfs
 
-            channel.send(protocol.SOURCE, {}, clone_procfs(spec))
+            channel.send(protocol.MOUNT_FD, {}, clone_procfs(spec))
         else:
-            _answer(channel, pid, pidfd, spec, bundle, what["number"])
+            number = what["number"]
+            mount = plan.mounts[number] if number != ROOTFS else None
+            channel.send(protocol.MOUNT_FD, {}, _open(mount, os.path.join(bundle, spec.root_path), pid, pidfd))
     except BaseException as error:  # noqa: BLE001 - whatever it is, the child waits for an answer
         cause = error.__cause__ if isinstance(error, MinirunError) else error
         code = cause.errno if isinstance(cause, OSError) else None
         subject = str(getattr(error, "filename", None) or error)
         if code and isinstance(error, MinirunError):
             subject = error.message.rpartition(": ")[0]  # the child says itself what the number means
-        channel.send(protocol.SOURCE, {"errno": code or 5, "subject": subject})
+        channel.send(protocol.MOUNT_FD, {"errno": code or 5, "subject": subject})
     finally:
         os._exit(0)
 
 
-def _answer(channel: Channel, pid: int, pidfd: int, spec: Spec, bundle: str, number: int) -> None:
-    entry = spec.mounts[number] if number != ROOTFS else None
-    path = os.path.join(bundle, spec.root_path) if entry is None else mounts.source_path(entry, bundle)
-    options = parse_options(entry) if entry else Options()
-    mapping = _mapping_of(entry, spec, pid) if entry and options.idmap else -1
+def _open(mount: MountPlan | None, rootfs: str, pid: int, pidfd: int) -> int:
+    """Return a detached copy of a mount's source, or without one of the root file system. Raises OSError."""
+    path = mount.source if mount else rootfs
+    mapping = _open_user_namespace(mount, pid) if mount and mount.options.idmap else -1
     setns(pidfd, NAMESPACE_FLAGS["mount"], "the container's mount namespace")
     with step(f"open {path} for the container", "mounts", "The container's own root may not go there."):
-        tree = mounts.clone_source(entry, options, bundle) if entry else clone_tree(path, recursive=True)
-    if mapping >= 0:
+        tree = mounts.clone_source(mount) if mount else clone_tree(path, recursive=True)
+    if mount and mapping >= 0:
+        recursive = mount.options.idmap == "ridmap"
         with step(f"map the owners of {path}", "mounts", "Files of one user on disk show as another's.", _IDMAP_HINT):
-            set_attributes(tree, MOUNT_ATTR_IDMAP, recursive=options.idmap == "ridmap", userns_fd=mapping)
-    channel.send(protocol.SOURCE, {}, tree)
+            set_attributes(tree, MOUNT_ATTR_IDMAP, recursive=recursive, userns_fd=mapping)
+    return tree
 
 
 def _make_device(device: Device, pid: int) -> int:
@@ -101,11 +106,9 @@ def _make_device(device: Device, pid: int) -> int:
 _IDMAP_HINT = "Not every file system can do it: see mount_setattr(2), ID-mapped mounts."
 
 
-def _mapping_of(entry: MountSpec, spec: Spec, pid: int) -> int:
+def _open_user_namespace(mount: MountPlan, pid: int) -> int:
     """Return a descriptor of a user namespace with the mapping of the mount, or else that of the container."""
-    from minirun.runtime.namespaces import idmap
-
-    uids, gids = idmap.mappings(entry, spec)
+    uids, gids = mount.mapping
     if uids:
         return _make_user_namespace(uids, gids)
     return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)

@@ -12,19 +12,17 @@ from minirun.kernel.process import (
     PERSONALITIES,
     clone3,
     native_program,
-    prepare_to_run_programs,
     sealed_copy,
     send_signal,
 )
 from minirun.kernel.trace import forget_steps, name_process, step
 from minirun.model.record import Record
-from minirun.runtime.create import child, mount_fd_broker, protocol
+from minirun.runtime.create import child, protocol
+from minirun.runtime.create.child_imports import import_for_child
 from minirun.runtime.create.protocol import Cloned
 from minirun.runtime.namespaces import types as namespaces
 from minirun.runtime.process import hooks
 from minirun.runtime.process import limits as process_limits
-from minirun.runtime.rootfs import mounts
-from minirun.runtime.rootfs.mount_options import parse_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +43,7 @@ def open_exec_stub() -> int:
 class CloneSpec(Record):
     """How a process comes into its namespaces.
 
-    `flags` are those of its own clone3. With `enter`, an intermediate process runs that before (see handshake.py),
+    `flags` are those of its own clone3. With `enter`, an intermediate process runs that before (see protocol.py),
     which returns the flags that are left. A new user namespace gets the `mappings` of users and groups.
     `own_cgroup` is a descriptor of the cgroup in which there is no other process yet, or -1. With `pid_namespace`, its
     path, the process only builds the container, and the command's joins it from outside; `shares_mounts` says that its
@@ -95,8 +93,10 @@ def clone_container(
 
             net_devices.move(spec.net_devices, pid)
             channel.send(protocol.PROCEED)
-        elif kind == protocol.OPEN:
-            mount_fd_broker.open_for_child(channel, pid, pidfd, spec, bundle, fields)
+        elif kind == protocol.MOUNT_FD_REQUEST:
+            from minirun.runtime.create.mount_fd_broker import open_for_child
+
+            open_for_child(channel, pid, pidfd, spec, bundle, plan, fields)
 
     kinds = ", ".join(n.type for n in spec.namespaces if not n.path and n.type not in ("cgroup", "time"))
     with step(
@@ -105,14 +105,7 @@ def clone_container(
         "One clone3 makes the process, all of them, and puts it into its cgroup: nothing of it ever runs outside."
         " A cgroup namespace is made later, from in there: its root is the cgroup of whoever makes it.",
     ):
-        if spec.hooks:
-            prepare_to_run_programs()
-        if any(parse_options(entry).copy_up for entry in spec.mounts):
-            import minirun.runtime.rootfs.populate  # the child cannot import it any more
-        if plan.cgroup_v1 and any(entry.type == "cgroup" for entry in spec.mounts):
-            import minirun.runtime.rootfs.cgroup_v1_mount
-        if way.pid_namespace:
-            import minirun.runtime.rootfs.joined_procfs  # noqa: F401
+        import_for_child(plan, hooks=bool(spec.hooks))
         run_child = lambda channel: child.run_container(spec, bundle, plan, channel)  # noqa: E731
         return _clone(way, cgroup_fd, run_child, plan, meanwhile, serve)
 
@@ -131,8 +124,6 @@ def _clone(
     meanwhile: Callable[[], tuple[int, ...]],
     serve: Callable[[str, dict[str, Any], Channel, int, int], None] = lambda *_: None,
 ) -> Cloned:
-    if plan.process.terminal:
-        import minirun.runtime.process.console  # noqa: F401 - the child cannot import it any more
     cpus = process_limits.start_on_initial_cpus(plan.process)
     ours, theirs = protocol.open_channel()
     pid, pidfd = clone3(0 if way.enter else way.flags, cgroup_fd)
@@ -240,7 +231,7 @@ def _shake_hands(
         kind, fields, fd = channel.receive()
         if kind == protocol.CONSOLE:
             console = fd
-        elif kind in (protocol.HOOKS, protocol.DEVICES, protocol.OPEN):
+        elif kind in (protocol.HOOKS, protocol.DEVICES, protocol.MOUNT_FD_REQUEST):
             serve(kind, fields, channel, pid, pidfd)
         elif kind == protocol.LIMITS:
             process_limits.set_priorities(pid, plan.process)
@@ -276,7 +267,6 @@ def check_bundle(spec: Spec, bundle: str) -> Process:
     if not os.path.isdir(os.path.join(bundle, spec.root_path)):
         raise MinirunError(f"config.json: root.path {spec.root_path} is not a directory")
     namespaces.check(spec)
-    mounts.check(spec, bundle)
     if spec.net_devices:
         from minirun.runtime.namespaces import net_devices
 

@@ -10,8 +10,8 @@
                                            <------ DEVICES  its network is there       (only with linux.netDevices)
     moves network devices
     PROCEED                                ------>
-                                           <------ OPEN     number of a mount          (only for what the parent
-    SOURCE   + the mount, or errno         ------>          or of a device             alone may open or make)
+                                           <------ MOUNT_FD_REQUEST number of a mount (only for what the parent
+    MOUNT_FD + the mount, or errno         ------>          or of a device             alone may open or make)
                                            <------ CONSOLE  + the pty's master        (only with a terminal)
                                            <------ HOOKS    all is mounted            (only with hooks)
     runs prestart and createRuntime hooks
@@ -64,8 +64,8 @@ CONSOLE = "console"
 DEVICES = "devices"
 HOOKS = "hooks"
 CLONED = "cloned"
-OPEN = "open"
-SOURCE = "source"
+MOUNT_FD_REQUEST = "mount fd request"
+MOUNT_FD = "mount fd"
 LIMITS = "limits"
 LISTENER = "listener"
 BUILT = "built"

@@ -14,43 +14,45 @@ import errno
 import os
 
 from minirun.errors import MinirunError
-from minirun.kernel.mount import PROCFS, MountTarget, attach_tree, clone_tree, file_system_type, new_file_system
-from minirun.kernel.mount import set_attributes as set_mount_attributes
+from minirun.kernel.mount import (
+    PROCFS,
+    attach_tree,
+    clone_tree,
+    file_system_type,
+    new_file_system,
+    set_attributes,
+)
 from minirun.kernel.path import WITHOUT_SYMLINKS, open_in_root
 from minirun.kernel.process import NAMESPACE_FLAGS, pidfd_open, setns
 from minirun.kernel.trace import step
 from minirun.runtime.namespaces.types import path_of
-from minirun.runtime.rootfs.mounts import open_place, refuse_place_in_proc, set_propagation
-from minirun.runtime.rootfs.pivot import JOINED_PROCFS
+from minirun.runtime.rootfs.mount_options import set_on_tree
+from minirun.runtime.rootfs.mount_plan import JOINED_PROCFS
+from minirun.runtime.rootfs.mount_target import directory_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from minirun.model.spec import MountSpec, Spec
-    from minirun.runtime.rootfs.mount_options import Options
+    from minirun.model.spec import Spec
+    from minirun.runtime.rootfs.mount_plan import MountPlan
 
 
-def mount_joined(root: int, entry: MountSpec, options: Options, spec: Spec, open_source: Callable[[int], int]) -> int:
-    """Mount the procfs of the joined PID namespace and return it. Raises MinirunError."""
-    with step(f"mount proc on {entry.destination}", "proc", "It shows the processes of the joined namespace."):
-        place = MountTarget(open_place(root, entry, "proc"), entry.destination)
-        refuse_place_in_proc(root, place, entry, options)
-        settings = {name: value for name, _, value in (word.partition("=") for word in options.data)}
-        settings |= {"source": entry.source or "proc", "pidns": path_of(spec, "pid")}
-        try:
-            tree = new_file_system("proc", settings, options.attributes)
-        except OSError as error:
-            if error.errno != errno.EINVAL or options.data:
-                raise
-            tree = open_source(JOINED_PROCFS)
-            set_mount_attributes(tree, options.attributes, options.cleared)
-        for attributes, cleared in options.recursive:
-            set_mount_attributes(tree, attributes, cleared, recursive=True)
-        set_propagation(tree, options)
-        attach_tree(tree, place)
-        os.close(place.fd)
-        return tree
+def mount_joined(root: int, plan: MountPlan, open_source: Callable[[int], int]) -> int:
+    """Mount the procfs of the joined PID namespace and return it. Raises OSError."""
+    options = plan.options
+    target = directory_for(root, plan)
+    try:
+        tree = new_file_system("proc", plan.settings, options.attributes)
+    except OSError as error:
+        if error.errno != errno.EINVAL or options.data:
+            raise
+        tree = open_source(JOINED_PROCFS)
+        set_attributes(tree, options.attributes, options.cleared)
+    set_on_tree(tree, options)
+    attach_tree(tree, target)
+    os.close(target.fd)
+    return tree
 
 
 def clone_procfs(spec: Spec) -> int:

@@ -1,4 +1,7 @@
-"""The words of a mount's options, sorted by what carries them out (runtime-spec config.md, "Linux mount options")."""
+"""The words of a mount's options: sorted by what carries them out, and set on a mount that is attached nowhere yet.
+
+Source: runtime-spec config.md, "Linux mount options".
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ from minirun.kernel.mount import (
     ATTRIBUTES,
     CLEARS_FLAG,
     MS_BIND,
+    MS_REC,
     PROPAGATION,
     RECURSIVE_ATTRIBUTES,
     SETS_FLAG,
+    set_attributes,
 )
 from minirun.model.record import Record
 
@@ -20,6 +25,8 @@ IDMAP_OPTIONS = ("idmap", "ridmap")
 # Of crun, for bind mounts, and used by Podman: a link as source or destination is not followed; one as source is
 # copied in place of a mount.
 LINK_OPTIONS = ("src-nofollow", "dest-nofollow", "copy-symlink")
+# An annotation of crun: which option takes linux.mountLabel, as mount(8) has four of them ("context=").
+CONTEXT_ANNOTATION = "run.oci.mount_context_type"
 
 
 class Options(Record):
@@ -88,3 +95,14 @@ def parse_options(entry: MountSpec) -> Options:
         idmap,
         frozenset(extensions),
     )
+
+
+def set_on_tree(tree: int, options: Options) -> None:
+    """Set on a mount, given by its descriptor, what is for all mounts below it, too, and its propagation.
+
+    The order in which propagation was asked for counts. Raises OSError.
+    """
+    for attributes, cleared in options.recursive:
+        set_attributes(tree, attributes, cleared, recursive=True)
+    for propagation in options.propagation:
+        set_attributes(tree, 0, propagation=propagation & ~MS_REC, recursive=bool(propagation & MS_REC))

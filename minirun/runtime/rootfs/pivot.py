@@ -11,7 +11,7 @@ import errno
 import os
 
 from minirun.errors import MinirunError
-from minirun.kernel.files import read, write
+from minirun.kernel.files import write
 from minirun.kernel.mount import (
     CGROUP,
     CGROUP2,
@@ -43,9 +43,11 @@ from minirun.kernel.mount import (
     set_propagation,
     unmount_lazily,
 )
+from minirun.kernel.mountinfo import mounted
 from minirun.kernel.path import WITHOUT_SYMLINKS, change_directory, enter_directory, open_in_root
 from minirun.kernel.trace import step
 from minirun.runtime.namespaces.types import parameter_path
+from minirun.runtime.rootfs.mount_plan import ROOTFS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,9 +105,6 @@ def unmount_from_host(rootfs: str) -> None:
             if error.errno not in (errno.EINVAL, errno.ENOENT):
                 raise
 
-
-# The root file system, and the /proc of a joined PID namespace, among the numbers of the sources that the parent opens.
-ROOTFS, JOINED_PROCFS = -1, -2
 
 # What linux.rootfsPropagation means for the host's tree until it is left. What is unbindable could not even be bound
 # into the container, so that is for the root at the end (`set_root_propagation`).
@@ -173,13 +172,7 @@ def change_root(root: int) -> None:
 
 def _whole_kernel_mounts() -> list[str]:
     """Return where this mount namespace has all of a procfs or sysfs, the last mounted first."""
-    found = []
-    for line in read("/proc/self/mountinfo").splitlines():
-        left, _, right = line.partition(" - ")
-        _, _, _, mounted, mount_point = left.split(" ")[:5]
-        if mounted == "/" and right.split(" ")[0] in ("proc", "sysfs"):
-            found.append(mount_point.replace("\\040", " "))
-    return found[::-1]
+    return [mount.mount_point for mount in mounted("proc", "sysfs") if mount.root == "/"][::-1]
 
 
 def enter_root(root: int) -> None:
