@@ -21,13 +21,6 @@ def main() -> NoReturn:
 
 
 def _run() -> int:
-    words = sys.argv[1:]
-    if words[:1] == ["run"]:
-        from minirun.cli import quick
+    from minirun.cli.main import main as run
 
-        code = quick.run(words[1:])
-        if code is not None:
-            return code
-    from minirun.cli.main import main as run_command
-
-    return run_command(words)
+    return run(sys.argv[1:])

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from minirun.cli import streams
 from minirun.cli.full_disk import hint_on
+from minirun.cli.grammar import FlagError
 from minirun.errors import MinirunError, tell
 
 SIGPIPE = 13  # the module `signal` would bring `enum` along, for 5 ms
-
-
-class FlagError(MinirunError):
-    """A flag or its value is wrong: 125 in every command, where other failures of most commands give 1."""
 
 
 def report(error: MinirunError) -> None:
@@ -30,6 +27,7 @@ def code_of(error: BaseException, failure_code: int, *, debug: bool, places: tup
 
     `failure_code` is that of minirun's own failures in this command; `places` is where it writes.
     """
+    output_fails = streams.output_fails()  # what was printed comes before what is told here
     if isinstance(error, KeyboardInterrupt):
         return 130
     if isinstance(error, SystemExit):
@@ -44,7 +42,7 @@ def code_of(error: BaseException, failure_code: int, *, debug: bool, places: tup
         own = error.exit_code == 125 and not isinstance(error, FlagError)
         return failure_code if own else error.exit_code
     if isinstance(error, OSError):
-        where = "standard output" if streams.output_fails() else error.filename
+        where = "standard output" if output_fails else error.filename
         streams.give_up_output()
         hint = "" if where == "standard output" else hint_on(error, places)
         report(MinirunError(f"{where}: {error.strerror}" if where else f"{error.strerror}", hint))

@@ -21,6 +21,11 @@ def complete() -> None:
         sys.stdout.reconfigure(errors="surrogateescape")  # what was no UTF-8 goes out as it came in
 
 
+def say(text: str) -> None:
+    """Print a line on standard output at once: what comes after it on standard error comes after it everywhere."""
+    print(text, flush=True)
+
+
 def output_is_unread() -> bool:
     """Say whether standard output is a pipe or a socket whose reader has gone, as `head` goes."""
     import select

@@ -136,6 +136,17 @@ def _imports(nodes: Iterable[ast.AST]) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield from _with_parents(node.module)
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "__import__":
+            yield from _below(node.args[0])
+
+
+def _below(name: ast.expr) -> Iterator[str]:
+    """Return all modules of a package, for an import by a name that is known only then: f"package.{name}"."""
+    package = ast.literal_eval(name.values[0]).rstrip(".") if isinstance(name, ast.JoinedStr) else ""
+    top = f"{os.path.dirname(PACKAGE)}/{package.replace('.', '/')}"
+    for directory, _, files in os.walk(top):
+        inner = package + directory.removeprefix(top).replace("/", ".")
+        yield from (f"{inner}.{file.removesuffix('.py')}" for file in files if file.endswith(".py"))
 
 
 def _with_parents(name: str) -> list[str]:

@@ -42,7 +42,10 @@ SLOW = {
     "asyncio", "dataclasses", "datetime", "enum", "http", "ipaddress", "logging", "pathlib", "pyroute2",
     "subprocess", "tarfile", "tempfile", "typing", "urllib",
 }  # fmt: skip
-RUN_PATH = "minirun.cli.entry, minirun.cli.quick, minirun.engine.container.starting, minirun.engine.shim.launch"
+RUN_PATH = (
+    "minirun.cli.entry, minirun.cli.main, minirun.cli.verbs.container.run, "
+    "minirun.engine.container.starting, minirun.engine.shim.launch"
+)
 # json brings the module re, and re enum.
 RUN_NEEDS = {"enum"}
 OCI_PATH = "minirun.cli.oci.main, minirun.cli.oci.making, minirun.cli.oci.living"

@@ -5,65 +5,104 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import click
 import pytest
-from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from test_architecture import loaded
 
-from minirun.cli import main as cli_main
-from minirun.cli.command import Command
-from minirun.cli.main import COMMANDS, cli, main
+from minirun.cli.call import Call
+from minirun.cli.grammar import FlagError, Verb, many, parse, switch, text
+from minirun.cli.main import main
+from minirun.cli.verbs.table import MINIRUN, SECTIONS, Group
 from minirun.errors import MinirunError
 
-
-@click.command(cls=Command)
-@click.option("--switch", "-s", is_flag=True)
-@click.option("--proxy", "-x", is_flag=True, default=True)
-@click.option("--memory", "-m")
-@click.option("--publish", "-p", multiple=True)
-@click.argument("words", nargs=-1)
-def probe(**values: object) -> None:
-    for name, value in sorted(values.items()):
-        click.echo(f"{name}={value!r}")
-
-
-def parsed(*args: str) -> dict[str, str]:
-    result = CliRunner().invoke(probe, args, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return dict(line.split("=", 1) for line in result.output.splitlines())
+FLAGS = (switch("--switch/-s"), switch("-x/--proxy"), text("--memory/-m"), many("--publish/-p"))
 
 
 @pytest.mark.parametrize(
-    ("args", "name", "value"),
+    ("words", "key", "value"),
     [
-        (["--switch"], "switch", "True"),
-        (["--switch=true"], "switch", "True"),
-        (["--switch=false"], "switch", "False"),
-        (["--switch", "--switch=0"], "switch", "False"),
-        (["--switch=0", "--switch"], "switch", "True"),
-        (["-s=t"], "switch", "True"),
-        ([], "proxy", "True"),
-        (["--proxy=false"], "proxy", "False"),
-        (["-m=512m"], "memory", "'512m'"),
-        (["-m512m"], "memory", "'512m'"),
-        (["-m", "-1"], "memory", "'-1'"),
-        (["--memory=-1"], "memory", "'-1'"),
-        (["--memory", "a=b"], "memory", "'a=b'"),
-        (["-sm", "1g"], "memory", "'1g'"),
-        (["-sm=1g"], "memory", "'1g'"),
-        (["-sp1:1", "-p=2:2"], "publish", "('1:1', '2:2')"),
-        (["a", "-s", "b"], "words", "('a', 'b')"),
-        (["--", "-s", "--switch=false"], "words", "('-s', '--switch=false')"),
-        (["-"], "words", "('-',)"),
+        (["--switch"], "switch", True),
+        (["--switch=true"], "switch", True),
+        (["--switch=false"], "switch", False),
+        (["--switch", "--switch=0"], "switch", False),
+        (["--switch=0", "--switch"], "switch", True),
+        (["-s=t"], "switch", True),
+        (["-xs"], "switch", True),
+        (["--proxy=false"], "proxy", False),
+        (["-m=512m"], "memory", "512m"),
+        (["-m512m"], "memory", "512m"),
+        (["-m", "-1"], "memory", "-1"),
+        (["--memory=-1"], "memory", "-1"),
+        (["--memory", "a=b"], "memory", "a=b"),
+        (["-m", "1", "-m2"], "memory", "2"),
+        (["-sm", "1g"], "memory", "1g"),
+        (["-sm=1g"], "memory", "1g"),
+        (["-m", "--"], "memory", "--"),
+        (["-sp1:1", "-p=2:2"], "publish", ("1:1", "2:2")),
     ],
 )
-def test_flags_are_read_as_pflag_reads_them(args: list[str], name: str, value: str) -> None:
-    assert parsed(*args)[name] == value
+def test_flags_are_read_as_pflag_reads_them(words: list[str], key: str, value: object) -> None:
+    parsed = parse(words, FLAGS)
+    assert parsed.values[key] == value
+    assert parsed.arguments == ()
+
+
+@pytest.mark.parametrize(
+    ("words", "interspersed", "arguments"),
+    [
+        (["a", "-s", "b"], True, ("a", "b")),
+        (["a", "-s", "b"], False, ("a", "-s", "b")),
+        (["--", "-s", "--switch=false"], True, ("-s", "--switch=false")),
+        (["a", "--", "-s"], True, ("a", "-s")),
+        (["a", "--", "-s"], False, ("a", "--", "-s")),
+        (["-"], True, ("-",)),
+    ],
+)
+def test_arguments_end_the_flags_or_do_not(words: list[str], interspersed: bool, arguments: tuple[str, ...]) -> None:
+    assert parse(words, FLAGS, interspersed=interspersed).arguments == arguments
 
 
 def test_a_switch_is_true_or_false_only() -> None:
-    result = CliRunner().invoke(probe, ["--switch=maybe"])
-    assert result.exit_code == 2
-    assert "true or false" in result.output
+    with pytest.raises(FlagError, match="--switch=maybe: it is a switch: true or false"):
+        parse(["--switch=maybe"], FLAGS)
+
+
+WORDS = st.one_of(
+    st.sampled_from([name for flag in FLAGS for name in flag.names]),
+    st.builds("{}={}".format, st.sampled_from(["--switch", "-s", "-m", "--publish"]), st.text(max_size=3)),
+    st.text(max_size=4),
+)
+
+
+@given(st.lists(WORDS, max_size=8), st.booleans())
+def test_any_line_is_read_or_refused(words: list[str], interspersed: bool) -> None:
+    try:
+        parsed = parse(words, FLAGS, interspersed=interspersed)
+    except FlagError:
+        return
+    assert parsed.values.keys() <= {"switch", "proxy", "memory", "publish"}
+    assert all(argument in words for argument in parsed.arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "counts"),
+    [
+        ("", (0, 0)),
+        ("CONTAINER", (1, 1)),
+        ("CONTAINER NEW_NAME", (2, 2)),
+        ("CONTAINER...", (1, None)),
+        ("[CONTAINER...]", (0, None)),
+        ("IMAGE [COMMAND [ARG...]]", (1, None)),
+        ("CONTAINER COMMAND [ARG...]", (2, None)),
+        ("CONTAINER [PS OPTIONS...]", (1, None)),
+        ("CONTAINER [PORT[/PROTOCOL]]", (1, 2)),
+        ("SOURCE[:TAG] TARGET[:TAG]", (2, 2)),
+        ("FILE|- [NAME[:TAG]]", (1, 2)),
+    ],
+)
+def test_how_many_arguments_there_may_be_is_what_help_shows(arguments: str, counts: tuple[int, int | None]) -> None:
+    assert Verb(print, (), arguments).argument_counts == counts
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
@@ -113,11 +152,11 @@ def test_an_argument_after_the_image_belongs_to_the_container(capsys: pytest.Cap
 def test_help_lists_every_command_once(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "--help")
     assert (code, err) == (0, "")
-    for name in COMMANDS:
+    for name in MINIRUN.verbs:
         assert sum(line.startswith(f"  {name} ") for line in out.splitlines()) == 1, name
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", MINIRUN.verbs)
 def test_every_command_has_help_and_the_watching_options(capsys: pytest.CaptureFixture[str], name: str) -> None:
     code, out, _ = run(capsys, name, "--help")
     assert code == 0
@@ -131,7 +170,7 @@ def test_unexpected_errors_are_a_sentence_unless_debugging(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("by nothing")
 
-    monkeypatch.setattr(cli_main.Minirun, "get_command", broken)
+    monkeypatch.setattr(Call, "swept_layout", broken)
     code, _, err = run(capsys, "ps")
     assert code == 1
     assert err == (
@@ -144,20 +183,20 @@ def test_unexpected_errors_are_a_sentence_unless_debugging(
 def test_the_exit_code_of_minirun_itself_is_125_for_run_only(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken() -> None:
+    def broken(_: Call) -> None:
         raise MinirunError("cannot do it", "try harder")
 
-    for name, function, code in (("run", "verbs.run.host_layout", 125), ("ps", "verbs.containers.swept_layout", 1)):
-        monkeypatch.setattr(f"minirun.cli.{function}", broken)
+    for name, function, code in (("run", "host_layout", 125), ("ps", "swept_layout", 1)):
+        monkeypatch.setattr(Call, function, broken)
         args = [name, "image"] if name == "run" else [name]
         assert run(capsys, *args) == (code, "", "minirun: cannot do it.\nhint: try harder\n")
 
 
 def test_interrupt_is_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted() -> None:
+    def interrupted(_: Call) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("minirun.cli.verbs.containers.swept_layout", interrupted)
+    monkeypatch.setattr(Call, "swept_layout", interrupted)
     assert run(capsys, "ps") == (130, "", "")
 
 
@@ -167,17 +206,22 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert done.stderr == b""
 
 
-def test_run_imports_no_other_command() -> None:
-    program = (
-        "import sys; from minirun.cli.main import cli; cli.get_command(None, 'run');"
-        "print(*(name for name in sys.modules if name.startswith('minirun.') or name in"
-        " ('pyroute2', 'subprocess', 'asyncio', 'dataclasses', 'pathlib', 'tempfile', 'logging', 'tarfile')))"
-    )
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    assert "minirun.cli.verbs.run" in loaded
-    assert [name for name in loaded if not name.startswith("minirun.")] == []
-    others = {f"minirun.cli.{place.split(':')[0]}" for place in COMMANDS.values()} - {"minirun.cli.verbs.run"}
-    assert others.isdisjoint(loaded)
+def places(group: Group = MINIRUN) -> set[str]:
+    """Return the modules that have verbs."""
+    return {f"minirun.cli.verbs.{module}" for name in group.verbs if (module := group.place(name)[0])}
+
+
+@pytest.mark.parametrize("name", ["run", "ps", "exec", "rmi"])
+def test_a_verb_imports_no_other_and_never_click(name: str) -> None:
+    found = loaded(f"import minirun.cli.main as m; m.MINIRUN.find({name!r})")
+    assert "click" not in found
+    assert found & places() == {f"minirun.cli.verbs.{MINIRUN.place(name)[0]}"}
+
+
+@pytest.mark.parametrize("line", ["version", "completion bash", "explain procfs", "__complete -- run --r"])
+def test_a_right_line_is_carried_out_without_click(line: str) -> None:
+    program = f"import sys; from minirun.cli.main import main; main({line.split()!r}); sys.exit('click' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).returncode == 0
 
 
 def test_the_main_command_takes_global_options_before_the_command(
@@ -185,11 +229,11 @@ def test_the_main_command_takes_global_options_before_the_command(
 ) -> None:
     seen = []
 
-    def note() -> None:
-        seen.append(click.get_current_context().find_root().obj.layout)
+    def note(call: Call) -> None:
+        seen.append(call.settings.layout)
         raise MinirunError("seen")
 
-    monkeypatch.setattr("minirun.cli.verbs.containers.swept_layout", note)
+    monkeypatch.setattr(Call, "swept_layout", note)
     monkeypatch.setenv("MINIRUN_STATE", "/from/environment")
     run(capsys, "--root", "/given/root", "ps")
     assert (seen[0].root, seen[0].state) == ("/given/root", "/from/environment")
@@ -203,7 +247,21 @@ def test_commands_that_need_root_say_so(capsys: pytest.CaptureFixture[str], monk
     assert run(capsys, "version")[0] == 0
 
 
-def test_the_group_is_the_table() -> None:
-    context = click.Context(cli)
-    assert cli.list_commands(context) == list(COMMANDS)
-    assert cli.get_command(context, "nothing") is None
+@pytest.mark.parametrize("group", ["", "container", "image"])
+def test_every_name_in_a_table_is_a_verb(group: str) -> None:
+    found = MINIRUN.find(group) if group else MINIRUN
+    assert isinstance(found, Group)
+    assert all(found.find(name) is not None for name in [*found.verbs, *found.aliases])
+    assert found.find("nothing") is None
+
+
+def test_the_sections_are_all_there_is() -> None:
+    assert [name for section in SECTIONS.values() for name in section] == list(MINIRUN.verbs)
+
+
+def test_no_flag_has_a_name_that_another_has() -> None:
+    for name in MINIRUN.verbs:
+        verb = MINIRUN.find(name)
+        assert verb is not None
+        names = [each for flag in verb.flags for each in flag.names]
+        assert len(names) == len(set(names)), name

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from minirun.cli.help.completion import _VALUES, candidates
-from minirun.cli.main import COMMANDS, main
-from minirun.cli.verbs.run import run
+from minirun.cli.main import main
+from minirun.cli.verbs.container.run import RUN
+from minirun.cli.verbs.table import MINIRUN
 from minirun.model.layout import Layout
 
 CALL = f"{sys.executable} -c 'from minirun.cli.entry import main; main()'"
@@ -92,11 +93,11 @@ def test_candidates_without_a_store_or_words() -> None:
     nowhere = Layout("/nonexistent", "/nonexistent")
     assert candidates(nowhere, ("rm", "")) == []
     assert candidates(nowhere, ("run", "")) == []
-    assert candidates(nowhere, ()) == sorted(COMMANDS)
+    assert candidates(nowhere, ()) == sorted(MINIRUN.verbs)
 
 
 def test_values_are_of_flags_that_are_there() -> None:
-    flags = {name for option in run.params for name in option.opts}
+    flags = {name for flag in RUN.flags for name in flag.names}
     assert _VALUES.keys() - flags == {"--format", "--type"}
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from minirun.cli.output import ps as ps_output
 from minirun.cli.output.template import render
-from minirun.cli.verbs import processes
+from minirun.cli.verbs.container import stats, top
 from minirun.engine.container.inspect import container_document, rfc3339
 from minirun.engine.container.status import Status
 from minirun.engine.container.usage import ProcessInfo, Statistics
@@ -158,24 +158,24 @@ PROCESS = ProcessInfo(7, 1, 0, "S", 34816, 0, time.time() - 100, 3725.0, 1 << 20
 
 
 def test_columns_of_top() -> None:
-    text = processes.table_of([PROCESS], processes.columns_of(["-o", "pid,tty,time,rss,comm"]))
+    text = top.table_of([PROCESS], top.columns_of(["-o", "pid,tty,time,rss,comm"]))
     assert [line.split() for line in text.splitlines()] == [
         ["PID", "TTY", "TIME", "RSS", "COMMAND"],
         ["7", "pts/0", "01:02:05", "64", "sh"],
     ]
-    assert processes.columns_of([]) == processes.columns_of(["-ef"])
-    assert processes.columns_of(["-eo", "pid,args"]) == processes.columns_of(["-opid,command"]) == ("pid", "args")
+    assert top.columns_of([]) == top.columns_of(["-ef"])
+    assert top.columns_of(["-eo", "pid,args"]) == top.columns_of(["-opid,command"]) == ("pid", "args")
     with pytest.raises(MinirunError, match="top does not know"):
-        processes.columns_of(["-o", "colour"])
+        top.columns_of(["-o", "colour"])
 
 
 def test_rows_of_stats() -> None:
     first = Statistics(1_000_000, 5 << 20, 10 << 20, 1500, 20, None, None, 3)
     second = first.replace(cpu_usec=1_500_000)
-    row = processes.usage_row(RECORD, processes.Sample(1.0, first), processes.Sample(2.0, second), truncate=True)
+    row = stats.usage_row(RECORD, stats.Sample(1.0, first), stats.Sample(2.0, second), truncate=True)
     assert (row["CPUPerc"], row["MemUsage"], row["MemPerc"]) == ("50.00%", "5MiB / 10MiB", "50.00%")
     assert (row["NetIO"], row["BlockIO"], row["PIDs"]) == ("1.5kB / 20B", "-- / --", "3")
-    stopped = processes.usage_row(RECORD, None, processes.Sample(2.0, None), truncate=True)
+    stopped = stats.usage_row(RECORD, None, stats.Sample(2.0, None), truncate=True)
     assert (stopped["CPUPerc"], stopped["MemUsage"]) == ("--", "-- / --")
-    unknown = processes.usage_row(RECORD, None, processes.Sample(2.0, first.replace(memory=None)), truncate=False)
+    unknown = stats.usage_row(RECORD, None, stats.Sample(2.0, first.replace(memory=None)), truncate=False)
     assert (unknown["ID"], unknown["MemUsage"], unknown["MemPerc"]) == (RECORD.id, "-- / 10MiB", "--")

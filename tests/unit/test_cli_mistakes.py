@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from minirun.cli.help.advice import RECIPES
 from minirun.cli.help.mistakes import closest, edits
-from minirun.cli.main import COMMANDS, main
+from minirun.cli.main import main
+from minirun.cli.verbs.table import MINIRUN
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 DOCKER = """
@@ -67,7 +68,7 @@ def test_hints(capsys: pytest.CaptureFixture[str], line: str, hint: str) -> None
 
 @pytest.mark.parametrize("name", DOCKER)
 def test_every_command_of_docker_is_here_or_told_of(capsys: pytest.CaptureFixture[str], name: str) -> None:
-    if name not in COMMANDS:
+    if name not in MINIRUN.verbs:
         assert f"minirun: 'minirun {name}' is not there yet.\nhint: " in said(capsys, name)
 
 
@@ -102,10 +103,10 @@ def test_neighbours_that_are_swapped_are_one_edit(word: str, at: int) -> None:
 
 @given(st.text("rmikl", min_size=1, max_size=5))
 def test_what_destroys_is_suggested_for_one_edit_only_and_after_all_others(word: str) -> None:
-    found = closest(word, COMMANDS)
+    found = closest(word, MINIRUN.verbs)
     if found in {"rm", "rmi", "kill"} - {word}:
         assert edits(word, found) == 1
-        assert all(edits(word, name) > 1 for name in COMMANDS.keys() - {"rm", "rmi", "kill"})
+        assert all(edits(word, name) > 1 for name in MINIRUN.verbs.keys() - {"rm", "rmi", "kill"})
 
 
 def test_the_recipes_are_known() -> None:

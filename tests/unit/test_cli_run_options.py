@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minirun.cli.verbs.run import run
+from minirun.cli.grammar import parse
+from minirun.cli.verbs.container.run import RUN, options_of
 from minirun.engine.request.mount_flags import parse_mount, parse_tmpfs, parse_volume
 from minirun.engine.request.options import from_options, warnings
 from minirun.engine.sizes import parse_duration, parse_size
@@ -22,15 +23,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def options_of(*args: str) -> dict[str, Any]:
-    options = dict(run.make_context("run", list(args)).params)
-    del options["explain"], options["debug"]
-    return options
-
-
 def request_of(*args: str) -> RunRequest:
-    options = options_of(*args)
-    return from_options(options.pop("image"), options.pop("command"), options)
+    parsed = parse(args, RUN.flags, interspersed=False)
+    image, *command = parsed.arguments
+    return from_options(image, tuple(command), options_of(parsed, RUN.flags))
 
 
 def test_nothing_asked_for_is_the_default_request() -> None:
@@ -179,13 +175,14 @@ def test_what_is_refused(args: list[str], message: str) -> None:
 
 
 def test_options_without_effect_are_told() -> None:
-    options = options_of("--memory-swappiness", "5", "--oom-kill-disable", "--network", "host", "-p", "80:80", "image")
+    line = "--memory-swappiness 5 --oom-kill-disable --network host -p 80:80"
+    options = options_of(parse(line.split(), RUN.flags), RUN.flags)
     assert [sentence.split()[0] for sentence in warnings(options)] == [
         "--oom-kill-disable",
         "--memory-swappiness",
         "published",
     ]
-    assert warnings(options_of("image")) == []
+    assert warnings(options_of(parse([], RUN.flags), RUN.flags)) == []
 
 
 def test_a_bare_variable_is_inherited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from minirun.launcher import executables
 LOADERS = """
 import sys
 loaders = {name: type(module.__spec__.loader).__name__ for name, module in sys.modules.items() if "minirun" in name}
-print(loaders["minirun.cli.flags"], loaders["minirun.cli.oci.main"], len(set(loaders.values())))
+print(loaders["minirun.cli.grammar"], loaders["minirun.cli.oci.main"], len(set(loaders.values())))
 """
 
 
@@ -58,7 +58,7 @@ def test_without_the_file_everything_is_imported_as_ever(copy: Path) -> None:
 
 @pytest.mark.parametrize("change", ["size", "time"])
 def test_a_module_that_has_changed_is_imported_from_its_source(copy: Path, change: str) -> None:
-    source = copy / "minirun/cli/flags.py"
+    source = copy / "minirun/cli/grammar.py"
     before = source.stat()
     text = source.read_text()
     source.write_text(f"{text}\n# changed\n" if change == "size" else text)
@@ -98,4 +98,6 @@ def test_what_is_imported_in_functions_is_in_the_file() -> None:
         "minirun.runtime.create.child",
         "minirun.runtime.cgroup.systemd",
     } <= names
+    named = {"minirun.cli.verbs.container.ps", "minirun.cli.verbs.system.explain", "minirun.cli.help.advice"}
+    assert named <= executables.imported_from("minirun.cli.entry")
     assert not any(name.startswith(("minirun.engine", "minirun.storage", "minirun.network")) for name in names)

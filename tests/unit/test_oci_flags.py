@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minirun.cli.flags import Flag, parse
+from minirun.cli.grammar import GO, many, parse, switch, text
 from minirun.errors import MinirunError
 from minirun.model import jsontext
 from minirun.model.spec import Capabilities, Process, Rlimit
 from minirun.runtime.create.init_plan import grantable_capabilities
 from minirun.runtime.process import limits as process_limits
 
-FLAGS = (Flag(("root",), ""), Flag(("force", "f"), "", "switch"), Flag(("env", "e"), "", "list"))
+FLAGS = (text("--root"), switch("--force/-f"), many("--env/-e"))
 
 
 @pytest.mark.parametrize("words", [["--root", "X"], ["--root=X"], ["-root", "X"], ["-root=X"]])
 def test_a_value_is_given_in_four_ways(words: list[str]) -> None:
-    assert parse(words, FLAGS, interspersed=True).text("root") == "X"
+    assert parse(words, FLAGS, GO, interspersed=True).text("root") == "X"
 
 
 @pytest.mark.parametrize(
@@ -29,23 +29,28 @@ def test_a_value_is_given_in_four_ways(words: list[str]) -> None:
     [(["-f"], True), (["--force"], True), (["--force=true"], True), (["--force=0"], False), ([], False)],
 )
 def test_switches(words: list[str], value: bool) -> None:
-    assert parse(words, FLAGS, interspersed=True).switch("force") is value
+    assert parse(words, FLAGS, GO, interspersed=True).switch("force") is value
 
 
 def test_flags_after_arguments() -> None:
-    assert parse(["ID", "--force"], FLAGS, interspersed=True).arguments == ("ID",)
-    assert parse(["ID", "--force"], FLAGS, interspersed=False).arguments == ("ID", "--force")
-    assert parse(["--force", "--", "--root"], FLAGS, interspersed=True).arguments == ("--root",)
+    assert parse(["ID", "--force"], FLAGS, GO, interspersed=True).arguments == ("ID",)
+    assert parse(["ID", "--force"], FLAGS, GO, interspersed=False).arguments == ("ID", "--force")
+    assert parse(["--force", "--", "--root"], FLAGS, GO, interspersed=True).arguments == ("--root",)
+
+
+def test_short_flags_are_not_clustered() -> None:
+    with pytest.raises(MinirunError, match="flag provided but not defined: -fe"):
+        parse(["-fe", "A=1"], FLAGS, GO)
 
 
 def test_lists_keep_their_order() -> None:
-    assert parse(["-e", "A=1", "--env=B=2"], FLAGS, interspersed=True).lists["env"] == ["A=1", "B=2"]
+    assert parse(["-e", "A=1", "--env=B=2"], FLAGS, GO, interspersed=True).many("env") == ("A=1", "B=2")
 
 
 @given(st.lists(st.text(max_size=8), max_size=6))
 def test_any_words_are_read_or_refused(words: list[str]) -> None:
     try:
-        parsed = parse(words, FLAGS, interspersed=True)
+        parsed = parse(words, FLAGS, GO, interspersed=True)
     except MinirunError:
         return
     assert all(argument in words for argument in parsed.arguments)

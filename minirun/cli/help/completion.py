@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 
-import click
-
+from minirun.cli.call import with_common
+from minirun.cli.verbs.table import MINIRUN, Group
 from minirun.model.layout import Layout
 from minirun.model.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from minirun.cli.grammar import Flag, Verb
 
 _RUNNING = frozenset({"attach", "exec", "kill", "pause", "port", "restart", "stats", "stop", "top", "unpause"})
 _STOPPED = frozenset({"start"})
@@ -49,13 +51,14 @@ _FILTERS = {
 
 
 class _Line(Record):
-    """What the words before the last one mean: the command, its name, what it has been given, and the flag that waits
-    for its value."""
+    """What the words before the last one mean: the group or verb, both by their names, what it has been given, and the
+    flag that waits for its value."""
 
-    command: click.Command
-    path: tuple[str, ...]
+    here: Group | Verb
+    group: str
+    verb: str
     arguments: tuple[str, ...]
-    option: click.Option | None
+    flag: Flag | None
     layout: Layout
 
 
@@ -63,64 +66,62 @@ def candidates(layout: Layout, words: Sequence[str]) -> list[str]:
     """Return the completions of the last of `words` (those after "minirun"); none where the store is not readable."""
     *before, current = words or ("",)
     line = _read(layout, before)
-    options = {} if line.arguments and _ends_options(line.command) else _options(line.command)
+    flags = {} if line.arguments and _ends_flags(line.here) else _flags(line.here)
     name, equals, value = current.partition("=")
-    if line.option is not None:
-        found = _values(line, line.option, current)
+    found: Iterable[str]
+    if line.flag is not None:
+        found = _values(line, line.flag, current)
     elif current.startswith("--") and equals:
-        found = [f"{name}={each}" for each in _values(line, options[name], value)] if name in options else ()
+        found = [f"{name}={each}" for each in _values(line, flags[name], value)] if name in flags else ()
     elif current.startswith("-"):
-        found = [flag for flag in options if flag.startswith("--")]
-    elif isinstance(line.command, click.Group):
-        found = line.command.list_commands(click.Context(line.command))
+        found = [flag for flag in flags if flag.startswith("--")]
+    elif isinstance(line.here, Group):
+        found = line.here.verbs
     else:
         found = _arguments(line, current)
     return sorted(each for each in found if each.startswith(current))
 
 
 def _read(layout: Layout, words: Sequence[str]) -> _Line:
-    from minirun.cli.main import cli
-
-    command: click.Command = cli
-    path: list[str] = []
+    """Read a line that is not finished, and may be wrong."""
+    here: Group | Verb = MINIRUN
+    group = verb = ""
     arguments: list[str] = []
-    option: click.Option | None = None
+    waiting: Flag | None = None
     places = {"--root": layout.root, "--state": layout.state}
     for word in words:
-        options = _options(command)
-        if option is not None:
-            places.update({name: word for name in option.opts if name in places})
-            option = None
-        elif word.startswith("-") and word != "-" and not (arguments and _ends_options(command)):
+        if waiting is not None:
+            places.update({name: word for name in waiting.names if name in places})
+            waiting = None
+        elif word.startswith("-") and word != "-" and not (arguments and _ends_flags(here)):
             name, equals, value = word.partition("=")
             name = name if name.startswith("--") else f"-{name[-1]}"
-            found = options.get(name)
-            if found is not None and not found.is_flag and not equals:
-                option = found
+            found = _flags(here).get(name)
+            if found is not None and found.kind != "switch" and not equals:
+                waiting = found
             places.update({name: value} if equals and name in places else {})
         else:
-            inner = command.get_command(click.Context(command), word) if isinstance(command, click.Group) else None
-            if inner is not None:
-                command = inner
-                path.append(word)
+            inner = here.find(word) if isinstance(here, Group) else None
+            if inner is not None and isinstance(here, Group):
+                group, verb = verb, here.place(word)[1].rpartition(" ")[2] or word
+                here = inner
             else:
                 arguments.append(word)
-    return _Line(command, tuple(path), tuple(arguments), option, Layout(places["--root"], places["--state"]))
+    return _Line(here, group, verb, tuple(arguments), waiting, Layout(places["--root"], places["--state"]))
 
 
-def _ends_options(command: click.Command) -> bool:
+def _ends_flags(here: Group | Verb) -> bool:
     """Say whether what follows the first argument is the container's."""
-    return not command.context_settings.get("allow_interspersed_args", True)
+    return not isinstance(here, Group) and not here.interspersed
 
 
-def _options(command: click.Command) -> dict[str, click.Option]:
-    shown = (option for option in command.params if isinstance(option, click.Option) and not option.hidden)
-    return {name: option for option in shown for name in option.opts}
+def _flags(here: Group | Verb) -> dict[str, Flag]:
+    return {name: flag for flag in with_common(here.flags) if flag.about for name in flag.names}
 
 
-def _values(line: _Line, option: click.Option, value: str) -> Iterable[str]:
+def _values(line: _Line, flag: Flag, value: str) -> Iterable[str]:
     """Return what the value of a flag may be."""
-    name = next((name for name in option.opts if name.startswith("--")), "")
+    name = f"--{flag.key}"
     if name == "--network" or (name in ("--pid", "--ipc") and value.startswith("container:")):
         names = [f"container:{each}" for each in _containers(line.layout, running=True)]
         return [*_VALUES[name], *names] if value.startswith("container:") else _VALUES[name]
@@ -135,19 +136,19 @@ def _values(line: _Line, option: click.Option, value: str) -> Iterable[str]:
     if name == "--volumes-from":
         return _containers(line.layout)
     if name == "--filter":
-        return _FILTERS.get(line.command.name or "", ())
+        return _FILTERS.get(line.verb, ())
     return _VALUES.get(name, ())
 
 
 def _arguments(line: _Line, current: str) -> Iterable[str]:
-    command, group = line.command.name or "", line.path[0] if line.path else ""
+    command = line.verb
     if line.arguments and command in _ONE:
         return ()
     find: dict[str, Callable[[], Iterable[str]]] = {
         "completion": lambda: ("bash", "fish", "zsh"),
         "explain": _chapters,
         "help": lambda: _commands(line.arguments),
-        "inspect": lambda: _inspectable(line.layout, group),
+        "inspect": lambda: _inspectable(line.layout, line.group),
     }
     if command in find:
         return find[command]()
@@ -160,8 +161,8 @@ def _arguments(line: _Line, current: str) -> Iterable[str]:
 
 
 def _commands(words: Sequence[str]) -> Iterable[str]:
-    command = _read(Layout(), words).command
-    return command.list_commands(click.Context(command)) if isinstance(command, click.Group) else ()
+    here = _read(Layout(), words).here
+    return here.verbs if isinstance(here, Group) else ()
 
 
 def _chapters() -> Iterable[str]:

@@ -1,15 +1,22 @@
-"""What `--help` prints: options with the names of their values, sorted, those of `run` in groups, and examples.
+"""What `--help` prints, made of the tables by click: options sorted, those of `run` in groups, verbs, and examples.
 
 Imported for help only.
 """
 
 from __future__ import annotations
 
+import inspect
+
 import click
+
+from minirun.cli.call import with_common
+from minirun.cli.verbs.table import MINIRUN, SECTIONS, Group
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from minirun.cli.grammar import Flag, Verb
 
 # What the value of an option is called, in all commands; by its first long name.
 METAVARS = {
@@ -84,6 +91,7 @@ METAVARS = {
     "--volumes-from": "CONTAINER[:ro]",
     "--workdir": "DIRECTORY",
 }
+_WIDEST = 120  # columns
 _WATCHING = ("explain", "debug", "help")
 # The options of `run` and `create` by what they are about.
 _GROUPS = {
@@ -102,56 +110,58 @@ _GROUPS = {
     ),
     "Image, and what is noted": "annotation cidfile label label-file platform pull quiet",
 }
-EXAMPLES = {
-    "run": (
-        ("minirun run --rm -it busybox", "a shell in a new container, which goes when the shell ends"),
-        ("minirun run -d --name web -p 8080:80 nginx", "a server in the background, on port 8080 of this host"),
-        ('minirun run --rm -v "$PWD":/work -w /work busybox ls', "a command on the files that are here"),
-    ),
-    "create": (("minirun create --name box busybox sleep 100", "'minirun start box' starts it"),),
-    "exec": (
-        ("minirun exec -it web sh", "a shell in a running container"),
-        ("minirun exec -u 0 -e DEBUG=1 web env", "one command as root, with a variable"),
-    ),
-    "logs": (("minirun logs -f --tail 10 web", "the last ten lines, and what comes"),),
-    "ps": (
-        ("minirun ps -a --filter status=exited", "the containers that have ended"),
-        ("minirun ps --format '{{.Names}}: {{.Status}}'", "a line of your own for each"),
-    ),
-    "inspect": (("minirun inspect -f '{{.State.Pid}}' web", "one field"),),
-    "load": (("docker save nginx | minirun load", "an image from Docker"),),
-    "import": (("tar -C rootfs -c . | minirun import -c 'CMD [\"sh\"]' - own:1", "an image from a directory"),),
-    "explain": (("minirun --explain run --rm busybox true", "see the steps at work"),),
-    "completion": (("source <(minirun completion bash)", "completion in this shell"),),
-    "kill": (("minirun kill -s HUP web", "have a server read its configuration again"),),
-    "rm": (("minirun ps -aq | xargs minirun rm -f", "remove all containers"),),
-}
 
 
-def write_options(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-    """Write a command's options, and examples."""
-    options = [option for option in command.get_params(ctx) if isinstance(option, click.Option) and not option.hidden]
-    for option in options:
-        option.metavar = option.metavar or METAVARS.get(long_name(option))
-    own = sorted((option for option in options if option.name not in _WATCHING), key=long_name)
-    watching = [option for option in options if option.name in _WATCHING]
-    if command.name in ("run", "create"):
+def help_text(path: str, here: Group | Verb) -> str:
+    """Return the help of what was reached by `path`."""
+    formatter = click.HelpFormatter(max_width=_WIDEST)
+    arguments = "COMMAND [ARGS]..." if isinstance(here, Group) else here.arguments
+    formatter.write_usage(path, f"[OPTIONS] {arguments}".rstrip())
+    formatter.write_paragraph()
+    with formatter.indentation():
+        formatter.write_text(_about(here))
+    name = path.rpartition(" ")[2]
+    flags = [flag for flag in with_common(here.flags) if flag.about]
+    own = sorted((flag for flag in flags if flag.key not in _WATCHING), key=lambda flag: flag.key)
+    watching = [flag for flag in flags if flag.key in _WATCHING]
+    if name in ("run", "create"):
         for title, names in _GROUPS.items():
-            order = [f"--{name}" for name in names.split()]
+            order = names.split()
             # Not by the alphabet but by use: the first group is what most people need.
-            key = order.index if title == "Most used" else str
-            group = sorted((option for option in own if long_name(option) in order), key=lambda o: key(long_name(o)))
-            _write(title, group, ctx, formatter)
-        _write("Every command", watching, ctx, formatter)
+            by = order.index if title == "Most used" else str
+            _write(title, sorted((f for f in own if f.key in order), key=lambda f: by(f.key)), formatter)
+        _write("Every command", watching, formatter)
     else:
-        _write("Options", [*own, *watching], ctx, formatter)
-    _write_examples(EXAMPLES.get(command.name or "", ()), formatter)
+        _write("Options", [*own, *watching], formatter)
+    if isinstance(here, Group):
+        for section, verbs in SECTIONS.items() if here is MINIRUN else (("Commands", here.verbs),):
+            with formatter.section(section):
+                formatter.write_dl([(verb, summary(here.find(verb))) for verb in verbs])
+    else:
+        _write_examples(here.examples, formatter)
+    return formatter.getvalue().rstrip("\n")
 
 
-def _write(title: str, options: Iterable[click.Option], ctx: click.Context, formatter: click.HelpFormatter) -> None:
-    rows = [row for option in options if (row := option.get_help_record(ctx))]
+def _about(here: Group | Verb) -> str:
+    return here.about if isinstance(here, Group) else inspect.cleandoc(here.function.__doc__ or "")
+
+
+def summary(here: Group | Verb | None) -> str:
+    """Return the line that lists show: the first sentence, unless there is a shorter one."""
+    if here is None:
+        return ""
+    return here.summary or _about(here).partition("\n\n")[0].replace("\n", " ").rstrip(".")
+
+
+def _write(title: str, flags: Iterable[Flag], formatter: click.HelpFormatter) -> None:
+    rows = [(_spelled(flag), flag.about) for flag in flags]
     with formatter.section(title):
         formatter.write_dl(rows)
+
+
+def _spelled(flag: Flag) -> str:
+    value = "" if flag.kind == "switch" else f" {METAVARS[f'--{flag.key}']}"
+    return f"{', '.join(flag.names)}{value}"
 
 
 def _write_examples(examples: Sequence[tuple[str, str]], formatter: click.HelpFormatter) -> None:
@@ -162,8 +172,3 @@ def _write_examples(examples: Sequence[tuple[str, str]], formatter: click.HelpFo
             formatter.write(
                 f"{'':>{formatter.current_indent}}{line}\n{'':>{formatter.current_indent + 4}}# {meaning}\n"
             )
-
-
-def long_name(option: click.Option) -> str:
-    """Return the first long name of an option, which sorts it."""
-    return next((name for name in option.opts if name.startswith("--")), option.opts[0])

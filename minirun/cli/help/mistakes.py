@@ -6,14 +6,16 @@ Docker has and minirun has not is named, with what serves instead.
 
 from __future__ import annotations
 
-import click
-
-from minirun.cli.errors import FlagError
+from minirun.cli.call import with_common
+from minirun.cli.grammar import FlagError
+from minirun.cli.verbs.table import Group
 from minirun.errors import MinirunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from minirun.cli.grammar import Verb
 
 _DESTRUCTIVE = frozenset({"kill", "prune", "rm", "rmi"})
 _BUILDING = "Images come by 'docker save NAME | minirun load', from a recipe in images/, or by 'minirun import'."
@@ -88,6 +90,8 @@ _DOCKERS_OPTIONS = {
 
 def unknown_command(path: str, name: str, known: Iterable[str]) -> MinirunError:
     """Return the error for a command that is not there; `path` is what came before it, `known` what could have."""
+    if not name:
+        return MinirunError("missing command", f"See '{path} --help'.", exit_code=1)
     if name in _ELSEWHERE:
         return MinirunError(f"'{path} {name}' is not there yet", _ELSEWHERE[name], exit_code=1)
     if name in _WORDS:
@@ -100,73 +104,55 @@ def unknown_command(path: str, name: str, known: Iterable[str]) -> MinirunError:
     return MinirunError(f"unknown command: {path} {name}", hint, exit_code=1)
 
 
-def usage_error(error: click.UsageError, words: Sequence[str]) -> MinirunError:
-    """Say in one sentence what is wrong with a command line: 125 for a flag, 1 for the number of arguments."""
-    # What is wrong with a flag's value, click tells without its command.
-    verb = [word for word in words[:1] if not word.startswith("-")]
-    path = error.ctx.command_path if error.ctx else " ".join(["minirun", *verb])
+def with_hint(error: FlagError, path: str, here: Group | Verb, words: Sequence[str]) -> FlagError:
+    """Return the error of a flag of what was reached by `path` with what may have been meant."""
+    hint = _meant_flag(error.unknown, path, here, words) if error.unknown else ""
+    return FlagError(error.message, hint or f"See '{path} --help'.", error.unknown)
+
+
+def wrong_count(verb: Verb, path: str, words: Sequence[str]) -> MinirunError:
+    """Return the error for more or fewer arguments than a verb takes: "requires exactly 2 arguments"."""
     hint = f"See '{path} --help'."
-    if isinstance(error, click.NoSuchOption):
-        return FlagError(f"unknown flag: {error.option_name}", _meant_flag(error, words) or hint)
-    if isinstance(error, click.MissingParameter) and not isinstance(error.param, click.Argument):
-        return FlagError(error.format_message(), hint)
-    if isinstance(error, click.BadOptionUsage):
-        return FlagError(f"flag needs an argument: {error.option_name}", hint)
-    if isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter):
-        flag = error.param_hint or (error.param.opts[-1] if error.param else "")
-        where = flag if isinstance(flag, str) else ", ".join(flag)
-        return FlagError(f"invalid value for {where}: {error.message}", hint)
-    if error.ctx and (isinstance(error, click.MissingParameter) or error.message.startswith("Got unexpected extra")):
-        if error.ctx.command.name == "load":
-            hint = "An archive is named by -i FILE, or comes by standard input."
-        elif isinstance(error, click.MissingParameter) and (flag := _that_took_the_last(words, error.ctx.command)):
-            hint = f"'{words[-1]}' is the value of {flag} here. {hint}"
-        return MinirunError(f"'{path}' {_arguments_of(error.ctx.command)}", hint, exit_code=1)
-    message = error.format_message()
-    return MinirunError(f"{message[:1].lower()}{message[1:]}", hint, exit_code=1)
+    if path.endswith(" load"):
+        hint = "An archive is named by -i FILE, or comes by standard input."
+    elif flag := _that_took_the_last(words, verb):
+        hint = f"'{words[-1]}' is the value of {flag} here. {hint}"
+    return MinirunError(f"'{path}' {_arguments_of(verb)}", hint, exit_code=1)
 
 
-def _meant_flag(error: click.NoSuchOption, words: Sequence[str]) -> str:
+def _meant_flag(name: str, path: str, here: Group | Verb, words: Sequence[str]) -> str:
     """Say which flag was meant, or where this one belongs; "" if it is like none."""
-    name, ctx = error.option_name, error.ctx
-    if ctx is None:
-        return ""
-    if isinstance(ctx.command, click.Group):
+    if isinstance(here, Group):
         for word in words:
-            command = ctx.command.get_command(ctx, word)
-            if command is not None and name in _flags(command):
+            inner = here.find(word)
+            if inner is not None and name in _names(inner):
                 typed = next((flag for flag in words if flag.startswith(name)), name)
-                return f"It is a flag of '{word}' and goes after it: {ctx.command_path} {word} {typed} ..."
+                return f"It is a flag of '{word}' and goes after it: {path} {word} {typed} ..."
         if name in _DOCKERS_OPTIONS:
             return _DOCKERS_OPTIONS[name]
-    close = closest(name, [flag for flag in _flags(ctx.command) if flag.startswith("--")])
-    return f"Did you mean {close}? See '{ctx.command_path} --help'." if close else ""
+    close = closest(name, [flag for flag in _names(here) if flag.startswith("--")])
+    return f"Did you mean {close}? See '{path} --help'." if close else ""
 
 
-def _that_took_the_last(words: Sequence[str], command: click.Command) -> str:
+def _that_took_the_last(words: Sequence[str], verb: Verb) -> str:
     """Return the flag whose value the last word has become, "" if it is none."""
-    flag = words[-2] if len(words) > 1 else ""
-    takes_value = any(
-        flag in option.opts and not option.is_flag for option in command.params if isinstance(option, click.Option)
-    )
-    return flag if takes_value else ""
+    typed = words[-2] if len(words) > 1 else ""
+    return typed if any(typed in flag.names and flag.kind != "switch" for flag in verb.flags) else ""
 
 
-def _flags(command: click.Command) -> list[str]:
-    return [name for option in command.params if isinstance(option, click.Option) for name in option.opts]
+def _names(here: Group | Verb) -> list[str]:
+    return [name for flag in with_common(here.flags) for name in flag.names]
 
 
-def _arguments_of(command: click.Command) -> str:
-    """Say how many arguments a command takes: "requires exactly 2 arguments"."""
-    arguments = [parameter for parameter in command.params if isinstance(parameter, click.Argument)]
-    least = sum(argument.required for argument in arguments)
-    most = len(arguments)
-    endless = any(argument.nargs < 0 for argument in arguments)
-    if not arguments:
+def _arguments_of(verb: Verb) -> str:
+    """Say how many arguments a verb takes."""
+    least, most = verb.argument_counts
+    if most == 0:
         return "accepts no arguments"
-    how, count = ("at least", least) if endless else ("exactly" if least == most else "at most", most)
-    if not endless and least < most and least:
+    if most is not None and 0 < least < most:
         return f"requires {least} to {most} arguments"
+    how = "at least" if most is None else "exactly" if least == most else "at most"
+    count = least if most is None else most
     return f"{'requires' if least else 'accepts'} {how} {count} argument{'' if count == 1 else 's'}"
 
 

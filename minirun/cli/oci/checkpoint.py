@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from minirun.cli.flags import Flag
-from minirun.cli.oci.call import Verb
+from minirun.cli.grammar import Verb, switch, text
 from minirun.cli.oci.making import CREATE_FLAGS
 from minirun.errors import MinirunError
 
@@ -15,20 +14,20 @@ if TYPE_CHECKING:
 _CHECKPOINT = (
     *CREATE_FLAGS,
     *(
-        Flag((name,), "Accepted and ignored: there is no checkpoint.")
+        text(f"--{name}", "Accepted and ignored: there is no checkpoint.")
         for name in (
             "image-path work-path parent-path page-server status-fd manage-cgroups-mode empty-ns lsm-profile "
             "lsm-mount-context"
         ).split()
     ),
     *(
-        Flag((name,), "Accepted and ignored: there is no checkpoint.", "switch")
+        switch(f"--{name}", "Accepted and ignored: there is no checkpoint.")
         for name in (
             "leave-running tcp-established ext-unix-sk shell-job lazy-pages file-locks pre-dump auto-dedup "
             "tcp-skip-in-flight link-remap"
         ).split()
     ),
-    Flag(("detach", "d"), "Accepted and ignored: there is no checkpoint.", "switch"),
+    switch("--detach/-d", "Accepted and ignored: there is no checkpoint."),
 )
 
 
@@ -37,4 +36,4 @@ def checkpoint(call: Call) -> None:  # noqa: ARG001
     raise MinirunError("checkpoint and restore are not supported", "minirun has no CRIU.")
 
 
-VERBS = {"checkpoint": Verb(checkpoint, _CHECKPOINT), "restore": Verb(checkpoint, _CHECKPOINT)}
+VERBS = {"checkpoint": Verb(checkpoint, _CHECKPOINT, "ID"), "restore": Verb(checkpoint, _CHECKPOINT, "ID")}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from minirun.cli.flags import Flag
-from minirun.cli.oci.call import Verb, notify_socket
+from minirun.cli.grammar import Verb, switch
+from minirun.cli.oci.call import notify_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ def kill(call: Call) -> None:
     from minirun.model.signals import parse_signal
     from minirun.runtime import lifecycle
 
-    word = call.parsed.arguments[1] if len(call.parsed.arguments) > 1 else "TERM"
+    word = call.arguments[1] if len(call.arguments) > 1 else "TERM"
     number = 0 if word == "0" else parse_signal(word)  # 0 only asks whether it runs
-    if call.parsed.switch("all"):
+    if call.switch("all"):
         lifecycle.kill_all(call.root, call.container_id(), number)
     else:
         lifecycle.kill(call.root, call.container_id(), number)
@@ -36,13 +36,13 @@ def delete(call: Call) -> None:
     """Remove what is left of a container; with --force kill it first, and do not mind if it is gone."""
     from minirun.runtime import lifecycle
 
-    force = call.parsed.switch("force")
-    if not call.parsed.switch("regex"):
+    force = call.switch("force")
+    if not call.switch("regex"):
         lifecycle.delete(call.root, call.container_id(), force=force)
         return
     from minirun.runtime.compat import state_output
 
-    for container_id in state_output.matching(call.root, call.parsed.arguments[0]):
+    for container_id in state_output.matching(call.root, call.arguments[0]):
         lifecycle.delete(call.root, container_id, force=force)
 
 
@@ -61,15 +61,16 @@ def resume(call: Call) -> None:
 
 
 VERBS = {
-    "start": Verb(start),
-    "kill": Verb(kill, (Flag(("all", "a"), "Every process of the container.", "switch"),), "ID [SIGNAL]"),
-    "pause": Verb(pause),
-    "resume": Verb(resume),
+    "start": Verb(start, (), "ID"),
+    "kill": Verb(kill, (switch("--all/-a", "Every process of the container."),), "ID [SIGNAL]"),
+    "pause": Verb(pause, (), "ID"),
+    "resume": Verb(resume, (), "ID"),
     "delete": Verb(
         delete,
         (
-            Flag(("force", "f"), "Kill first; do not mind if it is gone.", "switch"),
-            Flag(("regex",), "Delete all containers whose id the regular expression ID matches.", "switch"),
+            switch("--force/-f", "Kill first; do not mind if it is gone."),
+            switch("--regex", "Delete all containers whose id the regular expression ID matches."),
         ),
+        "ID",
     ),
 }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from minirun.cli.flags import Flag
-from minirun.cli.oci.call import BUNDLE, Verb
+from minirun.cli.grammar import Verb, switch, text
+from minirun.cli.oci.call import BUNDLE
 from minirun.errors import MinirunError
 from minirun.model import jsontext
 
@@ -23,9 +23,7 @@ def list_(call: Call) -> None:
     """List the containers below --root."""
     from minirun.runtime.compat import state_output
 
-    print(
-        state_output.listing(call.root, call.parsed.text("format", "table"), quiet=call.parsed.switch("quiet")), end=""
-    )
+    print(state_output.listing(call.root, call.text("format", "table"), quiet=call.switch("quiet")), end="")
 
 
 def ps(call: Call) -> None:
@@ -34,29 +32,27 @@ def ps(call: Call) -> None:
     from minirun.runtime.compat import state_output
 
     pids = lifecycle.processes(call.root, call.container_id())
-    form = call.parsed.text("format", "table")
+    form = call.text("format", "table")
     if form not in ("table", "json"):
         raise MinirunError("invalid format option", "Use table or json.")
     if form == "json":
         print(jsontext.dumps(pids))
     else:
-        print(state_output.process_table(pids, call.parsed.arguments[1:]), end="")
+        print(state_output.process_table(pids, call.arguments[1:]), end="")
 
 
 def events(call: Call) -> None:
     """Print a container's counters, every --interval, or once with --stats."""
     from minirun.runtime.cgroup import stats
 
-    stats.follow(
-        call.root, call.container_id(), once=call.parsed.switch("stats"), interval=call.parsed.text("interval", "5s")
-    )
+    stats.follow(call.root, call.container_id(), once=call.switch("stats"), interval=call.text("interval", "5s"))
 
 
 def spec(call: Call) -> None:
     """Write a template of config.json into the bundle."""
     from minirun.runtime.compat import spec_template
 
-    spec_template.write(call.bundle(), rootless=call.parsed.switch("rootless"))
+    spec_template.write(call.bundle(), rootless=call.switch("rootless"))
 
 
 def features(call: Call) -> None:  # noqa: ARG001 - every verb takes the call
@@ -67,18 +63,17 @@ def features(call: Call) -> None:  # noqa: ARG001 - every verb takes the call
 
 
 VERBS = {
-    "state": Verb(state),
-    "list": Verb(
-        list_, (Flag(("format", "f"), "table or json."), Flag(("quiet", "q"), "Ids only.", "switch")), arguments=""
-    ),
-    "ps": Verb(ps, (Flag(("format", "f"), "table or json."),), "ID [PS OPTIONS]", interspersed=False),
+    "state": Verb(state, (), "ID"),
+    "list": Verb(list_, (text("--format/-f", "table or json."), switch("--quiet/-q", "Ids only."))),
+    "ps": Verb(ps, (text("--format/-f", "table or json."),), "ID [PS OPTIONS]", interspersed=False),
     "events": Verb(
         events,
         (
-            Flag(("interval",), "Time between two readings (5s)."),
-            Flag(("stats",), "Print one reading and end.", "switch"),
+            text("--interval", "Time between two readings (5s)."),
+            switch("--stats", "Print one reading and end."),
         ),
+        "ID",
     ),
-    "spec": Verb(spec, (BUNDLE, Flag(("rootless",), "For a user without root.", "switch")), arguments=""),
-    "features": Verb(features, arguments=""),
+    "spec": Verb(spec, (BUNDLE, switch("--rootless", "For a user without root."))),
+    "features": Verb(features),
 }

@@ -13,7 +13,7 @@ import sys
 
 from minirun import __version__
 from minirun.cli import interrupts, streams
-from minirun.cli.flags import Flag, parse, usage
+from minirun.cli.grammar import GO, parse, switch, text
 from minirun.cli.oci.call import EXEC_FAILED, Call
 from minirun.errors import MinirunError, tell
 from minirun.kernel.trace import reason_of
@@ -24,26 +24,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from minirun.cli.flags import Parsed
-    from minirun.cli.oci.call import Verb
+    from minirun.cli.grammar import Parsed, Verb
     from minirun.kernel.trace import Event
 
 DEFAULT_ROOT = "/run/minirun/oci"
 ABILITIES = "+SYSTEMD +SELINUX +APPARMOR +CAP +SECCOMP +EBPF"  # in the words of crun's --version, for its callers
 
 GLOBAL_FLAGS = (
-    Flag(("root",), "Directory for the state of containers."),
-    Flag(("log",), "File to log to, PATH or file:PATH."),
-    Flag(("log-format",), "Format of the log: text or json."),
-    Flag(("debug",), "Log each operation, and show a traceback when something fails.", "switch"),
-    Flag(("systemd-cgroup",), "Have systemd make the cgroups; cgroupsPath is slice:prefix:name.", "switch"),
-    Flag(("cgroup-manager",), "cgroupfs, systemd or disabled."),
-    Flag(("rootless",), "true, false or auto; minirun finds out by itself."),
-    Flag(("criu",), "Accepted and ignored: there is no checkpoint.", "text"),
-    Flag(("version", "v"), "Print the version.", "switch"),
-    Flag(("help", "h"), "Print this.", "switch"),
+    text("--root", "Directory for the state of containers."),
+    text("--log", "File to log to, PATH or file:PATH."),
+    text("--log-format", "Format of the log: text or json."),
+    switch("--debug", "Log each operation, and show a traceback when something fails."),
+    switch("--systemd-cgroup", "Have systemd make the cgroups; cgroupsPath is slice:prefix:name."),
+    text("--cgroup-manager", "cgroupfs, systemd or disabled."),
+    text("--rootless", "true, false or auto; minirun finds out by itself."),
+    text("--criu", "Accepted and ignored: there is no checkpoint."),
+    switch("--version/-v", "Print the version."),
+    switch("--help/-h", "Print this."),
 )
-HELP = Flag(("help", "h"), "Print this.", "switch")
+HELP = switch("--help/-h", "Print this.")
 # In the order of --help: the module of this package that has the verb.
 VERBS = {
     "create": "making",
@@ -77,12 +76,12 @@ def _run() -> int:
     log = _Log("", "text")
     debug = False
     try:
-        globals_, verb, rest = _split(sys.argv[1:])
+        globals_ = parse(sys.argv[1:], GLOBAL_FLAGS, GO, interspersed=False)
         debug = globals_.switch("debug")
         log = _Log(globals_.text("log"), globals_.text("log-format", "text"))
         if debug:
             log.tell_operations()
-        code = _call(globals_, verb, rest)
+        code = _call(globals_)
         sys.stdout.flush()
         return code
     except Exception as error:  # noqa: BLE001 - callers read the log, whatever it was
@@ -166,66 +165,45 @@ class _Log:
         return f"time={jsontext.dumps(now)} level={level} msg={jsontext.dumps(message)}\n".encode()
 
 
-def _split(words: list[str]) -> tuple[Parsed, str, list[str]]:
-    parsed = parse(words, GLOBAL_FLAGS, interspersed=False)
-    verb, *rest = parsed.arguments or ("",)
-    return parsed, verb, list(rest)
-
-
-def _call(globals_: Parsed, verb: str, rest: list[str]) -> int:
+def _call(globals_: Parsed) -> int:
     if globals_.switch("version"):
         print(f"minirun-oci version {__version__}\ncommit: {__version__}\nspec: {OCI_VERSION}\n{ABILITIES}")
         return 0
-    if not verb or globals_.switch("help") or verb == "help":
+    name, *rest = globals_.arguments or ("help",)
+    if globals_.switch("help") or name in ("", "help"):
+        from minirun.cli.oci.usage import usage
+
         # Scripts look for the words of runc's help.
         summary = "the command line of runc - Open Container Initiative runtime - on minirun's core"
-        print(usage("minirun-oci", "VERB ...", summary, GLOBAL_FLAGS, _verbs_and_summaries()))
+        print(usage("minirun-oci", "VERB ...", summary, GLOBAL_FLAGS, {name: _verb(name) for name in VERBS}))
         return 0
-    if verb not in VERBS:
-        raise MinirunError(f"No help topic for '{verb}': there is no such verb", "minirun-oci --help lists them.")
-    chosen = _verb(verb)
-    parsed = parse(rest, (*chosen.flags, HELP), interspersed=chosen.interspersed)
+    if name not in VERBS:
+        raise MinirunError(f"No help topic for '{name}': there is no such verb", "minirun-oci --help lists them.")
+    verb = _verb(name)
+    parsed = parse(rest, (*verb.flags, HELP), GO, interspersed=verb.interspersed)
     if parsed.switch("help"):
-        summary = f"as runc {verb}: {chosen.function.__doc__}"
-        print(usage(f"minirun-oci {verb}", chosen.arguments, summary, chosen.flags))
+        from minirun.cli.oci.usage import usage
+
+        summary = f"as runc {name}: {verb.function.__doc__}"
+        print(usage(f"minirun-oci {name}", verb.arguments, summary, verb.flags))
         return 0
-    expected = {"": 0, "ID": 1}.get(chosen.arguments)
-    if expected is not None and len(parsed.arguments) != expected:
-        raise MinirunError(f'"{verb}" requires exactly {expected} argument(s)', f"minirun-oci {verb} --help says more.")
+    least, most = verb.argument_counts
+    if least == most and len(parsed.arguments) != least:
+        raise MinirunError(f'"{name}" requires exactly {least} argument(s)', f"minirun-oci {name} --help says more.")
     manager = globals_.text("cgroup-manager", "systemd" if globals_.switch("systemd-cgroup") else "cgroupfs")
     if manager not in ("cgroupfs", "systemd", "disabled"):
         raise MinirunError(f"unknown cgroup manager '{manager}'", "Use cgroupfs, systemd or disabled.")
     root = os.path.abspath(globals_.text("root") or _default_root())
     interrupts.catch()
-    return chosen.function(Call(root, manager == "systemd", manager != "disabled", parsed)) or 0
+    call = Call(parsed.values, parsed.arguments, root, manager == "systemd", manager != "disabled")
+    return verb.function(call) or 0
 
 
 def _verb(name: str) -> Verb:
-    """Import the group of a verb, and none of the others, and return it."""
-    group = VERBS[name]
-    if group == "making":
-        from minirun.cli.oci import making
-
-        return making.VERBS[name]
-    if group == "living":
-        from minirun.cli.oci import living
-
-        return living.VERBS[name]
-    if group == "looking":
-        from minirun.cli.oci import looking
-
-        return looking.VERBS[name]
-    if group == "updating":
-        from minirun.cli.oci import updating
-
-        return updating.VERBS[name]
-    from minirun.cli.oci import checkpoint
-
-    return checkpoint.VERBS[name]
-
-
-def _verbs_and_summaries() -> list[tuple[str, str]]:
-    return [(verb, _verb(verb).function.__doc__ or "") for verb in VERBS]
+    """Import the module of a verb, and none of the others, and return it."""
+    # Not importlib, which takes longer to import than most verbs.
+    found: Verb = __import__(f"minirun.cli.oci.{VERBS[name]}", fromlist=("VERBS",)).VERBS[name]
+    return found
 
 
 def _default_root() -> str:

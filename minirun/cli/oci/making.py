@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import os
 
-from minirun.cli.flags import Flag
-from minirun.cli.oci.call import BUNDLE, EXEC_FAILED, Verb, notify_socket
+from minirun.cli.grammar import Verb, many, number, switch, text
+from minirun.cli.oci.call import BUNDLE, EXEC_FAILED, notify_socket
 from minirun.errors import MinirunError
 from minirun.kernel.trace import reason_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    from minirun.cli.flags import Parsed
     from minirun.cli.oci.call import Call
     from minirun.model.spec import Spec
     from minirun.runtime.compat.sd_notify import Readiness
     from minirun.runtime.create.protocol import Cloned
     from minirun.runtime.lifecycle import CreateOptions
 
-_PID_FILE = Flag(("pid-file",), "File to write the process's pid to.")
-_CONSOLE = Flag(("console-socket",), "Unix socket that receives the terminal's master.")
-_PIDFD = Flag(("pidfd-socket",), "Unix socket that receives a pidfd of the process.")
-_PRESERVE = Flag(("preserve-fds",), "Pass on so many descriptors after the standard streams, as far as they are open.")
+_PID_FILE = text("--pid-file", "File to write the process's pid to.")
+_CONSOLE = text("--console-socket", "Unix socket that receives the terminal's master.")
+_PIDFD = text("--pidfd-socket", "Unix socket that receives a pidfd of the process.")
+_PRESERVE = number("--preserve-fds", "Pass on so many descriptors after the standard streams, as far as they are open.")
 CREATE_FLAGS = (
     BUNDLE,
     _CONSOLE,
     _PID_FILE,
     _PIDFD,
-    Flag(("no-pivot",), "Use chroot instead of pivot_root, for a root on an initramfs.", "switch"),
-    Flag(("no-new-keyring",), "Keep the caller's session keyring.", "switch"),
+    switch("--no-pivot", "Use chroot instead of pivot_root, for a root on an initramfs."),
+    switch("--no-new-keyring", "Keep the caller's session keyring."),
     _PRESERVE,
-    Flag(("config", "f"), "Another file than config.json."),
-    Flag(("no-subreaper",), "Do not become the reaper of orphans.", "switch"),
+    text("--config/-f", "Another file than config.json."),
+    switch("--no-subreaper", "Do not become the reaper of orphans."),
 )
 
 
@@ -43,7 +40,7 @@ def create(call: Call) -> None:
 
     container_id = call.container_id()
     spec = _load_spec(call)
-    socket_path = call.parsed.text("console-socket")
+    socket_path = call.text("console-socket")
     terminal = bool(spec.process and spec.process.terminal)
     _check_console(terminal, socket_path, detached=True)
     cloned = lifecycle.create(call.root, container_id, call.bundle(), spec, _options(call))
@@ -61,8 +58,8 @@ def run(call: Call) -> int:
 
     container_id = call.container_id()
     spec = _load_spec(call)
-    detach = call.parsed.switch("detach")
-    socket_path = call.parsed.text("console-socket")
+    detach = call.switch("detach")
+    socket_path = call.text("console-socket")
     _check_console(bool(spec.process and spec.process.terminal), socket_path, detached=detach)
     cloned = lifecycle.create(call.root, container_id, call.bundle(), spec, _options(call))
     try:
@@ -79,7 +76,7 @@ def run(call: Call) -> int:
     try:
         return _follow(cloned, socket_path, signals, ready)
     finally:
-        if not call.parsed.switch("keep"):
+        if not call.switch("keep"):
             lifecycle.delete(call.root, container_id, force=True)
 
 
@@ -101,10 +98,10 @@ def _exec(call: Call) -> int:
     container_id = call.container_id()
     _, spec = lifecycle.load(call.root, container_id)
     preserve, variables = _inherited(call)
-    process = exec_flags.process_of(_exec_changes(call.parsed), spec)
+    process = exec_flags.process_of(call.values | {"args": call.arguments[1:]}, spec)
     process = process.replace(env=(*process.env, *variables))
-    detach = call.parsed.switch("detach")
-    socket_path = call.parsed.text("console-socket")
+    detach = call.switch("detach")
+    socket_path = call.text("console-socket")
     _check_console(process.terminal, socket_path, detached=detach)
     cloned = lifecycle.execute(
         call.root,
@@ -113,9 +110,9 @@ def _exec(call: Call) -> int:
         spec,
         lifecycle.ExecOptions(
             preserve_fds=preserve,
-            ignore_paused=call.parsed.switch("ignore-paused"),
-            cgroups=tuple(call.parsed.lists.get("cgroup", ())),
-            new_keyring=not call.parsed.switch("no-new-keyring"),
+            ignore_paused=call.switch("ignore-paused"),
+            cgroups=call.many("cgroup"),
+            new_keyring=not call.switch("no-new-keyring"),
             cache_dir=f"{call.root}/.cache",
             copied_terminal=not socket_path,
         ),
@@ -128,7 +125,7 @@ def _exec(call: Call) -> int:
 def _load_spec(call: Call) -> Spec:
     from minirun.runtime import lifecycle
 
-    spec = lifecycle.load_spec(call.bundle(), call.parsed.text("config") or "config.json")
+    spec = lifecycle.load_spec(call.bundle(), call.text("config") or "config.json")
     variables = _inherited(call)[1]
     if not variables or spec.process is None:
         return spec
@@ -149,7 +146,7 @@ def _inherited(call: Call) -> tuple[tuple[int, ...], tuple[str, ...]]:
         variables = [f"LISTEN_FDS={sockets}", "LISTEN_PID=1"]
         if "LISTEN_FDNAMES" in os.environ:
             variables.append(f"LISTEN_FDNAMES={os.environ['LISTEN_FDNAMES']}")
-    preserve = call.parsed.number("preserve-fds", 0) or 0
+    preserve = call.number("preserve-fds") or 0
     return tuple(fd for fd in range(3, 3 + sockets + preserve) if _came_by_exec(fd)), tuple(variables)
 
 
@@ -166,15 +163,15 @@ def _options(call: Call) -> CreateOptions:
 
     return CreateOptions(
         cache_dir=f"{call.root}/.cache",
-        no_pivot=call.parsed.switch("no-pivot"),
-        new_keyring=not call.parsed.switch("no-new-keyring"),
+        no_pivot=call.switch("no-pivot"),
+        new_keyring=not call.switch("no-new-keyring"),
         preserve_fds=_inherited(call)[0],
-        config=call.parsed.text("config") or "config.json",
+        config=call.text("config") or "config.json",
         systemd_cgroup=call.systemd_cgroup,
         use_cgroups=call.use_cgroups,
         notify_socket=notify_socket(),
         use_cgroup_v1=True,
-        copied_terminal=not call.parsed.text("console-socket"),
+        copied_terminal=not call.text("console-socket"),
     )
 
 
@@ -192,13 +189,13 @@ def _hand_over(call: Call, cloned: Cloned, socket_path: str) -> None:
         from minirun.runtime.process import console
 
         console.send_master(socket_path, cloned.console)
-    if pidfd_socket := call.parsed.text("pidfd-socket"):
+    if pidfd_socket := call.text("pidfd-socket"):
         from minirun.kernel.trace import step
         from minirun.runtime.create.protocol import send_descriptor
 
         with step(f"send the process's pidfd to {pidfd_socket}", "exec", "It cannot come to mean another process."):
             send_descriptor(pidfd_socket, b"pidfd", cloned.pidfd)
-    pid_file = call.parsed.text("pid-file")
+    pid_file = call.text("pid-file")
     if pid_file:
         with open(f"{pid_file}.new", "w", encoding="ascii") as file:
             file.write(str(cloned.pid))
@@ -211,21 +208,16 @@ def _follow(cloned: Cloned, socket_path: str, signals: int, ready: Readiness | N
     return foreground.follow(cloned.pid, -1 if socket_path else cloned.console, signals, ready)
 
 
-def _exec_changes(parsed: Parsed) -> dict[str, Any]:
-    changes: dict[str, Any] = dict(parsed.texts) | parsed.lists | parsed.switches
-    changes["args"] = list(parsed.arguments[1:])
-    return changes
-
-
 VERBS = {
-    "create": Verb(create, CREATE_FLAGS),
+    "create": Verb(create, CREATE_FLAGS, "ID"),
     "run": Verb(
         run,
         (
             *CREATE_FLAGS,
-            Flag(("detach", "d"), "Return once the container runs.", "switch"),
-            Flag(("keep",), "Do not remove the container at its end.", "switch"),
+            switch("--detach/-d", "Return once the container runs."),
+            switch("--keep", "Do not remove the container at its end."),
         ),
+        "ID",
     ),
     "exec": Verb(
         exec_,
@@ -234,25 +226,23 @@ VERBS = {
             _PID_FILE,
             _PIDFD,
             _PRESERVE,
-            Flag(("process", "p"), "File with the process as JSON."),
-            Flag(("cwd",), "Working directory."),
-            Flag(("env", "e"), "NAME=VALUE to add to the environment.", "list"),
-            Flag(("tty", "t"), "Give it a terminal.", "switch"),
-            Flag(("user", "u"), "UID[:GID]."),
-            Flag(("additional-gids", "g"), "Further group.", "list"),
-            Flag(("detach", "d"), "Return once the process runs.", "switch"),
-            Flag(("cap", "c"), "Capability to add.", "list"),
-            Flag(("no-new-privs",), "Set no_new_privs.", "switch"),
-            Flag(("process-label",), "SELinux label."),
-            Flag(("apparmor",), "AppArmor profile."),
-            Flag(
-                ("cgroup",), "Sub-cgroup to run in: PATH, or CONTROLLER,...:PATH for hierarchies of cgroup v1.", "list"
-            ),
-            Flag(("ignore-paused",), "Allow it in a paused container.", "switch"),
-            Flag(("no-new-keyring",), "Keep the caller's session keyring.", "switch"),
-            Flag(("no-subreaper",), "Do not become the reaper of orphans.", "switch"),
+            text("--process/-p", "File with the process as JSON."),
+            text("--cwd", "Working directory."),
+            many("--env/-e", "NAME=VALUE to add to the environment."),
+            switch("--tty/-t", "Give it a terminal."),
+            text("--user/-u", "UID[:GID]."),
+            many("--additional-gids/-g", "Further group."),
+            switch("--detach/-d", "Return once the process runs."),
+            many("--cap/-c", "Capability to add."),
+            switch("--no-new-privs", "Set no_new_privs."),
+            text("--process-label", "SELinux label."),
+            text("--apparmor", "AppArmor profile."),
+            many("--cgroup", "Sub-cgroup to run in: PATH, or CONTROLLER,...:PATH for hierarchies of cgroup v1."),
+            switch("--ignore-paused", "Allow it in a paused container."),
+            switch("--no-new-keyring", "Keep the caller's session keyring."),
+            switch("--no-subreaper", "Do not become the reaper of orphans."),
         ),
         "ID [COMMAND...]",
-        False,
+        interspersed=False,
     ),
 }

@@ -7,12 +7,11 @@ import os
 import re
 import time
 
-import click
-
 from minirun.cli.errors import report
 from minirun.cli.output.template import Template
 from minirun.cli.output.template_functions import Map
 from minirun.cli.output.words import decimal_size, duration, local_time
+from minirun.cli.streams import say
 from minirun.errors import MinirunError
 from minirun.model.network import consecutive
 
@@ -249,8 +248,8 @@ def _quoted(text: str) -> str:
 _MAPS = frozenset({"Labels", "Annotations", "Ports", "PortBindings", "ExposedPorts", "Networks", "Volumes", "Sysctls"})
 
 
-def print_documents(names: Sequence[str], template: str, find: Callable[[str], dict[str, Any]]) -> None:
-    """Print what `find` gives for each name, as one JSON list or by a template; errors come after it, and then 1."""
+def print_documents(names: Sequence[str], template: str, find: Callable[[str], dict[str, Any]]) -> int:
+    """Print what `find` gives for each name, as one JSON list or by a template, then errors. Returns the exit code."""
     compiled = Template("{{json .}}" if template == "json" else template) if template else None
     documents, errors = [], []
     for name in names:
@@ -260,13 +259,12 @@ def print_documents(names: Sequence[str], template: str, find: Callable[[str], d
             errors.append(error)
     if compiled:
         for document in documents:
-            click.echo(compiled.render(_with_maps(document)))
+            say(compiled.render(_with_maps(document)))
     else:
-        click.echo(json_text(documents))
+        say(json_text(documents))
     for missing in errors:
         report(missing)
-    if errors:
-        raise click.exceptions.Exit(1)
+    return 1 if errors else 0
 
 
 def json_text(documents: list[dict[str, Any]]) -> str:

@@ -1,1 +1,4 @@
-"""The verbs of `minirun` that click reads: a file for each group of them. `main` says which is where."""
+"""The verbs of `minirun`: a file for each, or for a few that belong together, with their tables of flags.
+
+`table` says which file has which verb.
+"""

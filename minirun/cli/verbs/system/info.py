@@ -1,24 +1,23 @@
-"""`version`, `info` and `completion`: about minirun itself and the machine it runs on."""
+"""`version` and `info`: about minirun itself and the machine it runs on."""
 
 from __future__ import annotations
 
 import os
 import platform
 import re
-import sys
-
-import click
 
 from minirun import __version__
-from minirun.cli.command import Command
-from minirun.cli.context import layout
+from minirun.cli.grammar import Verb, text
 from minirun.errors import MinirunError
+from minirun.model.oci_version import OCI_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_TEMPLATE = click.option("-f", "--format", "template", default="", help="A Go template, or json.")
+    from minirun.cli.call import Call
+    from minirun.model.layout import Layout
+
 _V1_NAMES = {"cpu": "cpu", "cpuset": "cpuset", "io": "blkio", "memory": "memory", "pids": "pids"}
 """The controllers that limit containers, by their name in cgroup v2."""
 _LABELS = {
@@ -31,38 +30,28 @@ _LABELS = {
 """What is not simply its JSON name with spaces."""
 
 
-@click.command(cls=Command)
-@_TEMPLATE
-def version(template: str) -> None:
+def version(call: Call) -> None:
     """Show the versions of minirun and of what it stands on."""
     facts: dict[str, Any] = {
         "Version": __version__,
-        "OCIVersion": _oci_version(),
+        "OCIVersion": OCI_VERSION,
         "PythonVersion": platform.python_version(),
         "KernelVersion": os.uname().release,
         "Os": "linux",
         "Arch": os.uname().machine,
     }
-    if template:
+    if template := call.text("format"):
         _print_formatted(template, facts)
         return
-    click.echo("minirun")
+    print("minirun")
     for name, value in facts.items():
-        click.echo(f" {name + ':':<17}{value}")
+        print(f" {name + ':':<17}{value}")
 
 
-def _oci_version() -> str:
-    from minirun.engine.spec.build import OCI_VERSION
-
-    return OCI_VERSION
-
-
-@click.command(cls=Command, short_help="Show what this machine offers, and what there is")
-@_TEMPLATE
-def info(template: str) -> None:
+def info(call: Call) -> None:
     """Show what this machine offers, kernel, cgroups, storage and security, and what there is."""
-    facts = _facts()
-    if template:
+    facts = _facts(call.layout())
+    if template := call.text("format"):
         _print_formatted(template, facts)
         return
     from minirun.cli.output.words import binary_size
@@ -71,23 +60,22 @@ def info(template: str) -> None:
     for name, value in facts.items():
         label = _LABELS.get(name) or re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
         if isinstance(value, dict):
-            click.echo(f"{label}:")
+            print(f"{label}:")
             for inner, text in value.items():
-                click.echo(f"  {inner}: {text}")
+                print(f"  {inner}: {text}")
         else:
-            click.echo(f"{label}: {' '.join(value) or 'none' if isinstance(value, list) else value}")
+            print(f"{label}: {' '.join(value) or 'none' if isinstance(value, list) else value}")
 
 
 def _print_formatted(template: str, facts: dict[str, Any]) -> None:
     from minirun.cli.output.template import render
 
-    click.echo(render("{{json .}}" if template == "json" else template, facts))
+    print(render("{{json .}}" if template == "json" else template, facts))
 
 
-def _facts() -> dict[str, Any]:
+def _facts(place: Layout) -> dict[str, Any]:
     from minirun.kernel.privilege import available_capabilities
 
-    place = layout()
     return {
         "ServerVersion": __version__,
         "KernelVersion": os.uname().release,
@@ -102,7 +90,7 @@ def _facts() -> dict[str, Any]:
         "Driver": "overlayfs",
         "BackingFilesystem": _file_system_of(place.root),
         "LoggingDriver": "json-file",
-        **_containers(),
+        **_containers(place),
         **_cgroups(),
         "SecurityOptions": ["seccomp"] if os.path.exists("/proc/sys/kernel/seccomp") else [],
         "Rights": _rights(),
@@ -110,20 +98,20 @@ def _facts() -> dict[str, Any]:
     }
 
 
-def _containers() -> dict[str, Any]:
+def _containers(place: Layout) -> dict[str, Any]:
     """Count containers and images; only root may look into the store."""
     if os.geteuid() != 0:
         return {}
     from minirun.cli.output.ps import containers
     from minirun.storage.images import all_images
 
-    states = [status.state for _, status in containers(layout())]
+    states = [status.state for _, status in containers(place)]
     return {
         "Containers": len(states),
         "ContainersRunning": states.count("running"),
         "ContainersPaused": states.count("paused"),
         "ContainersStopped": len(states) - states.count("running") - states.count("paused"),
-        "Images": len(all_images(layout())),
+        "Images": len(all_images(place)),
     }
 
 
@@ -194,55 +182,8 @@ def _file_system_of(path: str) -> str:
     return next((mount.fstype for mount in mounted() if mount.device == number), "unknown")
 
 
-# -- completion ------------------------------------------------------------------------------------------------------
-
-
-@click.command(cls=Command)
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> None:
-    """Print a script that has SHELL complete minirun's commands, flags and names."""
-    click.echo(_SCRIPTS[shell])
-
-
-@click.command("__complete", cls=Command, hidden=True, context_settings={"ignore_unknown_options": True})
-@click.argument("words", nargs=-1, type=click.UNPROCESSED)
-def complete(words: tuple[str, ...]) -> None:
-    """Print what the last of WORDS may become, one per line: what the completion scripts call."""
-    from minirun.cli.help.completion import candidates
-
-    for candidate in candidates(layout(), words):
-        sys.stdout.write(f"{candidate}\n")
-
-
-_SCRIPTS = {
-    "bash": """\
-_minirun() {
-    # Bash has taken words apart at ":" and "=", and replaces only what comes after the last of them.
-    local line=${COMP_LINE:0:COMP_POINT} breaks= words current
-    read -ra words <<< "$line"
-    [[ $line == *[[:space:]] ]] && words+=("")
-    current=${words[-1]}
-    mapfile -t COMPREPLY < <(minirun __complete -- "${words[@]:1}" 2> /dev/null)
-    [[ $COMP_WORDBREAKS == *:* ]] && breaks+=:
-    [[ $COMP_WORDBREAKS == *=* ]] && breaks+==
-    [[ $breaks ]] && COMPREPLY=("${COMPREPLY[@]#"${current%"${current##*[$breaks]}"}"}")
-    [[ ${#COMPREPLY[@]} == 1 && $COMPREPLY == *[:=] ]] && compopt -o nospace
-}
-complete -o default -F _minirun minirun""",
-    "zsh": """\
-#compdef minirun
-_minirun() {
-    local -a found
-    found=(${(f)"$(minirun __complete -- "${(@)words[2,CURRENT]}" 2> /dev/null)"})
-    (( $#found )) || { _files; return; }
-    compadd -S '' -- ${(M)found:#*[:=]}
-    compadd -- ${found:#*[:=]}
-}
-if [[ $funcstack[1] == _minirun ]]; then _minirun "$@"; else compdef _minirun minirun; fi""",
-    "fish": """\
-function __minirun_complete
-    set -l found (minirun __complete -- (commandline -opc)[2..-1] (commandline -ct) 2> /dev/null)
-    test (count $found) -gt 0; and printf '%s\\n' $found; or __fish_complete_path (commandline -ct)
-end
-complete -c minirun -f -a '(__minirun_complete)'""",
+_FORMAT = text("-f/--format", "A Go template, or json.")
+VERBS = {
+    "version": Verb(version, (_FORMAT,)),
+    "info": Verb(info, (_FORMAT,), summary="Show what this machine offers, and what there is"),
 }

@@ -1,0 +1,1 @@
+"""The verbs about minirun itself and the machine it runs on."""
