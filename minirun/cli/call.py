@@ -82,10 +82,13 @@ class Call(Parsed):
 
     def swept_layout(self) -> Layout:
         """Return what `host_layout` does, after unmaking what killed commands have left behind."""
-        from minirun.engine.shim import cleanup
+        from minirun.engine.shim import leftovers
 
         found = self.host_layout()
-        cleanup.collect(found)
+        if leftovers.any_left(found):
+            from minirun.engine.shim import cleanup
+
+            cleanup.collect(found)
         return found
 
     def for_each(self, act: Callable[[str], object], names: Iterable[str] | None = None) -> int:

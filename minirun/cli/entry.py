@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from minirun.cli import interrupts, streams
+from minirun.kernel.process import set_umask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ def main() -> NoReturn:
     """Read the command line, do it, and exit."""
     streams.complete()
     # The container's processes inherit it, and every user in there must be able to read /etc/hosts.
-    os.umask(0o022)
+    set_umask(0o022)
     interrupts.exit_after(_run)
 
 

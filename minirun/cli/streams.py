@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
+
+from minirun.kernel import standard_streams
 
 
 def complete() -> None:
     """Open /dev/null for every standard stream that is closed. To be called before anything else is opened."""
-    # A descriptor that is free would become some file or pipe of ours, which then were the container's stream.
-    null = os.open(os.devnull, os.O_RDWR)
-    while null <= 2:
-        null = os.dup(null)
-    os.close(null)
+    standard_streams.complete()
     # Python has no object for a stream that was closed when it started.
-    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
-    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+    sys.stdout = sys.stdout or standard_streams.as_text(1)
+    sys.stderr = sys.stderr or standard_streams.as_text(2)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # what was no UTF-8 goes out as it came in
 
@@ -46,4 +43,4 @@ def output_fails() -> bool:
 
 def give_up_output() -> None:
     """Drop what is not written yet, and what will be: nobody reads it any more, or no disk has room for it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    standard_streams.discard_output()

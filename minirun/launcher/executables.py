@@ -23,6 +23,8 @@ import struct
 import sys
 from functools import cache
 
+from minirun.kernel.hostfiles import make_directories, replace
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -77,16 +79,16 @@ def write(bin_directory: str, lib_directory: str, python: str, paths: Sequence[s
 
     Raises OSError.
     """
-    os.makedirs(bin_directory, exist_ok=True)
-    os.makedirs(lib_directory, exist_ok=True)
+    make_directories(bin_directory)
+    make_directories(lib_directory)
     for name, entry in ENTRIES.items():
         packed = os.path.join(lib_directory, f"{name}.modules")
-        _replace(packed, pack(entry), 0o644)
+        replace(packed, pack(entry), 0o644)
         text = LAUNCHER.format(python=python, paths=list(paths), packed=packed, header=HEADER, entry=entry)
         script = os.path.join(lib_directory, "scripts", name)  # by this name ps(1) shows the process
-        os.makedirs(os.path.dirname(script), exist_ok=True)
-        _replace(script, text.encode(), 0o755)
-        _replace(os.path.join(bin_directory, name), _launcher(LAUNCHERS[name], script), 0o755)
+        make_directories(os.path.dirname(script))
+        replace(script, text.encode(), 0o755)
+        replace(os.path.join(bin_directory, name), _launcher(LAUNCHERS[name], script), 0o755)
 
 
 def _launcher(program: str, script: str) -> bytes:
@@ -182,7 +184,7 @@ def _parse(file: str) -> ast.Module:
     """Return a module's tree without what only its readers and type checkers need."""
     with open(file, encoding="utf-8") as source:
         tree = ast.parse(source.read(), file)
-    # click and `minirun-oci --help` print what commands say of themselves.
+    # --help prints what verbs say of themselves.
     keeps_docstrings = file.startswith(f"{PACKAGE}/cli/")
     _Executed(keeps_docstrings).visit(tree)
     return ast.fix_missing_locations(tree)
@@ -221,14 +223,6 @@ class _Executed(ast.NodeTransformer):
         if ast.get_docstring(node, clean=False) is not None and not self._keeps_docstrings:
             node.body[0] = ast.Pass()
         return node
-
-
-def _replace(path: str, contents: bytes, mode: int) -> None:
-    """Write a file in one step: who starts meanwhile finds the old one or the new one."""
-    descriptor = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(contents)
-    os.rename(f"{path}.new", path)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,11 @@ def _refuse(value: object) -> object:
 _encode = _json.make_encoder({}, _refuse, _json.encode_basestring_ascii, None, ":", ",", False, False, False)
 
 
+def quoted(text: str) -> str:
+    """Return a text as a JSON string in which letters are letters, not escapes."""
+    return _json.encode_basestring(text)
+
+
 def dumps(value: object) -> str:
     """Return a value as JSON text in one line, without spaces. Raises TypeError, ValueError."""
     return "".join(_encode(value, 0))

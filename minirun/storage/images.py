@@ -11,7 +11,6 @@ Readers need no lock, for every file is replaced whole. Writers hold the store's
 
 from __future__ import annotations
 
-import json
 import os
 
 from minirun.errors import DamagedError, MinirunError, warn_once
@@ -27,6 +26,7 @@ from minirun.kernel.hostfiles import (
     replace,
     set_mode,
 )
+from minirun.model import jsontext
 from minirun.model.image import Image, ImageRef
 from minirun.model.snapshot import Snapshot
 from minirun.model.typed import digest, mapping_of
@@ -245,7 +245,7 @@ def read_config(layout: Layout, image: Image) -> dict[str, Any]:
         raise DamagedError(path, "it is missing", hint) from None
     if f"sha256:{hashlib.sha256(data).hexdigest()}" != image.id:
         raise DamagedError(path, "its contents do not hash to its name", hint)
-    document: dict[str, Any] = json.loads(data)  # it was checked when the image came in
+    document: dict[str, Any] = jsontext.loads(data)  # it was checked when the image came in
     return document
 
 
@@ -276,13 +276,14 @@ def write_names(layout: Layout, names: dict[str, str]) -> None:
     except DamagedError:
         rename(path, f"{path}.damaged")
         warn_once(f"The damaged table of names is now {path}.damaged")
-    replace(path, json.dumps(names, indent=1, sort_keys=True), 0o600, durable=True)
+    replace(path, jsontext.dumps_for_people(dict(sorted(names.items()))), 0o600, durable=True)
 
 
 # -- records -----------------------------------------------------------------------------------------------------------
 def write_record(layout: Layout, image: Image) -> None:
     """Write an image's record: from here on it exists. The caller holds the store's lock."""
-    replace(_record_path(layout, image.id.removeprefix("sha256:")), json.dumps(image.as_dict()), 0o600, durable=True)
+    path = _record_path(layout, image.id.removeprefix("sha256:"))
+    replace(path, jsontext.dumps(image.as_dict()), 0o600, durable=True)
 
 
 def delete_record(layout: Layout, image_id: str) -> None:

@@ -84,16 +84,21 @@ def make_store(layout: Layout) -> None:
         make_private(path)
 
 
+def unfinished(layout: Layout) -> tuple[list[str], list[str]]:
+    """Return the names of the directories that something comes in by, and of records not whole; of killed commands or
+    of some that are at work."""
+    try:
+        return os.listdir(layout.ingest), [name for name in os.listdir(layout.images) if name.endswith(TORN)]
+    except FileNotFoundError:
+        return [], []
+
+
 def collect_garbage(layout: Layout) -> int:
     """Remove what killed commands have left in the store; return how many of them there were.
 
     With nothing to do this is one look into two directories.
     """
-    try:
-        names = os.listdir(layout.ingest)
-        torn = [name for name in os.listdir(layout.images) if name.endswith(TORN)]
-    except FileNotFoundError:
-        return 0
+    names, torn = unfinished(layout)
     found = 0
     if torn:
         with locked_store(layout):

@@ -51,7 +51,7 @@ SAME = {"_signal": "signal", "_socket": "socket"}
 OF_LAYER = {
     "engine": "signal.set_wakeup_fd signal.signal",
     "explain": "signal.signal",
-    "cli": "click importlib platform signal.signal",
+    "cli": "__import__ click platform signal.signal",
     "storage": "marshal threading zstandard",
     "runtime": "jeepney marshal signal.pause",
     "launcher": "_frozen_importlib _frozen_importlib_external ast compile exec importlib marshal",

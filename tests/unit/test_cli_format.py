@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minirun.cli.output.template import Template, print_rows, render
+from minirun.cli.output.rows import rows_text
+from minirun.cli.output.template import Template, render
 from minirun.cli.output.template_functions import Map, text_of
 from minirun.cli.output.words import binary_size, decimal_size, duration, table
 from minirun.errors import MinirunError
@@ -201,9 +202,9 @@ def test_cells_do_not_steer_the_terminal() -> None:
 def test_rows_as_a_table_lines_or_json() -> None:
     rows: list[dict[str, object]] = [{"ID": "1", "Names": "a"}, {"ID": "2", "Names": "b"}]
     headers: dict[str, object] = {"ID": "CONTAINER ID", "Names": "NAMES"}
-    assert print_rows("{{.ID}}-{{.Names}}", rows, headers) == "1-a\n2-b"
-    assert print_rows("table {{.Names}}\\t{{.ID}}", rows, headers) == (
+    assert rows_text("{{.ID}}-{{.Names}}", rows, headers) == "1-a\n2-b"
+    assert rows_text("table {{.Names}}\\t{{.ID}}", rows, headers) == (
         "NAMES     CONTAINER ID\na         1\nb         2"
     )
-    assert [json.loads(line) for line in print_rows("json", rows, headers).splitlines()] == rows
-    assert print_rows("{{.ID}}", [], headers) == ""
+    assert [json.loads(line) for line in rows_text("json", rows, headers).splitlines()] == rows
+    assert rows_text("{{.ID}}", [], headers) == ""

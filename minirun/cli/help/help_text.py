@@ -5,7 +5,7 @@ Imported for help only.
 
 from __future__ import annotations
 
-import inspect
+from textwrap import dedent
 
 import click
 
@@ -143,7 +143,7 @@ def help_text(path: str, here: Group | Verb) -> str:
 
 
 def _about(here: Group | Verb) -> str:
-    return here.about if isinstance(here, Group) else inspect.cleandoc(here.function.__doc__ or "")
+    return here.about if isinstance(here, Group) else dedent(f"    {here.function.__doc__}").strip()
 
 
 def summary(here: Group | Verb | None) -> str:

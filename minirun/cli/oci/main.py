@@ -16,6 +16,7 @@ from minirun.cli import interrupts, streams
 from minirun.cli.grammar import GO, parse, switch, text
 from minirun.cli.oci.call import EXEC_FAILED, Call
 from minirun.errors import MinirunError, tell
+from minirun.kernel import hostfiles
 from minirun.kernel.trace import reason_of
 from minirun.model import jsontext
 from minirun.model.oci_version import OCI_VERSION
@@ -125,14 +126,13 @@ class _Log:
         self._path = path.removeprefix("file:")
         self._form = form
         if self._path:
-            os.close(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644))
+            os.close(hostfiles.open_to_append(self._path, 0o644))
 
     def failure(self, error: MinirunError) -> None:
         """Tell an error, first where the caller looks for it: standard error may be one that cannot be written."""
         if self._path:
             try:
-                with open(self._path, "ab") as file:
-                    file.write(self._line("error", error.message))
+                hostfiles.write_all(hostfiles.open_to_append(self._path, 0o644), self._line("error", error.message))
             except OSError:
                 pass  # the caller has the exit code and standard error
         tell(f"minirun-oci: {error.message}", *([f"hint: {error.hint}"] if error.hint else []))
@@ -141,8 +141,8 @@ class _Log:
         """From here on tell each operation that the kernel is asked for, by this process or by one that it forks."""
         from minirun.kernel.trace import set_tracer
 
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
-        file = os.open(self._path, flags) if self._path else os.dup(2)  # in the container, 2 will be another one
+        # In the container, 2 will be another one.
+        file = hostfiles.open_to_append(self._path, 0o644) if self._path else os.dup(2)
 
         def tell(event: Event) -> None:
             steps = "".join(f"{title}: " for title, _, _ in event.steps)
@@ -150,7 +150,7 @@ class _Log:
             outcome = f" = {event.error or event.result}" if event.error or event.result else ""
             line = self._line("debug", f"{event.process}: {steps}{event.operation}({arguments}){outcome}")
             try:
-                os.write(file, line)
+                hostfiles.write_all(file, line)
             except OSError:
                 pass  # the container is made also where nobody can be told how
 

@@ -197,9 +197,9 @@ def _hand_over(call: Call, cloned: Cloned, socket_path: str) -> None:
             send_descriptor(pidfd_socket, b"pidfd", cloned.pidfd)
     pid_file = call.text("pid-file")
     if pid_file:
-        with open(f"{pid_file}.new", "w", encoding="ascii") as file:
-            file.write(str(cloned.pid))
-        os.rename(f"{pid_file}.new", pid_file)
+        from minirun.kernel.hostfiles import replace
+
+        replace(pid_file, str(cloned.pid))
 
 
 def _follow(cloned: Cloned, socket_path: str, signals: int, ready: Readiness | None = None) -> int:

@@ -1,18 +1,13 @@
-"""What `ps` and `inspect` show of containers: rows, filters, and documents through templates."""
+"""What `ps` shows of containers: rows, and the filters that choose them."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import time
 
-from minirun.cli.errors import report
-from minirun.cli.output.template import Template
-from minirun.cli.output.template_functions import Map
 from minirun.cli.output.words import decimal_size, duration, local_time
-from minirun.cli.streams import say
 from minirun.errors import MinirunError
+from minirun.model import jsontext
 from minirun.model.network import consecutive
 
 TYPE_CHECKING = False
@@ -47,9 +42,6 @@ HEADERS: dict[str, object] = {
 _LONGEST_COMMAND = 20
 _LONGEST_MOUNT = 15
 _STATES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
-
-
-# -- ps --------------------------------------------------------------------------------------------------------------
 
 
 class Filters:
@@ -108,6 +100,8 @@ def _has_exit_code(_layout: Layout, _record: ContainerRecord, status: Status, va
 
 
 def _is_name(_layout: Layout, record: ContainerRecord, _status: Status, value: str) -> bool:
+    import re
+
     try:
         return re.search(value, record.name) is not None or re.search(value, f"/{record.name}") is not None
     except re.error as error:
@@ -160,7 +154,7 @@ def row(
     return {
         "ID": record.id[:12] if truncate else record.id,
         "Image": record.image,
-        "Command": _quoted(_cut(command, _LONGEST_COMMAND) if truncate else command),
+        "Command": jsontext.quoted(_cut(command, _LONGEST_COMMAND) if truncate else command),
         "CreatedAt": local_time(record.created_at),
         "RunningFor": f"{duration(time.time() - record.created_at)} ago",
         "Ports": ports_text(layout, record, status),
@@ -236,47 +230,3 @@ def written(layout: Layout, record: ContainerRecord) -> int:
 
 def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
-
-
-# -- inspect ---------------------------------------------------------------------------------------------------------
-
-# Those objects of a document whose keys are data: labels, not fields.
-_MAPS = frozenset({"Labels", "Annotations", "Ports", "PortBindings", "ExposedPorts", "Networks", "Volumes", "Sysctls"})
-
-
-def print_documents(names: Sequence[str], template: str, find: Callable[[str], dict[str, Any]]) -> int:
-    """Print what `find` gives for each name, as one JSON list or by a template, then errors. Returns the exit code."""
-    compiled = Template("{{json .}}" if template == "json" else template) if template else None
-    documents, errors = [], []
-    for name in names:
-        try:
-            documents.append(find(name))
-        except MinirunError as error:
-            errors.append(error)
-    if compiled:
-        for document in documents:
-            say(compiled.render(_with_maps(document)))
-    else:
-        say(json_text(documents))
-    for missing in errors:
-        report(missing)
-    return 1 if errors else 0
-
-
-def json_text(documents: list[dict[str, Any]]) -> str:
-    """Return documents as JSON in which letters are letters, and what could steer a terminal is an escape."""
-    text = json.dumps(documents, indent=4, ensure_ascii=False)
-    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
-
-
-def _with_maps(value: Any, key: str = "") -> Any:
-    if isinstance(value, dict):
-        kind = Map if key in _MAPS else dict
-        return kind({name: _with_maps(inner, name) for name, inner in value.items()})
-    if isinstance(value, list):
-        return [_with_maps(inner) for inner in value]
-    return value

@@ -1,4 +1,4 @@
-"""Go templates such as `--format '{{.ID}}: {{.Names}}'`, and rows printed by them.
+"""Go templates such as `--format '{{.ID}}: {{.Names}}'`.
 
 They are the part of Go's text/template (pkg.go.dev/text/template) that Docker's users type: fields, pipelines,
 variables, `if`, `range`, `with`, and Docker's functions. A template is compiled once into Python functions and then
@@ -10,11 +10,10 @@ from __future__ import annotations
 import re
 
 from minirun.cli.output.template_functions import FUNCTIONS, NO_VALUE, Map, text_of, wrong
-from minirun.cli.output.words import table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Any
 
     Evaluate = Callable[["Scope"], Any]
@@ -47,20 +46,6 @@ class Template:
 def render(template: str, value: object) -> str:
     """Return what `template` says about `value`. Raises MinirunError."""
     return Template(template).render(value)
-
-
-def print_rows(template: str, rows: Sequence[dict[str, object]], headers: dict[str, object]) -> str:
-    """Return `rows` as `--format` asks: "table TEMPLATE" with `headers` by field, "json", or a line per row."""
-    if template == "json":
-        template = "{{json .}}"
-    if not template.startswith("table "):
-        compiled = Template(template)
-        return "\n".join(compiled.render(row) for row in rows)
-    compiled = Template(template.removeprefix("table ").strip())
-    lines = [compiled.render(headers).split("\t"), *(compiled.render(row).split("\t") for row in rows)]
-    columns = max(len(line) for line in lines)
-    filled = [line + [""] * (columns - len(line)) for line in lines]
-    return table(filled[0], filled[1:])
 
 
 _ACTION = re.compile(r"\{\{(- )?(.*?)( -)?\}\}", re.DOTALL)

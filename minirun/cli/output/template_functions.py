@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 from minirun.errors import MinirunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable
     from typing import Any
 
@@ -63,6 +62,8 @@ def _index(value: Any, *keys: Any) -> object:
 
 
 def _printf(form: str, *values: object) -> str:
+    import re
+
     remaining = list(values)
 
     def one(match: re.Match[str]) -> str:

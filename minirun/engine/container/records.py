@@ -185,6 +185,12 @@ def has_record(layout: Layout, container_id: str) -> bool:
     return os.path.lexists(f"{layout.container(container_id)}/record.json")
 
 
+def any_half_made(layout: Layout) -> bool:
+    """Say whether there are containers without a record, or what is left of one that was removed. Raises OSError."""
+    names = _entries(layout.containers)
+    return any(name.endswith(_GONE) or (is_id(name) and not has_record(layout, name)) for name in names)
+
+
 def is_id(name: str) -> bool:
     """Say whether this is a whole container id."""
     return len(name) == 64 and _HEX.issuperset(name)

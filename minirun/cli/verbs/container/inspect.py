@@ -29,10 +29,10 @@ def inspect_images(call: Call) -> int:
 
 
 def _inspect(call: Call, kind: str) -> int:
-    from minirun.cli.output import ps as ps_output
+    from minirun.cli.output.documents import print_documents
 
     layout = call.swept_layout()
-    return ps_output.print_documents(call.arguments, call.text("format"), lambda name: _document(layout, name, kind))
+    return print_documents(call.arguments, call.text("format"), lambda name: _document(layout, name, kind))
 
 
 def _document(layout: Layout, name: str, kind: str) -> dict[str, Any]:

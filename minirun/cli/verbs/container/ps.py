@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def ps(call: Call) -> None:
     """List containers."""
     from minirun.cli.output import ps as ps_output
-    from minirun.cli.output.template import print_rows
+    from minirun.cli.output.rows import rows_text
 
     layout = call.swept_layout()
     wanted = ps_output.Filters.parse(layout, call.many("filter"))
@@ -27,7 +27,7 @@ def ps(call: Call) -> None:
     quiet = call.switch("quiet")
     default = ps_output.TABLE_WITH_SIZE if call.switch("size") else ps_output.TABLE
     template = call.text("format") or ("{{.ID}}" if quiet else default)
-    text = print_rows(template, rows, ps_output.HEADERS)
+    text = rows_text(template, rows, ps_output.HEADERS)
     if text or not quiet:
         print(text, end="\n" if text else "")
 

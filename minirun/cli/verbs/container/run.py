@@ -210,8 +210,9 @@ def _check_cidfile(path: str | None) -> None:
 def _write_cidfile(path: str | None, container_id: str) -> None:
     """Write the 64 hexadecimal digits, without a new line, as scripts read them."""
     if path:
-        with open(path, "x", encoding="ascii") as file:
-            file.write(container_id)
+        from minirun.kernel.hostfiles import write_new
+
+        write_new(path, container_id)
 
 
 RUN = Verb(

@@ -6,7 +6,7 @@ import os
 import time
 
 from minirun.cli.grammar import Verb, switch, text
-from minirun.cli.output.template import print_rows
+from minirun.cli.output.rows import rows_text
 from minirun.cli.output.words import binary_size, decimal_size
 from minirun.cli.streams import say
 from minirun.model.record import Record
@@ -94,7 +94,7 @@ def stats(call: Call) -> None:
         samples = {record.id: sample(record, now[record.id]) for record in shown}
         if before or not samples:
             rows = [usage_row(r, before.get(r.id), samples[r.id], truncate=truncate) for r in shown]
-            text = print_rows(call.text("format") or STATS_TABLE, rows, STATS_HEADERS)
+            text = rows_text(call.text("format") or STATS_TABLE, rows, STATS_HEADERS)
             say(f"\x1b[2J\x1b[H{text}" if on_terminal and not once else text)
             if once:
                 return

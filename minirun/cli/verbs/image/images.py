@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from minirun.cli.grammar import Verb, many, switch, text
-from minirun.cli.output.template import print_rows
+from minirun.cli.output.rows import rows_text
 from minirun.cli.output.words import decimal_size, duration, local_time
 from minirun.cli.streams import say
 from minirun.engine.image import images as engine
@@ -74,7 +74,7 @@ def history(call: Call) -> None:
 
 
 def _print(template: str, rows: list[dict[str, object]], headers: dict[str, object] | None = None) -> None:
-    text = print_rows(template, rows, {name: str(text) for name, text in (_HEADERS | (headers or {})).items()})
+    text = rows_text(template, rows, {name: str(text) for name, text in (_HEADERS | (headers or {})).items()})
     if text:
         say(text)
 

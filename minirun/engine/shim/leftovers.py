@@ -1,0 +1,25 @@
+"""Whether a killed command has left something behind: what `ps` asks before it imports what could take it away."""
+
+from __future__ import annotations
+
+from minirun.engine.container import bundle_lock, records
+from minirun.network import account
+from minirun.storage import ingest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirun.model.layout import Layout
+
+
+def any_left(layout: Layout) -> bool:
+    """Say whether `cleanup.collect` may have something to do, or to tell."""
+    try:
+        # Before the bundles: a container has its lock from before it has these until after.
+        holders = {*account.leases(layout).values(), *account.publishers(layout)}
+        half_made = records.any_half_made(layout)
+        claimed = set(bundle_lock.claimed_ids(layout))
+        if half_made or holders - claimed or any(ingest.unfinished(layout)):
+            return True
+        return not all(bundle_lock.is_held(layout, container_id) for container_id in claimed)
+    except OSError:
+        return True
