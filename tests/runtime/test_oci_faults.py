@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
-import select
-import signal
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from forked_oci import start, wait
 from support.host import descendants
-
-from minirun.cli.oci.main import main
-from minirun.kernel.trace import Event, set_tracer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from oci_bundles import Bundle, Oci
 
-PATIENCE_SECONDS = 60
+    from minirun.kernel.trace import Event
+
 NAME = f"faulty-{os.getpid()}"
 
 
@@ -70,39 +65,13 @@ class Outcome:
 
 
 def call(directory: Path, *words: str | Path, place: tuple[str, int] = ("", 0), error: int = 0) -> Outcome:
-    """Call minirun-oci in a forked child of this process, with a fault."""
+    """Call minirun-oci with a fault."""
     errors, heard = directory / "errors", directory / "heard"
     fault = Fault(heard, place, error)
-    child = os.fork()
-    if child == 0:
-        _become_minirun_oci(errors, fault, ["minirun-oci", *map(str, words)])
+    child = start(errors, fault, *words)
     fault.close()
-    pidfd = os.pidfd_open(child)
-    try:
-        if not select.select([pidfd], [], [], PATIENCE_SECONDS)[0]:
-            os.kill(child, signal.SIGKILL)
-            pytest.fail(f"it hangs with {place} failing: {errors.read_text()}")
-    finally:
-        os.close(pidfd)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    status = wait(child, errors, f"with {place} failing")
     return Outcome(status, errors.read_text(), heard)
-
-
-def _become_minirun_oci(errors: Path, fault: Fault, argv: list[str]) -> NoReturn:
-    """Run what the executable runs. What pytest has made of this process's streams and signals goes."""
-    try:
-        null = os.open("/dev/null", os.O_RDWR)
-        told = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        for number, file in enumerate((null, null, told)):
-            os.dup2(file, number)
-        sys.stdout = io.TextIOWrapper(os.fdopen(1, "wb"))
-        sys.stderr = io.TextIOWrapper(os.fdopen(2, "wb"), write_through=True)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        sys.argv = argv
-        set_tracer(lambda _: None, fault)
-        main()
-    finally:
-        os._exit(254)
 
 
 class Left:
