@@ -272,6 +272,12 @@ def write_new(path: str, data: str | bytes, mode: int = 0o666) -> None:
         os.close(file)
 
 
+def overwrite(path: str, data: str) -> None:
+    """Write a file in its place, so that whoever has it mounted sees what it holds now. Raises OSError."""
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(data)
+
+
 def make_empty(path: str) -> None:
     """Make an empty file, whose name is all that counts, unless there is one. Raises OSError."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))

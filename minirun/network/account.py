@@ -63,6 +63,14 @@ def default_network(layout: Layout) -> Network:
         return network
 
 
+def is_routed_elsewhere(network: Network) -> bool:
+    """Say whether the network has no bridge, and the host another route to one of its addresses."""
+    if interfaces.interface_index(network.bridge):
+        return False
+    routes = ipam.routed_subnets(files.read("/proc/net/fib_trie"))
+    return ipam.is_taken(network.subnet, routes)
+
+
 def recorded_network(layout: Layout) -> Network | None:
     """Return what bridge.json says, or None when there is no such file, or a damaged one."""
     try:

@@ -238,9 +238,10 @@ def remove(layout: Layout, route: netlink.RouteSocket) -> None:
 
 
 def needs_mending(layout: Layout) -> bool:
-    """Say whether anything is not as running containers need it; False when there is no network yet."""
+    """Say whether anything is not as running containers need it; False when there is no network yet, or none that could
+    be mended: its addresses are another's now."""
     network = account.recorded_network(layout)
-    if network is None:
+    if network is None or account.is_routed_elsewhere(network):
         return False
     with netlink.RouteSocket("host") as route:
         return next(remedies(layout, network, route), None) is not None

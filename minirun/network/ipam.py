@@ -95,14 +95,20 @@ CANDIDATES = [f"10.{second}.0.0/16" for second in range(64, 88)] + [
 SHORTEST_PREFIX = 8
 
 
+def is_taken(subnet: str, taken: Iterable[Subnet]) -> bool:
+    """Say whether a subnet, "10.64.0.0/16", overlaps one of these, those aside that say "everything"."""
+    wanted = parse_subnet(subnet)
+    return any(overlap(wanted, other) for other in taken if other[1] >= SHORTEST_PREFIX)
+
+
 def choose_subnet(taken: Iterable[Subnet], preferred: str = "") -> str:
     """Return the preferred subnet, else the first of minirun's candidates, that overlaps nothing in `taken`.
 
     Raises MinirunError when everything is taken.
     """
-    known = [subnet for subnet in taken if subnet[1] >= SHORTEST_PREFIX]
+    known = tuple(taken)
     for candidate in [preferred, *CANDIDATES] if preferred else CANDIDATES:
-        if not any(overlap(parse_subnet(candidate), subnet) for subnet in known):
+        if not is_taken(candidate, known):
             return candidate
     raise MinirunError(
         "cannot make the network minirun0: the host has routes into every private subnet that minirun would use",

@@ -168,7 +168,7 @@ def test_who_has_a_port_is_told_by_name(minirun: Minirun, busybox_image: str) ->
 
 @pytest.mark.parametrize(
     "options",
-    [("-p", "18063:80"), ("--mount", "type=bind,source=/nonexistent,target=/x"), ("-u", "nobody-knows")],
+    [("-p", "18063:80"), ("-v", "/proc/version/nothing:/x"), ("-u", "nobody-knows")],
     ids=["port", "mount", "user"],
 )
 def test_a_failed_start_says_what_it_leaves(minirun: Minirun, busybox_image: str, options: tuple[str, ...]) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from minirun.kernel import process
 from minirun.model.layout import Layout
-from minirun.network import endpoints
+from minirun.network import account
+from minirun.network.drivers.bridge import Bridge
 
 if TYPE_CHECKING:
     import socket
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from minirun.model.network import Endpoint, PortMapping
     from tests.support.host import Host
+
+BRIDGE = Bridge()
 
 # Answers every TCP connection and every UDP datagram on a port with its own name and the caller's address.
 SERVER = """
@@ -137,7 +140,7 @@ class Network:
         """Return a new container that is connected and publishes `ports`."""
         box = self.unconnected_box()
         self.prepare(box, *ports)
-        endpoints.attach(self.layout, box.id, box.endpoint, box.pid)
+        BRIDGE.attach(self.layout, box.id, box.endpoint, box.pid)
         return box
 
     def unconnected_box(self) -> Box:
@@ -145,9 +148,10 @@ class Network:
         return self.boxes[-1]
 
     def prepare(self, box: Box, *ports: PortMapping) -> Endpoint:
-        prepared = endpoints.prepare(self.layout, box.id, ports)
-        box.endpoint, box.sockets = prepared.endpoint, prepared.sockets
-        return prepared.endpoint
+        reserved = BRIDGE.reserve(self.layout, account.default_network(self.layout), box.id, ports)
+        assert reserved.endpoint is not None
+        box.endpoint, box.sockets = reserved.endpoint, reserved.sockets
+        return reserved.endpoint
 
     def leases(self) -> dict[str, str]:
         directory = Path(self.layout.network, "bridge/leases")
@@ -163,7 +167,7 @@ class Network:
     def close(self) -> None:
         for box in self.boxes:
             box.kill()
-        endpoints.remove_all(self.layout)
+        BRIDGE.tear_down(self.layout)
 
 
 @pytest.fixture

@@ -18,12 +18,15 @@ from minirun.errors import MinirunError
 from minirun.kernel import trace
 from minirun.kernel.net import firewall, interfaces
 from minirun.model.network import PortMapping
-from minirun.network import account, endpoints, helper
+from minirun.network import account, helper
+from minirun.network.drivers.bridge import Bridge, collect_garbage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.network.conftest import Box, Network
+
+BRIDGE = Bridge()
 
 
 @pytest.fixture
@@ -96,7 +99,7 @@ def test_without_ports_no_iptables_runs(network: Network, events: list[trace.Eve
     second = network.box()
     for box in (first, second):
         box.kill()
-        endpoints.detach(network.layout, box.id, box.endpoint)
+        BRIDGE.detach(network.layout, box.id, box.endpoint)
     operations = {event.operation for event in events}
     assert "add_veth" in operations
     assert not operations & {"save", "restore"}
@@ -140,7 +143,7 @@ def test_an_error_of_the_kernel_arrives_as_a_sentence(network: Network) -> None:
     box.run("ip", "link", "add", "eth0", "type", "bridge")
     endpoint = network.prepare(box)
     with pytest.raises(MinirunError, match=r"^cannot plug the container into the bridge: .*exists"):
-        endpoints.attach(network.layout, box.id, endpoint, box.pid)
+        BRIDGE.attach(network.layout, box.id, endpoint, box.pid)
     assert network.box().endpoint.address != endpoint.address, "the helper must live on in its own namespace"
 
 
@@ -228,8 +231,8 @@ def test_legacy_iptables_serves_as_well(network: Network, tmp_path: Path, monkey
     box.serve("box", 80)
     assert box.call(box.endpoint.gateway, 8080) == f"box {box.endpoint.gateway}"
     box.kill()
-    endpoints.detach(network.layout, box.id, box.endpoint)
-    endpoints.remove_all(network.layout)
+    BRIDGE.detach(network.layout, box.id, box.endpoint)
+    BRIDGE.tear_down(network.layout)
     saved = subprocess.run(["iptables-legacy-save"], check=True, capture_output=True, text=True).stdout
     assert "MINIRUN" not in saved
 
@@ -240,7 +243,7 @@ def test_a_host_without_iptables_gets_told(network: Network, tmp_path: Path, mon
     with monkeypatch.context() as patch:
         patch.setattr(firewall, "SEARCH_PATH", str(tmp_path))
         with pytest.raises(MinirunError, match="iptables is not installed") as caught:
-            endpoints.attach(network.layout, box.id, endpoint, box.pid)
+            BRIDGE.attach(network.layout, box.id, endpoint, box.pid)
     assert "apt install iptables" in caught.value.hint
     Path(network.layout.network, helper_socket(network)).unlink()  # the next helper shall have the right path
 
@@ -253,7 +256,7 @@ def test_detaching_takes_everything_back_and_twice_is_no_error(network: Network)
     assert len(network.rules(box)) == 2
     box.kill()
     for _ in range(2):
-        endpoints.detach(network.layout, box.id, box.endpoint)
+        BRIDGE.detach(network.layout, box.id, box.endpoint)
         assert network.rules(box) == []
         assert network.leases() == {}
         assert network.notes() == []
@@ -263,7 +266,7 @@ def test_detaching_takes_everything_back_and_twice_is_no_error(network: Network)
 def test_a_freed_address_rests(network: Network) -> None:
     box = network.box()
     box.kill()
-    endpoints.detach(network.layout, box.id, box.endpoint)
+    BRIDGE.detach(network.layout, box.id, box.endpoint)
     assert network.box().endpoint.address != box.endpoint.address
 
 
@@ -272,7 +275,7 @@ def test_a_namespace_that_somebody_holds_loses_its_interface(network: Network) -
     namespace = os.open(f"/proc/{box.pid}/ns/net", os.O_RDONLY)
     try:
         box.kill()
-        endpoints.detach(network.layout, box.id, box.endpoint)
+        BRIDGE.detach(network.layout, box.id, box.endpoint)
         assert interfaces.interface_index(box.endpoint.veth), "the open file must hold it"
         wait_until_gone(box.endpoint.veth)
     finally:
@@ -291,7 +294,7 @@ def test_leftovers_of_a_killed_minirun_are_found(network: Network) -> None:
         order.append("asked")
         return {live.id}
 
-    endpoints.collect_garbage(network.layout, live_ids)
+    collect_garbage(network.layout, live_ids)
     assert order == ["asked"]
     assert set(network.leases().values()) == {live.id}
     assert network.notes() == [live.id]
@@ -305,7 +308,7 @@ def test_a_container_without_a_record_is_found_by_its_id(network: Network) -> No
     box, other = network.box(PortMapping(80, 8080)), network.box(PortMapping(80, 8081))
     Path(account.published_directory(network.layout), f"{box.id}.new").touch()
     box.kill()
-    endpoints.release(network.layout, box.id)
+    BRIDGE.detach(network.layout, box.id, None)
     assert list(network.leases().values()) == network.notes() == [other.id]
     assert network.rules(box) == []
     wait_until_gone(box.endpoint.veth)
@@ -316,7 +319,7 @@ def test_rules_are_found_when_the_lease_has_gone(network: Network) -> None:
     dead = network.box(PortMapping(80, 8081))
     dead.kill()
     os.unlink(f"{account.leases_directory(network.layout)}/{dead.endpoint.address}")
-    endpoints.collect_garbage(network.layout, set)
+    collect_garbage(network.layout, set)
     assert network.rules(dead) == []
     assert network.notes() == []
 
@@ -324,24 +327,24 @@ def test_rules_are_found_when_the_lease_has_gone(network: Network) -> None:
 def test_ports_are_not_published_for_a_container_that_was_collected_meanwhile(network: Network) -> None:
     box = network.unconnected_box()
     endpoint = network.prepare(box, PortMapping(80, 8080))
-    endpoints.collect_garbage(network.layout, set)
+    collect_garbage(network.layout, set)
     with pytest.raises(MinirunError, match="has been removed meanwhile"):
-        endpoints.attach(network.layout, box.id, endpoint, box.pid)
+        BRIDGE.attach(network.layout, box.id, endpoint, box.pid)
     assert network.rules(box) == []
 
 
 def test_without_leftovers_collecting_asks_the_kernel_nothing(network: Network, events: list[trace.Event]) -> None:
     box = network.box(PortMapping(80, 8080))
     events.clear()
-    endpoints.collect_garbage(network.layout, lambda: {box.id})
+    collect_garbage(network.layout, lambda: {box.id})
     assert events == []
 
 
 def test_everything_can_be_unmade(network: Network) -> None:
     box = network.box(PortMapping(80, 8080))
     box.kill()
-    endpoints.detach(network.layout, box.id, box.endpoint)
-    endpoints.remove_all(network.layout)
+    BRIDGE.detach(network.layout, box.id, box.endpoint)
+    BRIDGE.tear_down(network.layout)
     assert not interfaces.interface_index("minirun0")
     assert "MINIRUN" not in subprocess.run(["iptables-save"], check=True, capture_output=True, text=True).stdout
     assert os.listdir(network.layout.network) == []
@@ -358,7 +361,7 @@ def test_fifty_starts_at_once_get_fifty_addresses(network: Network) -> None:
             code = 1
             try:
                 endpoint = network.prepare(box)
-                endpoints.attach(network.layout, box.id, endpoint, box.pid)
+                BRIDGE.attach(network.layout, box.id, endpoint, box.pid)
                 code = 0
             finally:
                 os._exit(code)
@@ -371,7 +374,7 @@ def test_fifty_starts_at_once_get_fifty_addresses(network: Network) -> None:
         assert f"inet {by_id[box.id]}/16 " in box.run("ip", "address", "show", "eth0")
     for box in boxes:
         box.kill()
-    endpoints.collect_garbage(network.layout, set)
+    collect_garbage(network.layout, set)
     assert network.leases() == {}
 
 
@@ -384,7 +387,7 @@ def helper_socket(network: Network) -> str:
 
 
 def helper_connection(network: Network) -> socket.socket:
-    endpoints.warm_up(network.layout)
+    BRIDGE.set_up(network.layout)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     directory = os.open(network.layout.network, os.O_PATH)
     connection.connect(f"/proc/self/fd/{directory}/{helper_socket(network)}")
@@ -415,7 +418,7 @@ def start_attaching(network: Network, box: Box, *ports: PortMapping) -> int:
     if child == 0:
         code = 1
         try:
-            endpoints.attach(network.layout, box.id, box.endpoint, box.pid)
+            BRIDGE.attach(network.layout, box.id, box.endpoint, box.pid)
             code = 0
         except MinirunError as error:
             print(error, error.hint)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from minirun.model.network import PortMapping
-from minirun.network import endpoints
+from minirun.network.drivers.bridge import Bridge
 
 if TYPE_CHECKING:
     from tests.network.conftest import Network, Place
     from tests.support.host import Host
+
+BRIDGE = Bridge()
 
 pytestmark = pytest.mark.usefixtures("forward_policy_drop", "bridge_netfilter")
 
@@ -108,7 +110,7 @@ def test_a_udp_client_that_never_pauses_reaches_the_new_container(network: Netwo
         box.serve(name, 80)
         assert outside.call(host.address, 8080, "udp", source_port=5000) == f"{name} 203.0.113.1"
         box.kill()
-        endpoints.detach(network.layout, box.id, box.endpoint)
+        BRIDGE.detach(network.layout, box.id, box.endpoint)
 
 
 def test_it_works_behind_the_chains_of_a_docker_that_starts_later(network: Network, host: Host, here: Place) -> None:

@@ -16,13 +16,16 @@ from minirun.errors import MinirunError
 from minirun.kernel import trace
 from minirun.kernel.net import firewall
 from minirun.model.network import PortMapping
-from minirun.network import bridge, endpoints
+from minirun.network import bridge
+from minirun.network.drivers.bridge import Bridge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.network.conftest import Box, Network, Place
     from tests.support.host import Host
+
+BRIDGE = Bridge()
 
 IPV4 = "/proc/sys/net/ipv4"
 BREAKAGES = {
@@ -106,7 +109,7 @@ def test_what_was_broken_is_mended(
     do(breakage, **variables)
     assert bridge.needs_mending(network.layout)
     assert ways(box) != ALL_WELL, "it must be broken"
-    endpoints.look_after(network.layout)
+    BRIDGE.look_after(network.layout)
     assert ways(box) == ALL_WELL
     assert sorted(own_rules()) == rules
     assert not bridge.needs_mending(network.layout)
@@ -126,7 +129,7 @@ def test_rules_that_keep_others_out_come_back(network: Network, chain: str) -> N
     table = "raw" if chain == "MINIRUN-RAW" else "filter"
     do(f"iptables -t {table} -D {chain} 1; iptables -t {table} -I {chain} -j ACCEPT")
     assert own_rules() != rules
-    endpoints.look_after(network.layout)
+    BRIDGE.look_after(network.layout)
     assert own_rules() == rules
 
 
@@ -135,14 +138,14 @@ def test_when_all_is_well_the_kernel_is_asked_for_nothing(network: Network) -> N
     heard: list[trace.Event] = []
     trace.set_tracer(heard.append)
     try:
-        endpoints.look_after(network.layout)
+        BRIDGE.look_after(network.layout)
     finally:
         trace.set_tracer(None)
     assert heard == []
 
 
 def test_without_a_network_there_is_nothing_to_look_after(network: Network) -> None:
-    endpoints.look_after(network.layout)
+    BRIDGE.look_after(network.layout)
     assert "minirun0" not in os.listdir("/sys/class/net")
 
 
@@ -151,7 +154,7 @@ def test_rules_that_were_saved_and_restored_lead_to_no_container_of_old(network:
     old = network.box(PortMapping(80, 8080), PortMapping(81, 8081))
     saved = subprocess.run(["iptables-save"], check=True, capture_output=True, text=True).stdout
     old.kill()
-    endpoints.detach(network.layout, old.id, old.endpoint)
+    BRIDGE.detach(network.layout, old.id, old.endpoint)
     subprocess.run(["iptables-restore"], input=saved, check=True, text=True)
     assert len(network.rules(old)) == 2
     new = network.box(PortMapping(80, 8080))
@@ -165,7 +168,7 @@ def test_a_udp_client_that_never_pauses_finds_the_port_again(network: Network, h
     do("iptables -t nat -F MINIRUN-PORTS")
     for _ in range(2):
         assert outside.call(host.address, 8080, "udp", source_port=5000) in ("refused", "silence")
-    endpoints.look_after(network.layout)
+    BRIDGE.look_after(network.layout)
     assert outside.call(host.address, 8080, "udp", source_port=5000).startswith("box ")
 
 
@@ -185,13 +188,13 @@ def test_with_the_legacy_iptables(
     do("iptables-legacy -t nat -F MINIRUN-PORTS; iptables-legacy -F")
     assert firewall.generation() != before
     assert not here.call("127.0.0.1", 8080).startswith("box ")
-    endpoints.look_after(network.layout)
+    BRIDGE.look_after(network.layout)
     assert here.call("127.0.0.1", 8080).startswith("box ")
     assert other.call(box.endpoint.address, 80).startswith("box ")
     rules = subprocess.run(["iptables-legacy-save"], check=True, capture_output=True, text=True).stdout.splitlines()
     rules = [line for line in rules if line.startswith("-A ") and "MINIRUN" in line]
     assert len(rules) == len(set(rules))
-    endpoints.remove_all(network.layout)
+    BRIDGE.tear_down(network.layout)
     assert "MINIRUN" not in subprocess.run(["iptables-legacy-save"], capture_output=True, text=True, check=True).stdout
 
 
@@ -215,7 +218,7 @@ def test_twenty_menders_at_once_make_each_rule_once(network: Network, ways: Call
     rules = sorted(own_rules())
     for _ in range(3):
         do("for t in filter nat raw; do iptables -t $t -F; done; ip link delete minirun0")
-        children = [in_child(lambda: endpoints.look_after(network.layout)) for _ in range(10)]
+        children = [in_child(lambda: BRIDGE.look_after(network.layout)) for _ in range(10)]
         children += [in_child(lambda: bridge.unpublish(network.layout)) for _ in range(10)]
         assert [os.waitpid(child, 0)[1] for child in children] == [0] * 20
         assert sorted(own_rules()) == rules
@@ -245,14 +248,14 @@ def test_an_account_that_others_change_meanwhile_ends_as_it_should_be(network: N
     def come_and_go(port: int) -> None:
         box = network.box(PortMapping(80, port))
         box.kill()
-        endpoints.detach(network.layout, box.id, box.endpoint)
+        BRIDGE.detach(network.layout, box.id, box.endpoint)
 
     children = [in_child(lambda port=port: come_and_go(port)) for port in range(8100, 8110)]
     for _ in range(10):
         do("iptables -t nat -F")
-        endpoints.look_after(network.layout)
+        BRIDGE.look_after(network.layout)
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * 10
-    endpoints.look_after(network.layout)
+    BRIDGE.look_after(network.layout)
     ports = [line for line in own_rules() if line.startswith("-A MINIRUN-PORTS")]
     assert ports == network.rules(stay)
     assert len(ports) == 1
@@ -283,7 +286,7 @@ def test_a_setting_that_cannot_be_changed_is_an_error(network: Network, fixed_se
     with pytest.raises(MinirunError, match=sentence):
         network.box()
     with pytest.raises(MinirunError, match=sentence):
-        endpoints.look_after(network.layout)
+        BRIDGE.look_after(network.layout)
 
 
 def test_an_interface_that_is_no_bridge_is_an_error(network: Network) -> None:
@@ -302,6 +305,6 @@ def test_an_iptables_that_fails_is_an_error(network: Network, tmp_path: Path, mo
     with monkeypatch.context() as patch:
         patch.setattr(firewall, "SEARCH_PATH", f"{tmp_path}:/bin")
         with pytest.raises(MinirunError, match=r"^cannot take back the container's published ports: .*: no room"):
-            endpoints.detach(network.layout, box.id, box.endpoint)
+            BRIDGE.detach(network.layout, box.id, box.endpoint)
     assert network.notes() == [box.id], "the note must stay, and lead the next one to what is left"
     assert bridge.needs_mending(network.layout), "what failed must not be noted as done"

@@ -23,7 +23,6 @@ STILL = {
     "minirun.engine.container.records": (
         "fcntl, os.O_CREAT, os.O_WRONLY, os.posix_fallocate, os.rename, os.symlink, os.unlink"
     ),
-    "minirun.engine.container.starting": "open (for writing), os.makedirs, os.unlink",
     "minirun.engine.volumes": "os.makedirs, os.mkdir, os.rename",
     # runtime
     "minirun.runtime.cgroup.stats": "os.EFD_CLOEXEC, os.EFD_NONBLOCK, os.eventfd, os.eventfd_read",

@@ -14,6 +14,7 @@ from minirun.engine.spec.build import arguments
 from minirun.errors import MinirunError
 from minirun.kernel.hostfiles import make_private
 from minirun.model.container import ContainerRecord, VolumeMount
+from minirun.network import drivers
 from minirun.storage import images
 
 TYPE_CHECKING = False
@@ -129,12 +130,15 @@ def _with_name(mount: VolumeMount, anonymous: list[str]) -> VolumeMount:
 
 def joined_namespaces(layout: Layout, request: RunRequest) -> dict[str, str]:
     """Return the namespaces of other containers to join: type to path. Raises MinirunError if one does not run."""
-    modes = {"network": request.network, "pid": request.pid_mode, "ipc": request.ipc_mode}
+    names = {
+        "network": drivers.find(request.network).container,
+        "pid": request.pid_mode.partition("container:")[2],
+        "ipc": request.ipc_mode.partition("container:")[2],
+    }
     files = {"network": "net", "pid": "pid", "ipc": "ipc"}
     joined = {}
-    for kind, mode in modes.items():
-        if mode.startswith("container:"):
-            name = mode.removeprefix("container:")
+    for kind, name in names.items():
+        if name:
             pid = status(layout, _find_other(layout, name)).pid
             if not pid:
                 raise MinirunError(f"cannot join the {kind} namespace of container {name}: it is not running")

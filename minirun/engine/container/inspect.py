@@ -7,6 +7,7 @@ import time
 from minirun.engine import volumes
 from minirun.engine.spec.build import MASKED_PATHS, READONLY_PATHS, working_dir
 from minirun.engine.spec.environment import DEFAULT_PATH
+from minirun.network import drivers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -202,11 +203,10 @@ def _network_settings(record: ContainerRecord, *, running: bool) -> dict[str, An
         "IPPrefixLen": endpoint.prefix_length if endpoint else 0,
         "MacAddress": endpoint.mac if endpoint else "",
     }
-    network = record.request.network.partition(":")[0]
     return {
         "Ports": _bindings(endpoint.ports) if endpoint else {},
         **mine,
-        "Networks": {} if network == "container" else {network: mine},
+        "Networks": {} if drivers.find(record.request.network).container else {record.request.network: mine},
     }
 
 

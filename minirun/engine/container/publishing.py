@@ -1,24 +1,24 @@
-"""A container's place in the default network, as its user sees it: what is published, and who is in the way by name."""
+"""A container's place in its network, as its user sees it: what is published, and who is in the way by name."""
 
 from __future__ import annotations
 
-from minirun.engine.container import records
+from minirun.engine.container import bundle_lock, records
 from minirun.errors import MinirunError, warn
-from minirun.network import endpoints, ports
+from minirun.network import drivers, ports
 from minirun.storage import images
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirun.model.container import ContainerRecord
     from minirun.model.layout import Layout
-    from minirun.model.network import PortMapping
-    from minirun.network.endpoints import Prepared
+    from minirun.model.network import Network, PortMapping
+    from minirun.network.driver import Driver, Reserved
 
 
-def prepare(layout: Layout, record: ContainerRecord) -> Prepared:
+def reserve(layout: Layout, record: ContainerRecord, driver: Driver, network: Network | None) -> Reserved:
     """Take an address and the host's ports for a container. Raises MinirunError, with nothing left."""
     try:
-        return endpoints.prepare(layout, record.id, _published(layout, record))
+        return driver.reserve(layout, network, record.id, _published(layout, record))
     except ports.PortTakenError as error:
         if not error.container_id:
             raise
@@ -31,12 +31,22 @@ def prepare(layout: Layout, record: ContainerRecord) -> Prepared:
 
 def look_after(layout: Layout, record: ContainerRecord) -> None:
     """Mend what others have broken of a running container's network; what cannot be mended is a warning."""
-    if record.request.network in ("none", "host"):
-        return
+    driver = drivers.find(record.request.network)
     try:
-        endpoints.look_after(layout)
+        driver.look_after(layout)
     except MinirunError as error:
         warn(f"the container's network is broken: {error.message}")
+    warn_of_cut_off(layout, driver)
+
+
+def warn_of_cut_off(layout: Layout, driver: Driver) -> None:
+    """Name the running containers that no mending connects again, and the way out."""
+    names = sorted(_name_of(layout, each) for each in driver.cut_off(layout) if bundle_lock.is_held(layout, each))
+    if names:
+        warn(
+            f"cut off from the network: {', '.join(names)}. Their bridge was deleted, and the host now has another "
+            f"route to their addresses. 'minirun restart {' '.join(names)}' gives them new ones."
+        )
 
 
 def _published(layout: Layout, record: ContainerRecord) -> tuple[PortMapping, ...]:

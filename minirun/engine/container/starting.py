@@ -17,9 +17,10 @@ from minirun.engine.container.records import find
 from minirun.engine.container.status import status, wait_until_free
 from minirun.engine.shim import cleanup, launch
 from minirun.errors import MinirunError
-from minirun.kernel.trace import step
+from minirun.kernel import hostfiles
 from minirun.model.container import LaunchSpec
-from minirun.network import endpoints, resolv_files
+from minirun.network import drivers, resolv_files
+from minirun.network.driver import Reserved
 from minirun.runtime import lifecycle
 
 TYPE_CHECKING = False
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from minirun.engine.shim.launch import Launched
     from minirun.model.container import ContainerRecord, RunRequest, VolumeMount
     from minirun.model.layout import Layout
+    from minirun.model.network import Network
+    from minirun.network.driver import Driver
 
 
 def run(
@@ -44,8 +47,8 @@ def run(
 
     `created` is called with the record before the start. Raises MinirunError; with --rm nothing is left then.
     """
-    if request.network == "bridge":
-        endpoints.warm_up(layout)
+    driver = drivers.find(request.network)
+    network = driver.set_up(layout)
     cleanup.collect(layout)
     record, claim = make(layout, request)
     with claim:
@@ -56,7 +59,7 @@ def run(
             claim.discard()
             raise
         try:
-            return _start(layout, record, claim, attachment)
+            return _start(layout, record, claim, attachment, driver, network)
         except MinirunError as error:
             if not request.auto_remove and status(layout, record).state == "created":
                 error.hint = f"{error.hint} {_what_stays(record)}".strip()
@@ -66,8 +69,8 @@ def run(
 def start(layout: Layout, record: ContainerRecord, attachment: Attachment | None = None) -> int:
     """Start a container that does not run; with an attachment wait for its end and return its exit code, else 0."""
     cleanup.collect(layout)
-    if record.request.network == "bridge":
-        endpoints.warm_up(layout)
+    driver = drivers.find(record.request.network)
+    network = driver.set_up(layout)
     if status(layout, record).state == "exited":
         wait_until_free(layout, record.id)  # its monitor may still be cleaning up
     claim = bundle_lock.take(layout, record.id, wait=False)
@@ -76,32 +79,34 @@ def start(layout: Layout, record: ContainerRecord, attachment: Attachment | None
             raise MinirunError("You cannot start and attach a container that is running", "Use 'attach'.", 1)
         return 0
     with claim:
-        return _start(layout, records.load(layout, record.id), claim, attachment)
+        return _start(layout, records.load(layout, record.id), claim, attachment, driver, network)
 
 
-def _start(layout: Layout, record: ContainerRecord, claim: BundleLock, attachment: Attachment | None) -> int:
-    sockets: tuple[socket.socket, ...] = ()
+def _start(
+    layout: Layout,
+    record: ContainerRecord,
+    claim: BundleLock,
+    attachment: Attachment | None,
+    driver: Driver,
+    network: Network | None,
+) -> int:
+    reserved = Reserved()
     launched: Launched | None = None
     try:
-        endpoint = None
-        if record.request.network == "bridge":
-            with step(
-                "take an address and the host's ports", "network", "Nothing is wired yet, but nobody can take them."
-            ):
-                prepared = publishing.prepare(layout, record)
-                endpoint, sockets = prepared.endpoint, prepared.sockets
+        reserved = publishing.reserve(layout, record, driver, network)
         previous_exit = records.exit_status(layout, record.id)
-        record = record.replace(endpoint=endpoint, started_at=time.time())
+        record = record.replace(endpoint=reserved.endpoint, started_at=time.time())
         records.save(layout, record)
         if previous_exit:
-            os.unlink(f"{layout.container(record.id)}/exit.json")
+            hostfiles.remove(f"{layout.container(record.id)}/exit.json")
         records.reserve_exit_status(layout, record.id)
         with monitor_client.listen(layout.bundle(record.id)) as listener:
-            kept = (claim.fd, *(held.fileno() for held in sockets))
+            kept = (claim.fd, *(held.fileno() for held in reserved.sockets))
             launched = launch.launch(layout, record, _launch_spec(layout, record), listener, kept)
         claim.release()
-        if endpoint:
-            endpoints.attach(layout, record.id, endpoint, launched.pid)
+        if reserved.endpoint:
+            driver.attach(layout, record.id, reserved.endpoint, launched.pid)
+            publishing.warn_of_cut_off(layout, driver)
         if attachment:
             streams = attachment.streams
             monitor_client.subscribe(
@@ -116,7 +121,7 @@ def _start(layout: Layout, record: ContainerRecord, claim: BundleLock, attachmen
         _give_up(layout, record, claim, launched)
         raise
     finally:
-        for held in sockets:
+        for held in reserved.sockets:
             held.close()
     if attachment is None:
         monitor_client.say_detached(launched.control)
@@ -188,7 +193,7 @@ def _hostname(record: ContainerRecord) -> str:
     """Return the container's host name: asked for, the host's where that is shared, else the id's first 12 digits."""
     if record.request.hostname:
         return record.request.hostname
-    if record.request.uts_mode == "host" or record.request.network == "host":
+    if record.request.uts_mode == "host" or drivers.find(record.request.network).shares_host:
         return os.uname().nodename
     return record.id[:12]
 
@@ -215,7 +220,7 @@ def _ensure_source(mount: VolumeMount) -> None:
     if os.path.exists(mount.source):
         return
     try:
-        os.makedirs(mount.source, exist_ok=True)
+        hostfiles.make_directories(mount.source)
     except OSError as error:
         raise MinirunError(f"cannot make the directory {mount.source} to mount: {error.strerror}") from error
 
@@ -223,15 +228,16 @@ def _ensure_source(mount: VolumeMount) -> None:
 def _write_files(layout: Layout, record: ContainerRecord) -> str:
     """Write resolv.conf, hosts and hostname, which the container gets as bind mounts; return their directory."""
     request, directory = record.request, layout.container(record.id)
-    if request.network.startswith("container:"):
-        return layout.container(find(layout, request.network.removeprefix("container:")).id)
+    driver = drivers.find(request.network)
+    if driver.container:
+        return layout.container(find(layout, driver.container).id)
     hostname = _hostname(record)
-    if request.network == "host" and not request.extra_hosts:
+    if driver.shares_host and not request.extra_hosts:
         hosts = resolv_files.host_text("/etc/hosts")
     else:
         address, gateway = (record.endpoint.address, record.endpoint.gateway) if record.endpoint else ("", "")
         hosts = resolv_files.hosts_file(hostname, request.domainname, address, request.extra_hosts, gateway)
-    if request.network == "host" and not (request.dns or request.dns_search or request.dns_options):
+    if driver.shares_host and not (request.dns or request.dns_search or request.dns_options):
         resolv = resolv_files.host_text("/etc/resolv.conf")
     else:
         resolv = resolv_files.resolv_conf(
@@ -239,6 +245,5 @@ def _write_files(layout: Layout, record: ContainerRecord) -> str:
         )
     for name, text in (("hosts", hosts), ("resolv.conf", resolv), ("hostname", f"{hostname}\n")):
         # In place: a container that shares this one's network has these very files mounted.
-        with open(f"{directory}/{name}", "w", encoding="utf-8") as file:
-            file.write(text)
+        hostfiles.overwrite(f"{directory}/{name}", text)
     return directory

@@ -16,6 +16,7 @@ from minirun.errors import MinirunError
 from minirun.model.container import RunRequest
 from minirun.model.resources import Resources
 from minirun.model.signals import parse_signal
+from minirun.network import drivers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def from_options(image: str, command: tuple[str, ...], options: Mapping[str, Any
         working_dir=_working_dir(options["workdir"]),
         user=options["user"] or "",
         group_add=options["group_add"],
-        hostname=_hostname(options["hostname"], network, options["uts"]),
+        hostname=_hostname(options["hostname"], options["uts"]),
         domainname=options["domainname"] or "",
         tty=options["tty"],
         open_stdin=options["interactive"],
@@ -128,7 +129,9 @@ def warnings(options: Mapping[str, Any]) -> list[str]:
     sentences = [
         f"{flag} is ignored: cgroup v2 has no equivalent" for name, flag in NO_EQUIVALENT.items() if options.get(name)
     ]
-    if options["network"] == "host" and (options["publish"] or options["publish_all"]):
+    if (options["publish"] or options["publish_all"]) and drivers.find(
+        options["network"] or drivers.DEFAULT
+    ).shares_host:
         sentences.append("published ports are discarded when the container uses the host's network")
     return sentences
 
@@ -147,11 +150,9 @@ def _name(name: str | None) -> str:
     return "" if not name else check_name(name.removeprefix("/"))
 
 
-def _hostname(name: str | None, network: str, uts: str | None) -> str:
+def _hostname(name: str | None, uts: str | None) -> str:
     if not name:
         return ""
-    if network.startswith("container:"):
-        raise MinirunError("conflicting options: hostname and the network mode")
     if uts == "host":
         raise MinirunError("conflicting options: hostname and the UTS mode")
     if len(name) > _LONGEST_HOSTNAME or not _HOSTNAME.fullmatch(name):
@@ -190,32 +191,10 @@ def _stop_signal(text: str | None) -> str:
 
 
 def _network(options: Mapping[str, Any]) -> str:
-    name: str = options["network"] or "bridge"
-    mode = "bridge" if name == "default" else name
-    for flag in ("ip", "ip6", "network_alias"):
-        if options[flag]:
-            raise MinirunError(
-                f"--{flag.replace('_', '-')} is supported on user-defined networks only",
-                "Leave it out: the default bridge assigns addresses itself.",
-            )
-    if mode.startswith("container:"):
-        if mode == "container:":
-            raise MinirunError("invalid container format container:<name|id>")
-        for flag, what in _OWN_NETWORK_ONLY.items():
-            if options[flag]:
-                raise MinirunError(f"conflicting options: {what} and the container type network mode")
-    elif mode not in ("bridge", "none", "host"):
-        raise MinirunError(f"network {name} not found", "Use bridge, none, host or container:NAME.")
+    name: str = options["network"] or drivers.DEFAULT
+    mode = drivers.DEFAULT if name == "default" else name
+    drivers.find(mode).validate([flag for flag, value in options.items() if value])
     return mode
-
-
-_OWN_NETWORK_ONLY = {
-    "dns": "dns",
-    "add_host": "custom host-to-IP mapping",
-    "publish": "port publishing",
-    "publish_all": "port publishing",
-    "expose": "port exposing",
-}
 
 
 def _ports(texts: tuple[str, ...]) -> tuple[PortMapping, ...]:
@@ -327,7 +306,7 @@ def _sysctls(options: Mapping[str, Any], network: str) -> dict[str, str]:
         return {}
     from minirun.engine.request.security import sysctls
 
-    return sysctls(options, network)
+    return sysctls(options, shares_network=drivers.find(network).shares_host)
 
 
 def _oom_score_adj(value: int) -> int:

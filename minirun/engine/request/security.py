@@ -54,7 +54,7 @@ def _seccomp(value: str) -> str:
     return text
 
 
-def sysctls(options: Mapping[str, Any], network: str) -> dict[str, str]:
+def sysctls(options: Mapping[str, Any], *, shares_network: bool) -> dict[str, str]:
     """Read `--sysctl NAME=VALUE`: only what belongs to a namespace that is the container's own. Raises MinirunError."""
     chosen = {}
     for text in options["sysctl"]:
@@ -64,7 +64,7 @@ def sysctls(options: Mapping[str, Any], network: str) -> dict[str, str]:
                 f"sysctl '{text}' is not allowed",
                 "Only what belongs to a namespace: net.*, fs.mqueue.*, kernel.msg*, kernel.sem, kernel.shm*.",
             )
-        if name.startswith("net.") and network == "host":
+        if name.startswith("net.") and shares_network:
             raise MinirunError(f"sysctl '{text}' is not allowed in the host's network namespace")
         if not name.startswith("net.") and options["ipc"] == "host":
             raise MinirunError(f"sysctl '{text}' is not allowed in the host's IPC namespace")

@@ -20,7 +20,8 @@ from minirun.kernel.process import own_python
 from minirun.kernel.trace import step
 from minirun.model.container import ExitStatus
 from minirun.model.layout import Layout
-from minirun.network import endpoints
+from minirun.network import drivers
+from minirun.network.drivers import bridge
 from minirun.runtime import lifecycle
 from minirun.storage import ingest
 
@@ -41,10 +42,8 @@ def tear_down(layout: Layout, container_id: str, claim: BundleLock | None = None
     record = _record_if_any(layout, container_id)
     with step("take down what was made for the container", "cleanup"):
         lifecycle.delete(layout.runtime, container_id, force=True)
-        if record and record.endpoint:
-            endpoints.detach(layout, container_id, record.endpoint)
-        else:
-            endpoints.release(layout, container_id)
+        endpoint = record.endpoint if record else None
+        drivers.find(endpoint.network if endpoint else drivers.DEFAULT).detach(layout, container_id, endpoint)
     _decide_what_follows(layout, container_id, record)
     (claim or bundle_lock.BundleLock(layout, container_id, -1)).discard()
 
@@ -89,7 +88,7 @@ def collect(layout: Layout) -> None:
     with _told():
         _remove_half_made(layout)
     with _told():
-        endpoints.collect_garbage(layout, lambda: bundle_lock.claimed_ids(layout))
+        bridge.collect_garbage(layout, lambda: bundle_lock.claimed_ids(layout))
     with _told():
         ingest.collect_garbage(layout)
 

@@ -13,6 +13,7 @@ from minirun.engine.spec.capabilities import container_capabilities, oci_capabil
 from minirun.engine.spec.environment import of_process
 from minirun.errors import MinirunError
 from minirun.model.record import Record
+from minirun.network import drivers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -264,7 +265,7 @@ def _namespaces(request: RunRequest, joined: dict[str, str]) -> list[dict[str, s
     """Return a fresh namespace of each kind, another container's where that is joined, none where it is the host's."""
     modes = {
         "mount": "",
-        "network": request.network,
+        "network": "host" if drivers.find(request.network).shares_host else "",
         "uts": request.uts_mode,
         "pid": request.pid_mode,
         "ipc": request.ipc_mode,
