@@ -1,20 +1,16 @@
-"""Archives into the store: every layout, every kind of damage, and what is left after each."""
+"""Archives into the store: every layout, and how the images are found."""
 
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import lzma
 import os
-import signal
 import subprocess
 import sys
 import tarfile
-import threading
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
@@ -33,55 +29,19 @@ from image_archives import (
     tar,
     write_directory,
 )
+from loading import BASE, TOP, everything, load_bytes, load_members, names, top_file
 
 from minirun.errors import MinirunError
 from minirun.model.image import Layer
 from minirun.model.layout import Layout
 from minirun.storage import images
-from minirun.storage.archive.load import Loaded, load
-from minirun.storage.ingest import Ingest, collect_garbage
+from minirun.storage.archive.load import load
 from minirun.storage.store import remove_image
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    pass
 
-BASE = files({"etc/os": b"base", "gone": b"x"})
-TOP = tar(entry("etc/os", b"top"), entry(".wh.gone"))
 CHECKOUT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(str(tmp_path / "root"), str(tmp_path / "state"))
-
-
-def load_members(layout: Layout, members: dict[str, bytes], tmp_path: Path) -> list[Loaded]:
-    return load_bytes(layout, files(members), tmp_path)
-
-
-def load_bytes(layout: Layout, data: bytes, tmp_path: Path) -> list[Loaded]:
-    path = tmp_path / "archive"
-    path.write_bytes(data)
-    return list(load(layout, str(path)))
-
-
-def everything(layout: Layout) -> list[str]:
-    """What the store holds beside its own empty directories and its lock."""
-    root = Path(layout.root)
-    own = {"images/lock", "images/names.json", "reserve"}
-    return sorted(
-        str(path.relative_to(root))
-        for path in root.rglob("*")
-        if (not path.is_dir() or path.parent.name == "ingest") and str(path.relative_to(root)) not in own
-    )
-
-
-def top_file(layout: Layout, loaded: Loaded, name: str) -> bytes:
-    return Path(images.layer_directory(layout, loaded.image.layers[-1].diff_id), "diff", name).read_bytes()
-
-
-def names(loaded: Iterable[Loaded]) -> list[list[str]]:
-    return [[name.familiar for name in one.names] for one in loaded]
 
 
 # -- layouts -----------------------------------------------------------------------------------------------------------
@@ -213,222 +173,6 @@ def test_127_layers_fit_into_one_page_of_mount_options(layout: Layout, tmp_path:
         images.snapshot(
             layout, loaded.image.replace(layers=(*loaded.image.layers, Layer("sha256:" + "f" * 64))), "", ""
         )
-
-
-# -- damage ------------------------------------------------------------------------------------------------------------
-def check_refused(layout: Layout, data: bytes, tmp_path: Path) -> MinirunError:
-    with pytest.raises(MinirunError) as caught:
-        load_bytes(layout, data, tmp_path)
-    assert everything(layout) == []
-    return caught.value
-
-
-@pytest.mark.parametrize(
-    "members", [docker_archive([BASE, TOP], "a", compression="gzip"), oci_layout([BASE, TOP], "a")]
-)
-def test_an_archive_that_is_cut_anywhere_is_refused(layout: Layout, tmp_path: Path, members: dict[str, bytes]) -> None:
-    data = files(members)
-    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        last = max(archive.getmembers(), key=lambda member: member.offset)
-        offsets = {
-            at for member in archive.getmembers() for at in (member.offset, member.offset_data, member.offset + 100)
-        }
-        offsets |= {member.offset_data + member.size // 2 for member in archive.getmembers()}
-    for cut in sorted(offset for offset in offsets if offset < last.offset_data + last.size):
-        error = check_refused(layout, data[:cut], tmp_path)
-        assert "Error" not in error.message
-
-
-@pytest.mark.parametrize(
-    "build", [lambda: docker_archive([BASE, TOP], "a", compression="gzip"), lambda: oci_layout([BASE, TOP], "a")]
-)
-def test_every_damaged_blob_is_noticed(layout: Layout, tmp_path: Path, build: type[dict[str, bytes]]) -> None:
-    for name in build():
-        if name in ("manifest.json", "index.json", "oci-layout"):
-            continue
-        members = build()
-        members[name] = members[name][:-3] + bytes([members[name][-3] ^ 1]) + members[name][-2:]
-        check_refused(layout, files(members), tmp_path)
-
-
-def test_a_layer_that_is_not_the_configs_is_refused(layout: Layout, tmp_path: Path) -> None:
-    members = docker_archive([BASE], "a")
-    [name] = [name for name in members if name.endswith("layer.tar")]
-    members[name] = TOP
-    assert "diff_id" in check_refused(layout, files(members), tmp_path).message
-
-
-@pytest.mark.parametrize("missing", ["layer.tar", ".json"])
-def test_a_missing_member_is_named(layout: Layout, tmp_path: Path, missing: str) -> None:
-    members = {name: data for name, data in docker_archive([BASE], "a").items() if not name.endswith(missing)}
-    if missing == ".json":
-        members["manifest.json"] = docker_archive([BASE], "a")["manifest.json"]
-    assert "missing" in check_refused(layout, files(members), tmp_path).message
-
-
-@pytest.mark.parametrize(
-    "manifest",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b"[1]",
-        b'[{"Config": 1, "Layers": []}]',
-        b"[" * 100000,
-        b'[{"Config":"x","Layers":"yz"}]',
-        b"null",
-        b'[{"Config": "../../etc/passwd", "Layers": []}]',
-        b'[{"Config":"c","Layers":[],"RepoTags":["BAD"]}]',
-    ],
-)
-def test_a_broken_manifest_is_an_error_of_ours(layout: Layout, tmp_path: Path, manifest: bytes) -> None:
-    check_refused(layout, files({"manifest.json": manifest, "c": b"{}"}), tmp_path)
-
-
-@pytest.mark.parametrize(
-    "index",
-    [
-        b"{}",
-        b'{"manifests": []}',
-        b'{"manifests": [{"digest": "sha256:../../../etc/passwd"}]}',
-        b'{"manifests": [{"digest": "md5:00"}]}',
-        b'{"manifests": 5}',
-        b'{"manifests": [{"digest": 5}]}',
-    ],
-)
-def test_a_broken_index_is_an_error_of_ours(layout: Layout, tmp_path: Path, index: bytes) -> None:
-    check_refused(layout, files({"index.json": index}), tmp_path)
-
-
-def test_configs_of_wrong_types_are_errors_of_ours(layout: Layout, tmp_path: Path) -> None:
-    broken: list[dict[str, Any]] = [{"Env": 5}, {"Cmd": [1]}, {"User": []}, {"Labels": ["a"]}, {"Volumes": 3}]
-    broken += [{"Volumes": [1]}, {"ExposedPorts": [80]}, {"Cmd": ["\ud800"]}, {"Labels": {"\udfff": ""}}]
-    for settings in broken:
-        check_refused(layout, files(docker_archive([BASE], "a", **settings)), tmp_path)
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
-        {"created": 5},
-        {"architecture": []},
-        {"author": {}},
-        {"history": "abc"},
-        {"history": {"a": 1}},
-        {"history": [None]},
-        {"history": [{"created_by": ["x"]}]},
-        {"history": [{"comment": "\ud800"}]},
-    ],
-)
-def test_a_description_of_wrong_types_is_an_error_of_ours(
-    layout: Layout, tmp_path: Path, broken: dict[str, Any]
-) -> None:
-    document = json.loads(config([BASE])) | broken
-    manifest = [{"Config": "c", "RepoTags": ["a"], "Layers": ["l"]}]
-    members = {"c": json.dumps(document).encode(), "l": BASE, "manifest.json": json.dumps(manifest).encode()}
-    check_refused(layout, files(members), tmp_path)
-
-
-def test_an_index_that_leads_to_itself_ends(layout: Layout, tmp_path: Path) -> None:
-    members: dict[str, bytes] = {}
-    descriptor = oci_manifest(members, [BASE], "")
-    kind = "application/vnd.oci.image.index.v1+json"
-    for _ in range(20):
-        descriptor = add_blob(members, json.dumps({"manifests": [descriptor]}).encode(), kind)
-    members["index.json"] = json.dumps({"manifests": [descriptor]}).encode()
-    assert "nested" in check_refused(layout, files(members), tmp_path).message
-
-
-@pytest.mark.parametrize("data", [b"", b"not an archive at all" * 100, bytes(10240), gzip.compress(b"no tar", mtime=0)])
-def test_what_is_no_archive_is_refused(layout: Layout, tmp_path: Path, data: bytes) -> None:
-    check_refused(layout, data, tmp_path)
-
-
-def test_a_directory_whose_links_lead_out_is_refused(layout: Layout, tmp_path: Path) -> None:
-    directory = write_directory(oci_layout([BASE], "a"), tmp_path / "directory")
-    index = directory / "index.json"
-    (tmp_path / "index.json").write_bytes(index.read_bytes())
-    index.unlink()
-    index.symlink_to(tmp_path / "index.json")
-    with pytest.raises(MinirunError, match=r"no index\.json"):
-        list(load(layout, str(directory)))
-
-
-def test_a_good_image_before_a_broken_one_stays(layout: Layout, tmp_path: Path) -> None:
-    one, two = docker_archive([BASE], "one"), docker_archive([TOP], "two")
-    both = one | two
-    both["manifest.json"] = json.dumps(json.loads(one["manifest.json"]) + json.loads(two["manifest.json"])).encode()
-    both = {name: TOP[:-2000] + bytes(2000) + b"x" * 512 if data == TOP else data for name, data in both.items()}
-    with pytest.raises(MinirunError):
-        load_members(layout, both, tmp_path)
-    assert list(images.read_names(layout)) == ["docker.io/library/one:latest"]
-    assert os.listdir(layout.ingest) == []
-    assert not Path(images.layer_directory(layout, digest(TOP))).exists()
-
-
-# -- at once, and killed -----------------------------------------------------------------------------------------------
-def test_loads_at_once_do_not_disturb_each_other(layout: Layout, tmp_path: Path) -> None:
-    path = tmp_path / "archive"
-    path.write_bytes(files(docker_archive([BASE, TOP], "app")))
-    script = "import sys; from minirun.model.layout import Layout; from minirun.storage.archive.load import load\n"
-    script += "list(load(Layout(sys.argv[1], ''), sys.argv[2]))"
-    loads = [subprocess.Popen([sys.executable, "-c", script, layout.root, path], cwd=CHECKOUT) for _ in range(6)]
-    assert [process.wait(60) for process in loads] == [0] * 6
-    assert os.listdir(layout.ingest) == []
-    remove_image(layout, images.find(layout, "app").id)
-    assert everything(layout) == []
-
-
-def test_a_layer_that_a_load_relies_on_is_not_removed_under_it(layout: Layout, tmp_path: Path) -> None:
-    [loaded] = load_members(layout, docker_archive([BASE], "app"), tmp_path)
-    with Ingest(layout) as ingest:
-        ingest.pin_layer(digest(BASE))
-        assert remove_image(layout, loaded.image.id) == []
-        assert Path(images.layer_directory(layout, digest(BASE))).exists()
-    assert everything(layout) == []
-
-
-@pytest.mark.parametrize("delay", [0.0, 0.05, 0.1, 0.15, 0.2, 0.3])
-def test_a_killed_load_leaves_nothing_after_the_next_command(layout: Layout, tmp_path: Path, delay: float) -> None:
-    layers = [files({f"{number}/{i}": os.urandom(20) for i in range(700)}) for number in range(3)]
-    path = tmp_path / "archive"
-    path.write_bytes(files(docker_archive(layers, "app")))
-    script = "import sys; from minirun.model.layout import Layout; from minirun.storage.archive.load import load\n"
-    script += "print('go', flush=True); list(load(Layout(sys.argv[1], ''), sys.argv[2]))"
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, layout.root, path], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    with process.stdout:
-        assert process.stdout.readline() == "go\n"
-    time.sleep(delay)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    collect_garbage(layout)
-    for image in images.all_images(layout):  # the kill came after its end, or just before the name was given
-        remove_image(layout, image.id)
-    assert everything(layout) == []
-
-
-def test_garbage_of_living_work_is_left_alone(layout: Layout) -> None:
-    with Ingest(layout) as ingest:
-        found: list[int] = []
-        thread = threading.Thread(target=lambda: found.append(collect_garbage(layout)))
-        thread.start()
-        thread.join()
-        assert found == [0]
-        assert Path(ingest.path).is_dir()
-    assert os.listdir(layout.ingest) == []
-
-
-def test_looking_for_garbage_is_cheap(layout: Layout, tmp_path: Path) -> None:
-    load_members(layout, docker_archive([BASE], "app"), tmp_path)
-    times = []
-    for _ in range(20):
-        started = time.perf_counter()
-        assert collect_garbage(layout) == 0
-        times.append(time.perf_counter() - started)
-    assert min(times) < 0.001
 
 
 # -- other people's programs -------------------------------------------------------------------------------------------

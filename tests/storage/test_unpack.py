@@ -14,12 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from image_archives import COMPRESSORS, digest, entry, tar
+from layer_tar import tar_of_layer
 
 from minirun.errors import MinirunError
 from minirun.kernel.hostfiles import remove_tree
 from minirun.storage.layers import unpack_layer
 from minirun.storage.tar.malformed import MalformedError
-from minirun.storage.tar.tar_split import tar_of_layer
 from minirun.storage.tar.unpack import inside, leaves_root
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from minirun.cli.grammar import parse
 from minirun.cli.verbs.container.run import RUN, options_of
 from minirun.engine.request.mount_flags import parse_mount, parse_tmpfs, parse_volume
 from minirun.engine.request.options import from_options, warnings
-from minirun.engine.sizes import parse_duration, parse_size
+from minirun.engine.sizes import parse_size
 from minirun.engine.spec.environment import parse_lines
 from minirun.errors import MinirunError
 from minirun.model.container import RunRequest, Ulimit, VolumeMount
@@ -263,17 +263,6 @@ def test_a_size_is_a_number_or_an_error(text: str) -> None:
 @given(st.integers(min_value=0, max_value=2**62), st.sampled_from("kmgt"))
 def test_whole_sizes_are_exact(number: int, unit: str) -> None:
     assert parse_size(f"{number}{unit}") == number << (10 * ("kmgt".index(unit) + 1))
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("0", 0), ("1m30s", 90), ("1.5h", 5400), ("100ms", 0.1), (".5s", 0.5)])
-def test_durations(text: str, seconds: float) -> None:
-    assert parse_duration(text) == pytest.approx(seconds)
-
-
-@pytest.mark.parametrize("text", ["", "5", "s", "1x", "1s ", "-1s"])
-def test_what_is_no_duration(text: str) -> None:
-    with pytest.raises(MinirunError, match="invalid duration"):
-        parse_duration(text)
 
 
 @pytest.mark.parametrize(("text", "number"), [("TERM", 15), ("sigkill", 9), ("1", 1), ("RTMIN+3", 37), ("RTMAX-1", 63)])
