@@ -94,6 +94,12 @@ def write_to_fifo(path: str) -> None:
     os.close(fifo)
 
 
+@operation(man="pipe(7)")
+def write_to_pipe(pipe: int) -> None:
+    """Write one byte into a pipe on which a process waits. Raises OSError, BrokenPipeError if it has ended."""
+    os.write(pipe, b"\0")
+
+
 @operation(man="unlink(2)", shell="rm {path}")
 def remove_file(path: str, directory: int | None = None) -> None:
     """Remove a file's name; a relative one is in the directory behind the descriptor. Raises OSError."""
@@ -110,6 +116,12 @@ def remove_directory(path: str) -> None:
 def change_owner(path: str, uid: int) -> None:
     """Give a file or directory to the user `uid`; its group stays. Raises OSError."""
     os.chown(path, uid, -1)
+
+
+@operation(man="fchown(2)", shell="chown {uid} /proc/self/fd/{file}")
+def change_owner_of_open(file: int, uid: int) -> None:
+    """Give an open file, pipe or terminal to the user `uid`; its group stays. Raises OSError."""
+    os.fchown(file, uid, -1)
 
 
 @operation(

@@ -341,6 +341,20 @@ def listen(path: str, waiting: int) -> socket.socket:
     return listener
 
 
+def receive_at(path: str, mode: int) -> socket.socket:
+    """Make a socket at `path` that takes datagrams (unix(7)) of those whom its mode lets write. Raises OSError."""
+    import socket
+
+    receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    try:
+        receiver.bind(path)
+        os.chmod(path, mode)
+    except BaseException:
+        receiver.close()
+        raise
+    return receiver
+
+
 # -- records -----------------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ A tracer hears of what is special. Plain files and links are made in tens of tho
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -109,6 +110,28 @@ def write_at(file: int, data: bytes | memoryview, offset: int) -> int:
 def set_size(file: int, size: int) -> None:
     """Cut a file off, or let it end in a hole. Raises OSError."""
     os.ftruncate(file, size)
+
+
+def copy_data(source: int, target: int) -> None:
+    """Copy the parts of a file that are stored: with its holes it may be larger than any disk (lseek(2), SEEK_HOLE).
+
+    Raises OSError.
+    """
+    size = os.fstat(source).st_size
+    at = 0
+    while at < size:
+        try:
+            at = os.lseek(source, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                break  # nothing but a hole up to the end
+            raise
+        end = os.lseek(source, at, os.SEEK_HOLE)
+        os.lseek(target, at, os.SEEK_SET)
+        # Not copy_file_range(2), which fails between two file systems.
+        while at < end and (sent := os.sendfile(target, source, at, min(end - at, 1 << 30))):
+            at += sent
+    set_size(target, size)
 
 
 def set_owner(file: int, uid: int, gid: int) -> None:

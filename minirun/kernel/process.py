@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _signal  # the C part of `signal`, which would bring `enum` along, for 5 ms
+import errno
 import fcntl
 import os
 import sys
@@ -92,10 +93,29 @@ def set_umask(mask: int) -> int:
     return os.umask(mask)
 
 
-@operation(man="memfd_create(2)")
-def memory_file(name: str) -> int:
-    """Return a descriptor of an empty file in memory, close-on-exec; the name is for /proc only. Raises OSError."""
-    return os.memfd_create(name, os.MFD_CLOEXEC)
+@operation(man="memfd_create(2)", content=lambda content: f"{len(content)} bytes")
+def memory_file(name: str, content: bytes = b"") -> int:
+    """Return a descriptor of a file in memory with `content`, at its beginning, close-on-exec.
+
+    The name is for /proc only. Raises OSError.
+    """
+    file = os.memfd_create(name, os.MFD_CLOEXEC)
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+    os.lseek(file, 0, os.SEEK_SET)
+    return file
+
+
+def is_memory_file(file: int) -> bool:
+    """Say whether a descriptor is of a file in memory: reading it never waits. Raises OSError (EBADF)."""
+    try:
+        fcntl.fcntl(file, fcntl.F_GET_SEALS)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return False
+    return True
 
 
 @operation(man="cgroups(7)", shell="echo 0 > .../tasks")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
+from minirun.kernel.path import open_in_root
 from minirun.kernel.trace import operation
 
 TYPE_CHECKING = False
@@ -18,6 +19,16 @@ _TIOCSPTLCK = 0x40045431
 _TIOCGPTPEER = 0x5441
 
 
+def prepare_terminals() -> None:
+    """Import what this module needs, for a child that will not be able to any more (see process.close_imports)."""
+    import termios  # noqa: F401
+
+
+def open_multiplexer(root: int) -> int:
+    """Make a pty in the devpts of a container and return its master; `root` is its root directory. Raises OSError."""
+    return open_in_root(root, "/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
+
+
 @operation(man="ioctl_tty(2)")
 def open_peer(master: int) -> int:
     """Unlock a pty and open its slave by the master, not by a path that an image could redirect. Raises OSError."""
@@ -26,6 +37,15 @@ def open_peer(master: int) -> int:
 
     fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
     return fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+
+
+@operation(man="ioctl_tty(2)", shell="setsid --ctty ...")
+def take_as_controlling_terminal(terminal: int) -> None:
+    """Make a terminal the controlling one of this process's session, which has none. Raises OSError (TIOCSCTTY)."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
 
 @operation(man="ioctl_tty(2)", shell="stty size")

@@ -27,21 +27,6 @@ STILL = {
     # runtime
     "minirun.runtime.cgroup.stats": "os.EFD_CLOEXEC, os.EFD_NONBLOCK, os.eventfd, os.eventfd_read",
     "minirun.runtime.cgroup.v1": "os.O_WRONLY",
-    "minirun.runtime.compat.foreground": "os.write",
-    "minirun.runtime.compat.sd_notify": "os.chmod, os.mkdir, socket.bind",
-    "minirun.runtime.compat.spec_template": "open (for writing)",
-    "minirun.runtime.create.command": "os.fchown, os.umask",
-    "minirun.runtime.create.init_plan": "os.memfd_create, os.write",
-    "minirun.runtime.create.join": "os.pwrite, os.write",
-    "minirun.runtime.create.protocol": "fcntl, os.MFD_CLOEXEC, os.memfd_create, os.write",
-    "minirun.runtime.process.console": "fcntl, os.O_RDWR, os.fchown, termios",
-    "minirun.runtime.rootfs.populate": (
-        "os.O_CREAT, os.O_EXCL, os.O_WRONLY, os.chmod, os.chown, os.fchmod, os.fchown, os.ftruncate, os.mkdir, "
-        "os.sendfile, os.setxattr, os.utime"
-    ),
-    "minirun.runtime.seccomp.cache": (
-        "open (for writing), os.O_TMPFILE, os.O_WRONLY, os.link, os.open (flags without a name), os.unlink"
-    ),
     "minirun.runtime.state": (
         "fcntl, open (for writing), os.O_CREAT, os.O_EXCL, os.O_RDWR, os.mkdir, os.rmdir, os.unlink"
     ),

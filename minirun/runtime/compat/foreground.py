@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 
+from minirun.kernel.hostfiles import write_all
 from minirun.kernel.process import read_signal, send_signal
 
 TYPE_CHECKING = False
@@ -85,9 +86,9 @@ def _copy(fd: int, console: int) -> bool:
     except OSError:
         data = b""  # EIO: the last process has closed the terminal
     if fd == console:
-        _write_all(1, data)
+        _write(1, data)
     else:
-        _write_all(console, data or b"\x04")  # the end of a file or pipe is Ctrl-D on a terminal
+        _write(console, data or b"\x04")  # the end of a file or pipe is Ctrl-D on a terminal
     return bool(data)
 
 
@@ -97,10 +98,9 @@ def _is_readable(fd: int) -> bool:
     return bool(poll.poll(0))
 
 
-def _write_all(fd: int, data: bytes) -> None:
+def _write(fd: int, data: bytes) -> None:
     try:
-        while data:
-            data = data[os.write(fd, data) :]
+        write_all(fd, data)
     except OSError:
         pass  # the reader has gone; the container must not hang for it
 

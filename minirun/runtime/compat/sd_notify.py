@@ -12,6 +12,7 @@ import os
 import select
 
 from minirun.errors import warn
+from minirun.kernel import hostfiles
 from minirun.kernel.process import pidfd_open
 from minirun.kernel.trace import step
 from minirun.model.spec import MountSpec
@@ -42,8 +43,8 @@ def give_socket(spec: Spec, state_directory: str, manager: str) -> Spec:
 
 def make_directory(state_directory: str) -> None:
     """Make the directory that `give_socket` mounts; every user of the container may look into it."""
-    os.mkdir(f"{state_directory}/{DIRECTORY}")
-    os.chmod(f"{state_directory}/{DIRECTORY}", 0o755)
+    hostfiles.make_directory(f"{state_directory}/{DIRECTORY}")
+    hostfiles.set_mode(f"{state_directory}/{DIRECTORY}", 0o755)
 
 
 class Readiness:
@@ -51,15 +52,11 @@ class Readiness:
 
     def __init__(self, state_directory: str, manager: str) -> None:
         """Begin to listen. Raises OSError; FileNotFoundError if the container was not made to be listened to."""
-        import socket
-
         self._manager = f"\0{manager[1:]}" if manager.startswith("@") else manager
         directory = os.open(f"{state_directory}/{DIRECTORY}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             path = f"/proc/self/fd/{directory}/{DIRECTORY}"  # the whole path may be longer than an address: unix(7)
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self._socket.bind(path)
-            os.chmod(path, 0o777)
+            self._socket = hostfiles.receive_at(path, 0o777)
         finally:
             os.close(directory)
 

@@ -6,6 +6,7 @@ import json
 import os
 
 from minirun.errors import MinirunError
+from minirun.kernel.hostfiles import write_new
 from minirun.model.oci_version import OCI_VERSION
 
 TYPE_CHECKING = False
@@ -32,9 +33,7 @@ def write(bundle: str, *, rootless: bool) -> None:
     """Write config.json into a bundle. Raises MinirunError if there is one."""
     path = os.path.join(bundle, "config.json")
     try:
-        with open(path, "x", encoding="utf-8") as file:
-            json.dump(document(rootless=rootless), file, indent="\t")
-            file.write("\n")
+        write_new(path, json.dumps(document(rootless=rootless), indent="\t") + "\n")
     except FileExistsError:
         raise MinirunError(f"File {path} exists. Remove it first") from None
 

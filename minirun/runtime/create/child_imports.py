@@ -20,6 +20,9 @@ def import_for_child(plan: ChildPlan, *, hooks: bool = False) -> None:
         prepare_to_run_programs()
     if plan.process.terminal:
         import minirun.runtime.process.console
+        from minirun.kernel.terminal import prepare_terminals
+
+        prepare_terminals()
     if any(mount.options.copy_up for mount in plan.mounts):
         import minirun.runtime.rootfs.populate
     if any(mount.kind == HIERARCHIES for mount in plan.mounts):

@@ -6,12 +6,13 @@ import os
 import sys
 
 from minirun.errors import MinirunError
+from minirun.kernel.files import change_owner_of_open
 from minirun.kernel.path import change_directory, read_file_in_root
 from minirun.kernel.privilege import set_parent_death_signal
-from minirun.kernel.process import exec_file_descriptor, set_personality
+from minirun.kernel.process import exec_file_descriptor, memory_file, set_personality, set_umask
 from minirun.kernel.trace import step, trace_descriptor, tracing
 from minirun.model.record import Record
-from minirun.runtime.create.init_plan import Descriptors, Label, memory_file, pack_plan
+from minirun.runtime.create.init_plan import Descriptors, Label, pack_plan
 from minirun.runtime.create.protocol import LIMITS, PROCEED
 from minirun.runtime.process import hooks, lsm
 from minirun.runtime.process import limits as process_limits
@@ -64,7 +65,7 @@ def become_command(
     else:
         use_streams(plan.stdio, process.uid)
     if process.umask is not None:
-        os.umask(process.umask)
+        set_umask(process.umask)
     if keep_groups and process.additional_gids and not plan.keep_groups:
         problem = "process.user.additionalGids: setgroups(2) is denied in this user namespace"
         raise MinirunError(problem, "It was made without the right over groups: see user_namespaces(7).")
@@ -82,7 +83,7 @@ def become_command(
         preserve=max(plan.preserve_fds, default=2) - 2,
     )
     plan_fd = memory_file("plan", packed)
-    for inherited in (*descriptors.as_dict().values(), *plan.preserve_fds):
+    for inherited in (plan_fd, *descriptors.as_dict().values(), *plan.preserve_fds):
         if inherited >= 0:
             os.set_inheritable(inherited, True)
     if plan.personality:
@@ -158,7 +159,7 @@ def use_streams(stdio: tuple[int, int, int], uid: int) -> None:
         status = os.fstat(stream)
         if uid and status.st_uid != uid and status.st_mode & 0o170000 == 0o010000:
             try:
-                os.fchown(stream, uid, -1)
+                change_owner_of_open(stream, uid)
             except OSError as error:
                 if error.errno not in (1, 22):  # EPERM, EINVAL: it belongs to a user who is nobody in here
                     raise

@@ -122,11 +122,3 @@ def grantable_capabilities(sets: Capabilities, available: frozenset[str]) -> tup
         return sets, ()
     kept = {kind: tuple(name for name in getattr(sets, kind) if name not in missing) for kind in _SETS}
     return sets.replace(**kept), tuple(missing)
-
-
-def memory_file(name: str, content: bytes) -> int:
-    """Return a descriptor of an anonymous file that holds `content` and survives exec; it stands at the beginning."""
-    file = os.memfd_create(name, 0)
-    os.write(file, content)
-    os.lseek(file, 0, os.SEEK_SET)
-    return file

@@ -31,13 +31,13 @@ import struct
 from time import monotonic
 
 from minirun.errors import MinirunError
+from minirun.kernel.files import write_to_pipe
 from minirun.kernel.interrupt import interruptible
 from minirun.kernel.limits import set_affinity
-from minirun.kernel.process import NAMESPACE_FLAGS, clone3, pidfd_open, pidfd_send_signal
+from minirun.kernel.process import NAMESPACE_FLAGS, clone3, memory_file, pidfd_open, pidfd_send_signal
 from minirun.kernel.trace import relay, step, tracing
 from minirun.runtime.create import joiner, protocol
 from minirun.runtime.create.child_imports import import_for_child
-from minirun.runtime.create.init_plan import memory_file
 from minirun.runtime.create.protocol import Channel, Cloned
 from minirun.runtime.namespaces import types as namespaces
 from minirun.runtime.process import hooks
@@ -206,10 +206,12 @@ class _Joining:
         """Set what is set from outside on the command's process, which waits for that."""
         process_limits.set_priorities(born, self._plan.process)
         if state >= 0:
+            from minirun.kernel.layerfs import write_at
+
             inside = namespaces.pid_inside(born)
-            os.pwrite(state, hooks.state_text(self._plan.state | {"pid": inside, "status": "created"}), 0)
+            write_at(state, hooks.state_text(self._plan.state | {"pid": inside, "status": "created"}), 0)
         try:
-            os.write(gate, b"\0")
+            write_to_pipe(gate)
         except BrokenPipeError:
             pass  # it has ended, which shows next
 

@@ -45,12 +45,13 @@ Nothing is pickled: what comes out of a container is data, never code.
 from __future__ import annotations
 
 import _socket as socket  # the C part of `socket`, which would bring `selectors` and `enum` along, for 8 ms
-import fcntl
+import errno
 import os
 import struct
 
 from minirun.errors import MinirunError
 from minirun.kernel.files import read
+from minirun.kernel.process import is_memory_file, memory_file
 from minirun.kernel.trace import Event, reason_of
 from minirun.model import jsontext
 from minirun.model.record import Record
@@ -106,8 +107,7 @@ class Channel:
         data = jsontext.dumps([kind, fields or {}]).encode()
         long = -1
         if len(data) > _LARGEST:
-            long = os.memfd_create("message", os.MFD_CLOEXEC)
-            _write_all(long, data)
+            long = memory_file("message", data)
             data, fds = _IN_MEMORY, (long, *fds)
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"={len(fds)}i", *fds))] if fds else []
         try:
@@ -155,15 +155,11 @@ class Channel:
         self.send(FAILED, {"message": message, "hint": error.hint, "exit_code": error.exit_code})
 
 
-def _write_all(file: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(file, data) :]
-
-
 def _read_all(file: int) -> bytes:
     """Return what is in a memfd and close it. Raises OSError for any other file, whose reading might wait for ever."""
     try:
-        fcntl.fcntl(file, fcntl.F_GET_SEALS)
+        if not is_memory_file(file):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         return os.pread(file, _LONGEST, 0)
     finally:
         os.close(file)

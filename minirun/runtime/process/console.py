@@ -6,14 +6,19 @@ have.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import termios
 
 from minirun.errors import MinirunError
+from minirun.kernel.files import change_owner_of_open
 from minirun.kernel.mount import DEVPTS, MountTarget, attach_tree, clone_tree, file_system_type
 from minirun.kernel.path import WITHOUT_SYMLINKS, make_file_in_root, open_in_root
-from minirun.kernel.terminal import keep_newlines, open_peer, set_window_size
+from minirun.kernel.terminal import (
+    keep_newlines,
+    open_multiplexer,
+    open_peer,
+    set_window_size,
+    take_as_controlling_terminal,
+)
 from minirun.kernel.trace import step
 from minirun.runtime.create.protocol import send_descriptor
 
@@ -31,13 +36,13 @@ def open_terminal(root: int, process: Process, *, copied: bool) -> tuple[int, in
         "open a pseudo-terminal", "terminal", "The container gets the slave; the master goes out to its monitor."
     ):
         _check_multiplexer(root)
-        master = open_in_root(root, "/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
+        master = open_multiplexer(root)
         slave = open_peer(master)
         if process.console_rows or process.console_columns:
             set_window_size(master, process.console_rows, process.console_columns)
         if copied:
             keep_newlines(slave)
-        os.fchown(slave, process.uid, -1)
+        change_owner_of_open(slave, process.uid)
         return master, slave
 
 
@@ -81,7 +86,7 @@ def become_controlling_terminal(slave: int) -> None:
     with step(
         "take the pseudo-terminal as controlling terminal", "terminal", "Ctrl-C then reaches the foreground job."
     ):
-        fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+        take_as_controlling_terminal(slave)
 
 
 def use_as_streams(slave: int) -> None:

@@ -9,13 +9,24 @@ from __future__ import annotations
 import errno
 import os
 
-from minirun.kernel.files import make_device, make_symlink
+from minirun.kernel.files import make_device, set_owner_and_mode
+from minirun.kernel.layerfs import (
+    OVERLAY_XATTR,
+    copy_data,
+    make_directory,
+    make_file,
+    make_symlink,
+    set_attribute,
+    set_mode,
+    set_owner,
+    set_owner_of_name,
+    set_times,
+)
 from minirun.kernel.path import open_in_root
 from minirun.kernel.trace import step
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEVICE_KINDS = {0o020000: "c", 0o060000: "b", 0o010000: "p"}
 
 
@@ -49,7 +60,7 @@ def copy_tree(source: int, target: int) -> None:
             waiting, _ = levels[-1]
             if waiting:
                 name = waiting.pop()
-                os.mkdir(name, 0o700, dir_fd=there)
+                make_directory(there, name)
                 here = _move(here, name)
                 there = _move(there, name)
                 levels.append((_copy_files(here, there), _identity(here)))
@@ -90,13 +101,12 @@ def _copy_files(source: int, target: int) -> list[str]:
         elif kind == 0o100000:
             _copy_file(source, target, name)
         elif kind == 0o120000:
-            make_symlink(os.readlink(name, dir_fd=source), name, target)
-            os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
+            make_symlink(target, name, os.readlink(name, dir_fd=source))
+            set_owner_of_name(target, os.fsencode(name), status.st_uid, status.st_gid, None)
         elif kind in _DEVICE_KINDS:
             device = status.st_rdev
             make_device(name, _DEVICE_KINDS[kind], os.major(device), os.minor(device), directory=target)
-            os.chmod(name, status.st_mode & 0o7777, dir_fd=target)
-            os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
+            set_owner_and_mode(target, name, status.st_uid, status.st_gid, status.st_mode & 0o7777)
         # A socket is of no use without the process that listens on it.
     return directories
 
@@ -104,9 +114,9 @@ def _copy_files(source: int, target: int) -> list[str]:
 def _copy_file(source: int, target: int, name: str) -> None:
     read_end = os.open(name, _READ, dir_fd=source)
     try:
-        write_end = os.open(name, _WRITE, 0o600, dir_fd=target)
+        write_end = make_file(target, name, 0o600)
         try:
-            _copy_data(read_end, write_end)
+            copy_data(read_end, write_end)
             copy_status(read_end, write_end)
         finally:
             os.close(write_end)
@@ -114,36 +124,26 @@ def _copy_file(source: int, target: int, name: str) -> None:
         os.close(read_end)
 
 
-def _copy_data(source: int, target: int) -> None:
-    """Copy the parts of a file that are stored: with its holes it may be larger than any disk (lseek(2), SEEK_HOLE)."""
-    size = os.fstat(source).st_size
-    at = 0
-    while at < size:
-        try:
-            at = os.lseek(source, at, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                break  # nothing but a hole up to the end
-            raise
-        end = os.lseek(source, at, os.SEEK_HOLE)
-        os.lseek(target, at, os.SEEK_SET)
-        # Not copy_file_range(2), which fails between two file systems.
-        while at < end and (sent := os.sendfile(target, source, at, min(end - at, 1 << 30))):
-            at += sent
-    os.ftruncate(target, size)
-
-
 def copy_status(source: int, target: int) -> None:
     """Copy owner, mode (after the owner: a change of it clears set-user-id), attributes and times. Raises OSError."""
     status = os.fstat(source)
-    os.fchown(target, status.st_uid, status.st_gid)
-    os.fchmod(target, status.st_mode & 0o7777)
-    for name in os.listxattr(source):
-        if name.startswith("trusted.overlay."):
+    set_owner(target, status.st_uid, status.st_gid)
+    set_mode(target, status.st_mode & 0o7777)
+    for name in _attributes(source):
+        if name.startswith(OVERLAY_XATTR):
             continue  # overlayfs's own notes about its layers
         try:
-            os.setxattr(target, name, os.getxattr(source, name))
+            set_attribute(target, name, os.getxattr(source, name))
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.ENOTSUP):  # of another namespace, or more than this one can keep
                 raise
-    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+    set_times(target, status.st_atime_ns, status.st_mtime_ns)
+
+
+def _attributes(file: int) -> list[str]:
+    try:
+        return os.listxattr(file)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
+        return []  # a file system without any

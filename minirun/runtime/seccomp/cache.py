@@ -15,7 +15,7 @@ import struct
 import zlib
 
 from minirun.errors import MinirunError
-from minirun.kernel.hostfiles import make_private
+from minirun.kernel.hostfiles import give_name, make_private, open_nameless, remove, write_all
 from minirun.kernel.trace import step
 from minirun.model.record import Record
 
@@ -268,9 +268,7 @@ def _cached(directory: str, key: bytes) -> Filter | None:
     except OSError:
         return None
     try:
-        with open(
-            _entry(key), "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, dir_fd=fd)
-        ) as file:
+        with os.fdopen(os.open(_entry(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd), "rb") as file:
             entry = file.read()
     except OSError:
         return None
@@ -314,16 +312,13 @@ def _keep(directory: str, key: bytes, made: Filter) -> None:
     fd = _open_directory(directory)
     try:
         _forget_oldest(fd)
-        file = os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=fd)
-        with open(file, "wb") as stream:
-            stream.write(_MAGIC + struct.pack("=I", zlib.crc32(rest)) + rest)
-            stream.flush()
-            try:
-                os.unlink(_entry(key), dir_fd=fd)
-            except FileNotFoundError:
-                pass
-            # Given a directory's fd, Python calls linkat(2) with AT_SYMLINK_FOLLOW, which names a nameless file.
-            os.link(f"/proc/self/fd/{file}", _entry(key), src_dir_fd=fd, dst_dir_fd=fd)
+        file = open_nameless(f"/proc/self/fd/{fd}")
+        try:
+            write_all(file, _MAGIC + struct.pack("=I", zlib.crc32(rest)) + rest)
+            remove(_entry(key), fd)
+            give_name(file, f"/proc/self/fd/{fd}/{_entry(key)}")
+        finally:
+            os.close(file)
     finally:
         os.close(fd)
 
@@ -333,7 +328,7 @@ def _forget_oldest(directory_fd: int) -> None:
     with os.scandir(directory_fd) as entries:
         oldest_first = sorted(entries, key=lambda entry: entry.stat(follow_symlinks=False).st_mtime_ns)
     for entry in oldest_first[: max(0, len(oldest_first) - _ENTRIES + 1)]:
-        os.unlink(entry.name, dir_fd=directory_fd)
+        remove(entry.name, directory_fd)
 
 
 def _open_directory(directory: str) -> int:
