@@ -47,6 +47,21 @@ def write_lines(path: str, lines: Sequence[str]) -> list[str]:
     return refused
 
 
+def open_to_write(path: str) -> int:
+    """Open a file of /proc, /sys or cgroupfs for a process that will write into it later. Raises OSError."""
+    return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+
+
+def event_counter() -> int:
+    """Return a descriptor in which the kernel counts events (eventfd(2)); poll(2) shows POLLIN when there are some."""
+    return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+
+def take_events(counter: int) -> int:
+    """Return how many events an `event_counter` has counted since it was last asked. Raises OSError if none."""
+    return os.eventfd_read(counter)
+
+
 def read(path: str) -> str:
     """Return the whole text of a (small) file of /proc, /sys or cgroupfs. Raises OSError."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -189,6 +189,22 @@ def lock_new(path: str) -> int:
     return file
 
 
+def lock_made(path: str) -> int:
+    """Make a file and lock it, on any file system: others can see it before it is locked. Return its descriptor.
+
+    Raises FileExistsError if there is one, FileNotFoundError if another process has removed it before it was locked,
+    and OSError.
+    """
+    file = _locked(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), path, wait=True)
+    try:
+        if os.path.samestat(os.fstat(file), os.stat(path)):
+            return file
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    except BaseException:
+        os.close(file)
+        raise
+
+
 def is_locked(path: str) -> bool:
     """Say whether somebody holds the lock of the file at `path`; nobody does if there is none. Raises OSError."""
     try:

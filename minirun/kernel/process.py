@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
-SIGPIPE, SIGCHLD, SIGXFSZ = 13, 17, 25
+SIGKILL, SIGPIPE, SIGCHLD, SIGXFSZ = 9, 13, 17, 25
 
 # The namespace types of the runtime specification, with their clone flags and their names in /proc/PID/ns.
 NAMESPACE_FLAGS: dict[str, int] = {

@@ -35,7 +35,7 @@
 #include "oci_state.h"
 
 #define DEFAULT_ROOT "/run/minirun/oci"           /* DEFAULT_ROOT of cli/oci/main.py */
-#define KEEP_ATTRIBUTE "trusted.org.minirun.keep" /* KEEP_ATTRIBUTE of runtime/cgroup/v2.py */
+#define KEEP_ATTRIBUTE "trusted.org.minirun.keep" /* KEEP_ATTRIBUTE of runtime/cgroup/files.py */
 
 enum { KILL_TIMEOUT_MS = 10000 };
 

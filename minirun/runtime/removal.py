@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 
 from minirun.errors import MinirunError
-from minirun.kernel.process import pidfd_open, pidfd_send_signal
+from minirun.kernel.process import SIGKILL, pidfd_open, pidfd_send_signal
 from minirun.runtime import state
-from minirun.runtime.cgroup import v2 as cgroup
-from minirun.runtime.lifecycle import SIGKILL, load_spec
+from minirun.runtime.bundle import load_spec
+from minirun.runtime.cgroup import manager
+from minirun.runtime.cgroup.files import processes
+from minirun.runtime.container_state import is_alive
 from minirun.runtime.process import hooks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirun.model.spec import Hook
-    from minirun.runtime.state import ContainerState
+    from minirun.runtime.container_state import ContainerState
 
 
 def unmake(root: str, found: ContainerState) -> None:
@@ -22,15 +24,15 @@ def unmake(root: str, found: ContainerState) -> None:
 
     Raises MinirunError after all that can be removed has been; then the state stays, for the next `delete`.
     """
-    if state.is_alive(found):
+    if is_alive(found):
         if found.cgroup_v1:
-            from minirun.runtime.cgroup import v1 as cgroup_v1
+            from minirun.runtime.cgroup import v1
 
-            cgroup_v1.thaw(found.cgroup_v1, cgroup.processes(found.cgroup))
+            v1.thaw(found.cgroup_v1, processes(found.cgroup))
         _kill_and_wait(found.pid)
     try:
         if found.cgroup:
-            cgroup.remove(found.cgroup, found.unit, found.cgroup_v1)
+            manager.remove(found.cgroup, found.unit, found.cgroup_v1)
         if found.rdt_directory:
             from minirun.runtime.cgroup import rdt
 

@@ -10,15 +10,16 @@ import os
 
 from minirun.errors import MinirunError
 from minirun.kernel.files import read
-from minirun.runtime import state
-from minirun.runtime.cgroup import v2 as cgroup
+from minirun.runtime.bundle import load_spec
+from minirun.runtime.cgroup.files import processes
+from minirun.runtime.cgroup.hierarchy import directory_of, find_hierarchy
+from minirun.runtime.container_state import ContainerState, start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from minirun.model.spec import Spec
-    from minirun.runtime.state import ContainerState
 
 _ID_LENGTH = 64  # of ids that are random digits
 
@@ -28,14 +29,14 @@ def state_of(directory: str, container_id: str) -> ContainerState:
     spec = _spec(directory)
     place, pids = "", list[int]()
     for place in _places(spec, container_id):
-        if pids := cgroup.processes(place):
+        if pids := processes(place):
             break
     pid = min(pids, key=_order, default=0)
-    found = state.ContainerState(
+    found = ContainerState(
         id=container_id,
         bundle="",
         pid=pid,
-        pid_start_time=state.start_time(pid) if pid else "",
+        pid_start_time=start_time(pid) if pid else "",
         created=os.stat(directory).st_mtime,
         cgroup=place if os.path.isdir(place) else "",
         cgroup_v1=_cgroups_v1(pid) if pid else {},
@@ -47,8 +48,6 @@ def state_of(directory: str, container_id: str) -> ContainerState:
 
 
 def _spec(directory: str) -> Spec | None:
-    from minirun.runtime.lifecycle import load_spec
-
     try:
         return load_spec(directory)
     except MinirunError:
@@ -58,18 +57,18 @@ def _spec(directory: str) -> Spec | None:
 def _places(spec: Spec | None, container_id: str) -> Iterator[str]:
     """Yield the directories that the container's cgroup may have."""
     try:
-        hierarchy = cgroup.find_hierarchy()
+        hierarchy = find_hierarchy()
     except MinirunError:
         return
     if spec is None:
         if len(container_id) == _ID_LENGTH:
-            yield cgroup.directory_of(hierarchy, f"/minirun/{container_id}", container_id)
+            yield directory_of(hierarchy, f"/minirun/{container_id}", container_id)
         return
     if spec.cgroups_path.count(":") == 2:
-        from minirun.runtime.cgroup import systemd
+        from minirun.runtime.cgroup.systemd.scope import scope_of
 
-        yield f"{hierarchy.mount_point}/{systemd.place(spec.cgroups_path, container_id)[0]}"
-    directory = cgroup.directory_of(hierarchy, spec.cgroups_path, container_id)
+        yield f"{hierarchy.mount_point}/{scope_of(spec.cgroups_path, container_id)[0]}"
+    directory = directory_of(hierarchy, spec.cgroups_path, container_id)
     if directory.rstrip("/") != hierarchy.mount_point:
         yield directory
 
@@ -81,7 +80,7 @@ def _order(pid: int) -> tuple[bool, int]:
     except OSError:
         return True, 1 << 62
     numbers = next((line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")), [])
-    return numbers[-1:] != ["1"], int(state.start_time(pid) or 1 << 62)
+    return numbers[-1:] != ["1"], int(start_time(pid) or 1 << 62)
 
 
 def _cgroups_v1(pid: int) -> dict[str, str]:
@@ -96,7 +95,7 @@ def _cgroups_v1(pid: int) -> dict[str, str]:
     lines = (line.split(":", 2) for line in text.splitlines())
     own = {names: path for _, names, path in lines if names}
     found = {}
-    for hierarchy in cgroup.find_hierarchy().v1:
+    for hierarchy in find_hierarchy().v1:
         path = os.path.relpath(own.get(hierarchy.names, "/"), hierarchy.top)
         if path != "." and not path.startswith(".."):
             found[hierarchy.names] = f"{hierarchy.mount_point}/{path}"

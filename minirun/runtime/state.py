@@ -11,72 +11,28 @@ One directory per container under the runtime's root:
 
 from __future__ import annotations
 
-import fcntl
 import os
 
 from minirun.errors import DamagedError, MinirunError, warn_once
+from minirun.kernel import hostfiles
 from minirun.kernel.files import read
-from minirun.kernel.hostfiles import make_private, read_record, replace
 from minirun.model import jsontext
 from minirun.model.oci_version import OCI_VERSION
-from minirun.model.record import Record
+from minirun.runtime.container_state import ContainerState, is_alive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from minirun.model.typed import Pid, Seconds
-
-
-def user_directory() -> str:
-    """Return the directory for state and sockets of a user without root (XDG_RUNTIME_DIR), "" for root.
-
-    Root of a user namespace only is such a user: outside it may what they may.
-    """
-    directory = os.environ.get("XDG_RUNTIME_DIR")
-    if not directory:
-        return ""
-    from minirun.runtime.namespaces.types import is_root_of_machine
-
-    return "" if is_root_of_machine() else directory
-
-
 LOCK = "lock"
+
 FILES = frozenset((LOCK, "state.json", "state.json.new", "config.json", "notify", "exec.fifo"))
-
-
-class ContainerState(Record):
-    """runtime-spec runtime.md, "State", and what later calls need to find.
-
-    `pid_start_time` is field 22 of /proc/PID/stat: with it a reused pid is not taken for the container. `cgroup` is the
-    cgroup's directory, or "" where the container stays in its creator's; `unit` is the scope's name where systemd made
-    it; `cgroup_v1` are the directories in the hierarchies of cgroup v1, by their controllers. `hooks` are the kinds of
-    hooks it has: without any, later calls need not read its config.json. `rdt_directory` and `rdt_monitor` are its
-    directories in resctrl, the first of which goes with the container if `rdt_made`. With `mounted_on_host` its mounts
-    are its creator's, below `rootfs`.
-    """
-
-    id: str
-    bundle: str
-    pid: Pid
-    pid_start_time: str
-    created: Seconds
-    cgroup: str = ""
-    annotations: dict[str, str] = {}
-    rootfs: str = ""
-    unit: str = ""
-    hooks: tuple[str, ...] = ()
-    cgroup_v1: dict[str, str] = {}
-    rdt_directory: str = ""
-    rdt_monitor: str = ""
-    rdt_made: bool = False
-    mounted_on_host: bool = False
 
 
 class Lock:
     """What one call holds while it changes a container; a context manager. The kernel frees it when the call is killed.
 
-    Nobody gets it for a container that has been removed meanwhile, even if another one has its name by now.
+    Nobody gets it for a container that has been removed meanwhile, even if another one has its name by then.
     """
 
     def __init__(self, root: str, container_id: str, *, make: bool = False, wait: bool = True) -> None:
@@ -85,20 +41,8 @@ class Lock:
         Raises FileNotFoundError if there is no such container, with `make` FileExistsError if another call has made the
         file, without `wait` BlockingIOError if another call has the lock.
         """
-        made = os.O_CREAT | os.O_EXCL if make else 0
         path = f"{directory(root, container_id)}/{LOCK}"
-        while True:
-            self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC | made, 0o600)
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-                if os.stat(path).st_ino == os.fstat(self._file).st_ino:
-                    return
-            except FileNotFoundError:
-                pass  # removed while we waited
-            except BlockingIOError:
-                os.close(self._file)
-                raise
-            os.close(self._file)
+        self._file = hostfiles.lock_made(path) if make else hostfiles.lock_existing(path, wait=wait)
 
     def __enter__(self) -> Lock:
         return self
@@ -124,9 +68,9 @@ def lock(root: str, container_id: str) -> Lock:
 
 def make(root: str, container_id: str) -> Lock:
     """Make the directory of a container's state and take its lock. Raises FileExistsError if there is one."""
-    make_private(root)
+    hostfiles.make_private(root)
     while True:
-        os.mkdir(directory(root, container_id), 0o700)
+        hostfiles.make_directory(directory(root, container_id))
         try:
             return Lock(root, container_id, make=True)
         except FileNotFoundError:
@@ -145,15 +89,14 @@ def directory(root: str, container_id: str) -> str:
 
 def save(root: str, state: ContainerState) -> None:
     """Write state.json in one step: a reader sees the old one, the new one or none."""
-    replace(f"{directory(root, state.id)}/state.json", jsontext.dumps(state.as_dict()))
+    hostfiles.replace(f"{directory(root, state.id)}/state.json", jsontext.dumps(state.as_dict()))
 
 
 def keep_config(root: str, container_id: str, config: str) -> None:
-    """Keep a copy of the file `config`: the bundle is the caller's, who may change it before the next call."""
+    """Keep a copy of the file `config`: the bundle belongs to the caller and may change before the next call."""
     with open(config, "rb") as source:
         text = source.read()
-    with open(f"{directory(root, container_id)}/config.json", "wb") as file:
-        file.write(text)
+    hostfiles.write_new(f"{directory(root, container_id)}/config.json", text)
 
 
 def document(state: ContainerState, status: str) -> dict[str, Any]:
@@ -179,27 +122,19 @@ def remove(root: str, container_id: str) -> None:
         return
     if foreign := set(names) - FILES:
         raise MinirunError(f"{path} is not a container's state: it holds {min(foreign)}", "Is --root right?", 1)
-    # The lock goes last: who waits for it must not get it while there is still something to remove.
+    # The lock goes last: a call that waits for it must not get it while there is still something to remove.
     for name in sorted(names, key=lambda name: name == LOCK):
         if name == "notify":
-            _remove_directory(f"{path}/{name}")
+            hostfiles.remove_tree(f"{path}/{name}")
         else:
-            os.unlink(f"{path}/{name}")
-    os.rmdir(path)
-
-
-def _remove_directory(path: str) -> None:
-    for name in os.listdir(path):
-        os.unlink(f"{path}/{name}")
-    os.rmdir(path)
+            hostfiles.remove(f"{path}/{name}")
+    hostfiles.remove_directory(path)
 
 
 def remove_empty_directory(root: str, container_id: str) -> bool:
     """Remove what a creation has left that was killed before it had the lock; return whether nothing is there now."""
     try:
-        os.rmdir(directory(root, container_id))
-    except FileNotFoundError:
-        return True
+        hostfiles.remove_directory(directory(root, container_id))
     except OSError:
         return False  # something else: no container's directory, or no directory
     return True
@@ -221,7 +156,7 @@ def record(root: str, container_id: str) -> ContainerState | None:
     """
     path = f"{directory(root, container_id)}/state.json"
     try:
-        found = read_record(path, ContainerState)
+        found = hostfiles.read_record(path, ContainerState)
         if found.id != container_id:
             raise DamagedError(path, "it is that of another container")
     except FileNotFoundError:
@@ -234,23 +169,6 @@ def record(root: str, container_id: str) -> ContainerState | None:
     return found
 
 
-def start_time(pid: int) -> str:
-    """Return when the process started, in clock ticks since boot (proc_pid_stat(5)), or "" if it has ended."""
-    try:
-        stat = read(f"/proc/{pid}/stat")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-    # The second field is the command's name in parentheses and may itself hold spaces and parentheses.
-    fields = stat[stat.rindex(")") + 2 :].split()
-    ended = fields[0] in "ZX"
-    return "" if ended else fields[19]
-
-
-def is_alive(state: ContainerState) -> bool:
-    """Say whether the container's first process lives: one that died before it was noted has no start time."""
-    return bool(state.pid and state.pid_start_time) and start_time(state.pid) == state.pid_start_time
-
-
 def status(root: str, state: ContainerState) -> str:
     """Return "created", "running", "paused" or "stopped", from the kernel's own knowledge."""
     if not is_alive(state):
@@ -258,21 +176,6 @@ def status(root: str, state: ContainerState) -> str:
     if state.cgroup and _frozen(state.cgroup):
         return "paused"
     return "created" if os.path.exists(f"{directory(root, state.id)}/exec.fifo") else "running"
-
-
-def is_locked(path: str) -> bool:
-    """Say whether somebody holds the lock of the file at `path`; nobody does if there is none."""
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(file)
-    return False
 
 
 def _frozen(cgroup: str) -> bool:

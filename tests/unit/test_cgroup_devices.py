@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from minirun.errors import MinirunError
 from minirun.kernel import bpf
-from minirun.runtime.cgroup.device_program import compile_rules
-from minirun.runtime.cgroup.device_rules import check, restrict
-from minirun.runtime.cgroup.device_rules_v1 import lines_of
+from minirun.runtime.cgroup.devices.access import restrict
+from minirun.runtime.cgroup.devices.program import compile_rules
+from minirun.runtime.cgroup.devices.rules import check
+from minirun.runtime.cgroup.devices.v1 import lines_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,13 +8,13 @@ import pytest
 
 from minirun.errors import MinirunError
 from minirun.model.spec import Spec
-from minirun.runtime.cgroup import v2 as cgroup
+from minirun.runtime.cgroup import manager
 
 
-def choose(monkeypatch: pytest.MonkeyPatch, resources: dict[str, Any]) -> cgroup.CgroupTarget:
-    monkeypatch.setattr(cgroup, "_may_make", lambda directory: False)  # noqa: ARG005
+def choose(monkeypatch: pytest.MonkeyPatch, resources: dict[str, Any]) -> manager.CgroupTarget:
+    monkeypatch.setattr(manager, "_may_make", lambda directory: False)  # noqa: ARG005
     spec = Spec.from_dict({"ociVersion": "1.2.0", "root": {"path": "rootfs"}, "linux": {"resources": resources}})
-    return cgroup.choose(spec, "any", systemd=False, use_v1=True)
+    return manager.choose(spec, "any", systemd=False, use_v1=True)
 
 
 def test_without_limits_there_is_no_cgroup(monkeypatch: pytest.MonkeyPatch) -> None:

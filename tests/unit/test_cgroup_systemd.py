@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from minirun.errors import MinirunError
 from minirun.runtime.cgroup.limits import files_of
-from minirun.runtime.cgroup.systemd import bits_of, place, properties_of, rounded
+from minirun.runtime.cgroup.systemd.properties import bits_of, properties_of, rounded
+from minirun.runtime.cgroup.systemd.scope import scope_of
 
 UNLIMITED = 2**64 - 1
 
@@ -25,7 +26,7 @@ UNLIMITED = 2**64 - 1
     ],
 )
 def test_the_place_of_a_scope(path: str, expected: tuple[str, str]) -> None:
-    assert place(path, "ID") == expected
+    assert scope_of(path, "ID") == expected
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_the_place_of_a_scope(path: str, expected: tuple[str, str]) -> None:
 )
 def test_what_is_no_place(path: str) -> None:
     with pytest.raises(MinirunError, match="cgroupsPath"):
-        place(path, "ID")
+        scope_of(path, "ID")
 
 
 def test_limits_as_properties() -> None:

@@ -9,7 +9,7 @@ import pytest
 from minirun.errors import MinirunError
 from minirun.runtime.cgroup.limits import files_of as v2_files_of
 from minirun.runtime.cgroup.limits_v1 import files_of
-from minirun.runtime.cgroup.systemd import properties_of
+from minirun.runtime.cgroup.systemd.properties import properties_of
 from minirun.runtime.cgroup.v1 import below, controllers
 
 if TYPE_CHECKING:

@@ -96,7 +96,7 @@ def test_what_is_imported_in_functions_is_in_the_file() -> None:
         "minirun.cli.oci.main",
         "minirun.cli.oci.updating",
         "minirun.runtime.create.child",
-        "minirun.runtime.cgroup.systemd",
+        "minirun.runtime.cgroup.systemd.scope",
     } <= names
     named = {"minirun.cli.verbs.container.ps", "minirun.cli.verbs.system.explain", "minirun.cli.help.advice"}
     assert named <= executables.imported_from("minirun.cli.entry")

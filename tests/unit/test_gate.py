@@ -25,27 +25,8 @@ STILL = {
     ),
     "minirun.engine.volumes": "os.makedirs, os.mkdir, os.rename",
     # runtime
-    "minirun.runtime.cgroup.stats": "os.EFD_CLOEXEC, os.EFD_NONBLOCK, os.eventfd, os.eventfd_read",
-    "minirun.runtime.cgroup.v1": "os.O_WRONLY",
-    "minirun.runtime.state": (
-        "fcntl, open (for writing), os.O_CREAT, os.O_EXCL, os.O_RDWR, os.mkdir, os.rmdir, os.unlink"
-    ),
 }
-STILL_IN_CIRCLES = {
-    "minirun.runtime.cgroup.systemd",
-    "minirun.runtime.cgroup.update",
-    "minirun.runtime.cgroup.v1",
-    "minirun.runtime.cgroup.v2",
-    "minirun.runtime.lifecycle",
-    "minirun.runtime.removal",
-    "minirun.runtime.salvage",
-    "minirun.runtime.state",
-    "minirun.runtime.cgroup.stats",
-    "minirun.runtime.cgroup.stats_v1",
-    "minirun.runtime.cgroup.device_program",
-    "minirun.runtime.cgroup.device_rules",
-    "minirun.runtime.cgroup.device_rules_v1",
-}
+STILL_IN_CIRCLES: set[str] = set()
 
 
 def layer_of(module: str) -> str:

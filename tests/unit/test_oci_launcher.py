@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from minirun.launcher.executables import write as write_executables
 from minirun.runtime import state
+from minirun.runtime.container_state import start_time
 
 TEXT = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=12)
 RECORDS = st.fixed_dictionaries(
@@ -22,7 +23,7 @@ RECORDS = st.fixed_dictionaries(
         "id": st.just("box"),
         "bundle": TEXT,
         "pid": st.sampled_from([0, 1, os.getpid(), 2**22 - 1]),
-        "pid_start_time": st.sampled_from(["", "1", state.start_time(os.getpid()), state.start_time(1)]),
+        "pid_start_time": st.sampled_from(["", "1", start_time(os.getpid()), start_time(1)]),
         "created": st.floats(0, 4e9),
         "cgroup": st.sampled_from(["", "/nonexistent"]),
         "annotations": st.dictionaries(TEXT, TEXT, max_size=3),
@@ -73,7 +74,13 @@ def alone(tmp_path: Path) -> Executables:
 def living(**more: Any) -> dict[str, Any]:
     """Return the record of a container whose first process is this test's."""
     pid = os.getpid()
-    record = {"id": "box", "bundle": "/b", "pid": pid, "pid_start_time": state.start_time(pid), "created": 1.5}
+    record = {
+        "id": "box",
+        "bundle": "/b",
+        "pid": pid,
+        "pid_start_time": start_time(pid),
+        "created": 1.5,
+    }
     return record | {"rootfs": "/b/rootfs"} | more
 
 

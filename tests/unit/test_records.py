@@ -27,6 +27,7 @@ from minirun.model.layout import Layout
 from minirun.model.network import Endpoint, Network, PortMapping
 from minirun.network import account
 from minirun.runtime import state
+from minirun.runtime.container_state import ContainerState
 from minirun.storage import images
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ IMAGE = Image(
     (Layer(f"sha256:{'2' * 64}", f"sha256:{'3' * 64}", 5, "application/x", 7),),
     created="2024-05-01T12:00:00Z",
 )
-STATE = state.ContainerState(ID, "/bundle", 4194303, "17", 1e9, "/sys/fs/cgroup/none", {"a": "b"}, hooks=("poststop",))
+STATE = ContainerState(ID, "/bundle", 4194303, "17", 1e9, "/sys/fs/cgroup/none", {"a": "b"}, hooks=("poststop",))
 
 FILES: dict[str, Any] = {
     f"root/containers/{ID}/record.json": RECORD.as_dict(),

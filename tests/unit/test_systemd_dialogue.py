@@ -10,7 +10,7 @@ import pytest
 from jeepney import HeaderFields, Message, Parser, new_error, new_method_return
 
 from minirun.errors import MinirunError
-from minirun.runtime.cgroup import systemd
+from minirun.runtime.cgroup.systemd import bus, scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,8 +23,9 @@ MANAGER = "org.freedesktop.systemd1"
 def listen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Callable[[], None]]]:
     """Return a function that has `serve` answer the next caller, and returns what waits for its end."""
     path = tmp_path / "private"
-    monkeypatch.setattr(systemd, "SOCKET", str(path))
-    monkeypatch.setattr(systemd, "_runs_here", lambda: True)
+    monkeypatch.setattr(bus, "SOCKET", str(path))
+    monkeypatch.setattr(bus, "runs_here", lambda: True)
+    monkeypatch.setattr(scope, "runs_here", lambda: True)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen()
@@ -84,7 +85,7 @@ def test_no_message_comes_close_behind_the_greeting(listen: Callable[..., Callab
         connection.sendall(refusal.serialise(1))
 
     finish = listen(serve)
-    systemd.stop_scope("x.scope")
+    scope.stop("x.scope")
     finish()
 
 
@@ -102,7 +103,7 @@ def test_a_job_that_has_ended_before_it_is_answered_with(listen: Callable[..., C
         connection.sendall(new_method_return(reset).serialise(3))
 
     finish = listen(serve)
-    systemd.stop_scope("x.scope")
+    scope.stop("x.scope")
     finish()
 
 
@@ -119,8 +120,9 @@ def test_a_users_scopes_are_below_what_their_systemd_has(
     finish = listen(serve)
     (tmp_path / "systemd").mkdir()
     (tmp_path / "private").rename(tmp_path / "systemd/private")
-    monkeypatch.setattr(systemd, "user_directory", lambda: str(tmp_path))
-    path, unit = systemd.place(":libpod:abc", "ID")
+    monkeypatch.setattr(bus, "user_directory", lambda: str(tmp_path))
+    monkeypatch.setattr(scope, "user_directory", lambda: str(tmp_path))
+    path, unit = scope.scope_of(":libpod:abc", "ID")
     finish()
     assert (path, unit) == ("user.slice/user@7.service/user.slice/libpod-abc.scope", "libpod-abc.scope")
 
@@ -132,7 +134,7 @@ def test_who_is_not_let_in(listen: Callable[..., Callable[[], None]]) -> None:
 
     finish = listen(serve)
     with pytest.raises(MinirunError, match="systemd does not let us in: REJECTED"):
-        systemd.stop_scope("x.scope")
+        scope.stop("x.scope")
     finish()
 
 
@@ -143,5 +145,5 @@ def test_systemd_hangs_up(listen: Callable[..., Callable[[], None]]) -> None:
 
     finish = listen(serve)
     with pytest.raises(MinirunError, match="systemd has closed the connection"):
-        systemd.stop_scope("x.scope")
+        scope.stop("x.scope")
     finish()

@@ -208,7 +208,7 @@ def _verb(name: str) -> Verb:
 
 def _default_root() -> str:
     """Return the directory for state: whoever is not root of the machine has one of their own."""
-    from minirun.runtime.state import user_directory
+    from minirun.runtime.rootless import user_directory
 
     own = user_directory()
     return f"{own}/minirun/oci" if own else DEFAULT_ROOT

@@ -123,9 +123,9 @@ def _exec(call: Call) -> int:
 
 
 def _load_spec(call: Call) -> Spec:
-    from minirun.runtime import lifecycle
+    from minirun.runtime.bundle import load_spec
 
-    spec = lifecycle.load_spec(call.bundle(), call.text("config") or "config.json")
+    spec = load_spec(call.bundle(), call.text("config") or "config.json")
     variables = _inherited(call)[1]
     if not variables or spec.process is None:
         return spec

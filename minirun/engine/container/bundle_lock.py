@@ -12,8 +12,7 @@ import errno
 import fcntl
 import os
 
-from minirun.kernel.hostfiles import make_private
-from minirun.runtime.state import is_locked
+from minirun.kernel.hostfiles import is_locked, make_private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import time
 from minirun.kernel.files import read
 from minirun.kernel.trace import step
 from minirun.model.record import Record
-from minirun.runtime.cgroup import v2 as cgroup
+from minirun.runtime.cgroup import files
+from minirun.runtime.cgroup.hierarchy import directory_of, find_hierarchy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,14 +54,14 @@ class Statistics(Record):
 
 
 def _directory(record: ContainerRecord) -> str:
-    return cgroup.directory_of(cgroup.find_hierarchy(), f"/minirun/{record.id}", record.id)
+    return directory_of(find_hierarchy(), f"/minirun/{record.id}", record.id)
 
 
 def processes(record: ContainerRecord) -> list[ProcessInfo]:
     """Return the container's processes in the order of their numbers. Raises MinirunError."""
     booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     with step("look at the container's processes", "cgroup", "Its cgroup lists them, whatever they have become."):
-        found = [_process(pid, booted) for pid in cgroup.processes(_directory(record))]
+        found = [_process(pid, booted) for pid in files.processes(_directory(record))]
     return [process for process in found if process]
 
 
@@ -94,28 +95,28 @@ def statistics(record: ContainerRecord, pid: int) -> Statistics:
     """Return what the container uses now; `pid` is that of its first process. Raises MinirunError."""
     directory = _directory(record)
     with step("read the container's counters", "cgroup", "The kernel counts for each cgroup what its processes use."):
-        limit = cgroup.value(directory, "memory.max")
+        limit = files.value(directory, "memory.max")
         machine = os.sysconf("SC_PHYS_PAGES") * _PAGE
         blocks = _blocks(directory)
         received, sent = _traffic(pid)
         return Statistics(
-            cpu_usec=cgroup.keyed_values(directory, "cpu.stat").get("usage_usec", 0),
+            cpu_usec=files.keyed_values(directory, "cpu.stat").get("usage_usec", 0),
             memory=_working_set(directory),
             memory_limit=min(limit, machine) if limit and limit > 0 else machine,
             received=received,
             sent=sent,
             blocks_read=blocks[0] if blocks else None,
             blocks_written=blocks[1] if blocks else None,
-            processes=len(cgroup.processes(directory)),
+            processes=len(files.processes(directory)),
         )
 
 
 def _working_set(directory: str) -> int | None:
     """Return memory.current without the page cache that can go at once, as Docker counts."""
-    current = cgroup.value(directory, "memory.current")
+    current = files.value(directory, "memory.current")
     if current is None:
         return None
-    return max(0, current - cgroup.keyed_values(directory, "memory.stat").get("inactive_file", 0))
+    return max(0, current - files.keyed_values(directory, "memory.stat").get("inactive_file", 0))
 
 
 def _blocks(directory: str) -> tuple[int, int] | None:

@@ -29,7 +29,8 @@ from minirun.kernel.trace import forget_steps, forward_to, name_process, set_tra
 from minirun.model import jsontext
 from minirun.model.layout import Layout
 from minirun.runtime import lifecycle, state
-from minirun.runtime.cgroup import v2 as cgroup
+from minirun.runtime.bundle import load_spec
+from minirun.runtime.cgroup.hierarchy import directory_of, find_hierarchy
 from minirun.runtime.create.protocol import Channel
 from minirun.storage import images
 
@@ -96,7 +97,7 @@ def bring_up_container(layout: Layout, job: Job, wanted: LaunchSpec, channel: Ch
     options = lifecycle.CreateOptions(
         stdio=streams.container, cache_dir=layout.cache, use_cgroup_v1=use_v1, caller=channel.fileno()
     )
-    cloned = lifecycle.create(layout.runtime, record.id, bundle, lifecycle.load_spec(bundle), options)
+    cloned = lifecycle.create(layout.runtime, record.id, bundle, load_spec(bundle), options)
     try:
         channel.send(CREATED, {"pid": cloned.pid})
         arguments = _monitor_arguments(layout, job)
@@ -115,7 +116,7 @@ def _monitor_arguments(layout: Layout, job: Job) -> list[str]:
     arguments += ["--listen", _inherit(job.listener)]
     if record.request.open_stdin and not record.request.tty:
         arguments.append("--stdin-once")
-    events = f"{cgroup.directory_of(cgroup.find_hierarchy(), f'/minirun/{record.id}', record.id)}/memory.events"
+    events = f"{directory_of(find_hierarchy(), f'/minirun/{record.id}', record.id)}/memory.events"
     if os.path.exists(events):
         arguments += ["--memory-events", events]
     for first, last in _runs(job.kept):
@@ -185,7 +186,7 @@ def write_bundle(record: ContainerRecord, image: Image, wanted: LaunchSpec, bund
 def bring_up_exec(layout: Layout, job: Job, wanted: ExecSpec, channel: Channel) -> NoReturn:
     """Bring up a further process in a running container, and become the monitor of that."""
     record, request = job.record, wanted.request
-    container_spec = lifecycle.load_spec(layout.bundle(record.id))
+    container_spec = load_spec(layout.bundle(record.id))
     pid = state.load(layout.runtime, record.id).pid
     process = exec_process.of_request(request, container_spec, pid, wanted.console_size)
     streams = _Streams(tty=request.tty, stdin=request.open_stdin)

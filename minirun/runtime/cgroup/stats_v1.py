@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 
-from minirun.runtime.cgroup import v2 as cgroup
-from minirun.runtime.cgroup.stats import read_numbers, usage
+from minirun.model.number_list import read_numbers
+from minirun.runtime.cgroup import files
+from minirun.runtime.cgroup.stats_v2 import usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _BLOCK_IO = ("blkio.{}_recursive", "blkio.bfq.{}_recursive", "blkio.throttle.{}_
 
 
 def replace_statistics(data: dict[str, Any], directories: Mapping[str, str]) -> None:
-    """Replace in `data`, which v2 has counted, what the controllers of v1 have. `directories` is as in cgroup_v1."""
+    """Replace in `data`, which v2 has counted, what the controllers of v1 have. `directories` is as in v1.py."""
     by_controller = {name: directory for names, directory in directories.items() for name in names.split(",")}
     if directory := by_controller.get("cpuacct"):
         data["cpu"]["usage"] = _cpu_usage(directory)
@@ -33,8 +34,8 @@ def replace_statistics(data: dict[str, Any], directories: Mapping[str, str]) -> 
     if directory := by_controller.get("memory"):
         data["memory"] |= _memory(directory)
     if directory := by_controller.get("pids"):
-        limit = cgroup.value(directory, "pids.max") or 0
-        data["pids"] = {"current": cgroup.value(directory, "pids.current") or 0, "limit": max(0, limit)}
+        limit = files.value(directory, "pids.max") or 0
+        data["pids"] = {"current": files.value(directory, "pids.current") or 0, "limit": max(0, limit)}
     if directory := by_controller.get("blkio"):
         data["blkio"] |= {
             "ioServiceBytesRecursive": _block_io(directory, "io_service_bytes"),
@@ -46,11 +47,11 @@ def replace_statistics(data: dict[str, Any], directories: Mapping[str, str]) -> 
 
 def _cpu_usage(directory: str) -> dict[str, Any]:
     ticks = os.sysconf("SC_CLK_TCK")
-    modes = cgroup.keyed_values(directory, "cpuacct.stat")
-    rows = [line.split() for line in cgroup.lines(directory, "cpuacct.usage_all")[1:]]  # cpu user system
-    per_cpu = "".join(cgroup.lines(directory, "cpuacct.usage_percpu")).split()
+    modes = files.keyed_values(directory, "cpuacct.stat")
+    rows = [line.split() for line in files.lines(directory, "cpuacct.usage_all")[1:]]  # cpu user system
+    per_cpu = "".join(files.lines(directory, "cpuacct.usage_percpu")).split()
     return {
-        "total": cgroup.value(directory, "cpuacct.usage") or 0,
+        "total": files.value(directory, "cpuacct.usage") or 0,
         "percpu": [int(text) for text in per_cpu],
         "percpu_kernel": [int(row[2]) for row in rows],
         "percpu_user": [int(row[1]) for row in rows],
@@ -60,7 +61,7 @@ def _cpu_usage(directory: str) -> dict[str, Any]:
 
 
 def _throttling(directory: str) -> dict[str, int]:
-    counted = cgroup.keyed_values(directory, "cpu.stat")
+    counted = files.keyed_values(directory, "cpu.stat")
     return {
         "periods": counted.get("nr_periods", 0),
         "throttledPeriods": counted.get("nr_throttled", 0),
@@ -70,14 +71,14 @@ def _throttling(directory: str) -> dict[str, int]:
 
 def _cpuset(directory: str) -> dict[str, Any]:
     return {
-        "cpus": read_numbers("".join(cgroup.lines(directory, "cpuset.cpus"))),
-        "mems": read_numbers("".join(cgroup.lines(directory, "cpuset.mems"))),
-        **{name: cgroup.value(directory, f"cpuset.{name}") or 0 for name in _CPUSET_SWITCHES},
+        "cpus": read_numbers("".join(files.lines(directory, "cpuset.cpus"))),
+        "mems": read_numbers("".join(files.lines(directory, "cpuset.mems"))),
+        **{name: files.value(directory, f"cpuset.{name}") or 0 for name in _CPUSET_SWITCHES},
     }
 
 
 def _memory(directory: str) -> dict[str, Any]:
-    raw = cgroup.keyed_values(directory, "memory.stat")
+    raw = files.keyed_values(directory, "memory.stat")
     return {
         "cache": raw.get("cache", 0),
         "usage": _usage(directory, "memory"),
@@ -90,7 +91,7 @@ def _memory(directory: str) -> dict[str, Any]:
 
 def _usage(directory: str, prefix: str) -> dict[str, int]:
     names = ("usage_in_bytes", "limit_in_bytes", "max_usage_in_bytes", "failcnt")
-    current, limit, peak, failures = (cgroup.value(directory, f"{prefix}.{name}") for name in names)
+    current, limit, peak, failures = (files.value(directory, f"{prefix}.{name}") for name in names)
     return usage(current, limit, peak, failures or 0)
 
 
@@ -98,7 +99,7 @@ def _block_io(directory: str, name: str) -> list[dict[str, Any]]:
     """Read lines such as "8:0 Read 4096" from the first file that tells of a device."""
     for pattern in _BLOCK_IO:
         entries = []
-        for line in cgroup.lines(directory, pattern.format(name)):
+        for line in files.lines(directory, pattern.format(name)):
             device, *words = line.split()
             major, colon, minor = device.partition(":")
             if colon:
@@ -116,8 +117,8 @@ def _hugepages(directory: str) -> dict[str, dict[str, int]]:
         if kind == "hugetlb" and rest.endswith(".usage_in_bytes") and not rest.endswith(".rsvd.usage_in_bytes"):
             size = rest.removesuffix(".usage_in_bytes")
             found[size] = {
-                "usage": cgroup.value(directory, name) or 0,
-                "max": cgroup.value(directory, f"hugetlb.{size}.max_usage_in_bytes") or 0,
-                "failcnt": cgroup.value(directory, f"hugetlb.{size}.failcnt") or 0,
+                "usage": files.value(directory, name) or 0,
+                "max": files.value(directory, f"hugetlb.{size}.max_usage_in_bytes") or 0,
+                "failcnt": files.value(directory, f"hugetlb.{size}.failcnt") or 0,
             }
     return found

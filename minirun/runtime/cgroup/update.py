@@ -6,7 +6,9 @@ import os
 
 from minirun.errors import MinirunError
 from minirun.kernel.files import write
-from minirun.runtime.cgroup import v2 as cgroup
+from minirun.runtime.cgroup import files, v2
+from minirun.runtime.cgroup.hierarchy import find_hierarchy
+from minirun.runtime.cgroup.manager import translate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,42 +18,42 @@ if TYPE_CHECKING:
     from minirun.runtime.cgroup.limits import Setting
 
 
-def update(directory: str, resources: dict[str, Any], unit: str = "", v1: Mapping[str, str] = {}) -> None:
+def update(directory: str, resources: dict[str, Any], unit: str = "", directories_v1: Mapping[str, str] = {}) -> None:
     """Change the limits of a cgroup that exists; what `resources` does not name stays. Raises MinirunError.
 
-    If one cannot be changed, those before it get their old values back. `unit` is systemd's scope, `v1` are the
-    directories in the hierarchies of v1.
+    If one cannot be changed, those before it get their old values back. `unit` is systemd's scope, `directories_v1` are
+    those in the hierarchies of v1.
     """
-    hierarchy = cgroup.find_hierarchy()
-    settings, settings_v1 = cgroup.translate(hierarchy, directory, unit, v1, resources, change=True)
+    hierarchy = find_hierarchy()
+    settings, settings_v1 = translate(hierarchy, directory, unit, directories_v1, resources, change=True)
     needed = {setting.controller for setting in settings} - {""}
     path = directory.removeprefix(hierarchy.mount_point).strip("/")
-    cgroup.make_all(hierarchy, path.split("/"), needed)
+    v2.make_all(hierarchy, path.split("/"), needed)
     parts = [(directory, settings), *settings_v1]
     before = [
         (place, setting.replace(text=line))
         for place, part in parts
         for setting in part
-        for line in cgroup.lines(place, setting.file)
+        for line in files.lines(place, setting.file)
     ]
     if unit:
-        from minirun.runtime.cgroup import systemd
+        from minirun.runtime.cgroup.systemd import scope
 
-        systemd.set_properties(unit, [setting for _, part in parts for setting in part])
+        scope.set_properties(unit, [setting for _, part in parts for setting in part])
     try:
         for place, part in parts:
-            cgroup.apply(place, part)
+            files.apply(place, part)
     except MinirunError:
         _put_back(before)
         if unit:
-            systemd.set_properties(unit, [setting for _, setting in before])
+            scope.set_properties(unit, [setting for _, setting in before])
         raise
     if resources.get("devices"):
-        from minirun.runtime.cgroup import device_rules
+        from minirun.runtime.cgroup.devices import access
 
         cgroup_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            device_rules.change(cgroup_fd, resources["devices"], v1.get("devices", ""))
+            access.change(cgroup_fd, resources["devices"], directories_v1.get("devices", ""))
         finally:
             os.close(cgroup_fd)
 

@@ -17,10 +17,10 @@ from __future__ import annotations
 import os
 
 from minirun.errors import MinirunError
-from minirun.kernel.files import make_directory, read, set_attribute, write
+from minirun.kernel.files import make_directory, open_to_write, read, set_attribute, write
 from minirun.kernel.process import send_signal
 from minirun.kernel.trace import step
-from minirun.runtime.cgroup import v2 as cgroup
+from minirun.runtime.cgroup import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from minirun.model.spec import Spec
+    from minirun.runtime.cgroup.hierarchy import HierarchyV1
     from minirun.runtime.cgroup.limits import Setting
-    from minirun.runtime.cgroup.v2 import HierarchyV1
 
 _CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
 
@@ -61,9 +61,9 @@ def choose(
         if os.path.isdir(directory):
             state = f"{directory}/freezer.state"
             frozen = os.path.exists(state) and read(state).strip() != "THAWED"
-            cgroup.check_is_free(directory, frozen=frozen)
+            files.check_is_free(directory, frozen=frozen)
             if spec.cgroups_path and not systemd:
-                set_attribute(directory, cgroup.KEEP_ATTRIBUTE, "1")
+                set_attribute(directory, files.KEEP_ATTRIBUTE, "1")
     return directories
 
 
@@ -93,7 +93,7 @@ def settings(
     for names, directory in directories.items():
         now = {}
         if change:
-            texts = ((name, "".join(cgroup.lines(directory, name))) for name in DECIDING)
+            texts = ((name, "".join(files.lines(directory, name))) for name in DECIDING)
             now = {name: text for name, text in texts if text}
         if found := files_of(resources, now, names.split(",")):
             result.append((directory, found))
@@ -113,7 +113,7 @@ def make(directories: Mapping[str, str], limits: list[tuple[str, list[Setting]]]
         for directory in cpusets:
             _inherit_cpuset(os.path.dirname(directory))
     for directory, found in limits:
-        cgroup.apply(directory, found)
+        files.apply(directory, found)
     for directory in cpusets:
         _inherit_cpuset(directory)
 
@@ -157,7 +157,7 @@ def open_tasks(directories: Mapping[str, str]) -> tuple[int, ...]:
     opened: list[int] = []
     try:
         for directory in directories.values():
-            opened.append(os.open(f"{directory}/tasks", os.O_WRONLY | os.O_CLOEXEC))
+            opened.append(open_to_write(f"{directory}/tasks"))
     except BaseException:
         for fd in opened:
             os.close(fd)
@@ -174,7 +174,7 @@ def below(directories: Mapping[str, str], paths: tuple[str, ...]) -> dict[str, s
     chosen = dict(directories)
     for text in paths:
         wanted, colon, path = text.rpartition(":")
-        targets = {names: cgroup.path_below(directory, path) for names, directory in directories.items()}
+        targets = {names: files.path_below(directory, path) for names, directory in directories.items()}
         if colon:
             hierarchies = {name: names for names in directories for name in names.removeprefix("name=").split(",")}
             for name in wanted.split(","):
@@ -185,7 +185,7 @@ def below(directories: Mapping[str, str], paths: tuple[str, ...]) -> dict[str, s
             there = {names: target for names, target in targets.items() if os.path.isdir(target)}
             chosen |= there or targets
     for target in chosen.values():
-        cgroup.check_exists(target)
+        files.check_exists(target)
     return chosen
 
 
@@ -199,7 +199,7 @@ def remove(directories: Mapping[str, str], deadline: float) -> None:
     for directory in directories.values():
         try:
             if os.path.isdir(directory):
-                cgroup.remove_tree(directory, deadline, _kill)
+                files.remove_tree(directory, deadline, _kill)
         except OSError as error:
             failure = failure or error
     if failure:
@@ -215,7 +215,7 @@ def thaw(directories: Mapping[str, str], pids: list[int]) -> None:
         with step("thaw what was frozen by v1", "cgroup"):
             if read(f"{directory}/freezer.state").strip() != "THAWED":
                 write(f"{directory}/freezer.state", "THAWED")
-            for pid in set(pids).difference(cgroup.processes(directory)):
+            for pid in set(pids).difference(files.processes(directory)):
                 try:
                     write(f"{directory}/cgroup.procs", str(pid))
                 except ProcessLookupError:
@@ -223,5 +223,5 @@ def thaw(directories: Mapping[str, str], pids: list[int]) -> None:
 
 
 def _kill(directory: str) -> None:
-    for pid in cgroup.processes(directory):
+    for pid in files.processes(directory):
         send_signal(pid, 9)

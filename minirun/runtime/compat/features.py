@@ -9,9 +9,9 @@ from minirun.kernel.seccomp import ACTIONS, FLAGS, OPERATORS, architecture_token
 from minirun.model.capabilities import NAMES
 from minirun.model.oci_version import OCI_VERSION
 from minirun.model.spec import HOOK_KINDS, NAMESPACE_TYPES
-from minirun.runtime.cgroup.systemd import PROPERTY_ANNOTATION
+from minirun.runtime.cgroup.systemd.properties import PROPERTY_ANNOTATION
 from minirun.runtime.compat import crun_annotations
-from minirun.runtime.lifecycle import REAPER_ANNOTATION
+from minirun.runtime.create.container import REAPER_ANNOTATION
 from minirun.runtime.rootfs.mount_options import IDMAP_OPTIONS, LINK_OPTIONS
 
 TYPE_CHECKING = False

@@ -27,6 +27,7 @@ from minirun.kernel.limits import (
     use_every_cpu,
 )
 from minirun.kernel.trace import step
+from minirun.model.number_list import read_numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -198,16 +199,9 @@ def take_memory_policy(policy: MemoryPolicy) -> None:
         set_memory_policy(policy.mode, policy.flags, nodes)
 
 
-_HIGHEST = 8191  # more than any kernel has, of CPUs (CONFIG_NR_CPUS) or nodes
-
-
 def numbers_of(text: str, field: str, what: str) -> set[int]:
     """Read a list of CPUs or memory nodes, "0-3,7" (cpuset(7), "List format"). Raises MinirunError."""
-    numbers: set[int] = set()
-    for part in text.split(",") if text else ():
-        first, dash, last = part.strip().partition("-")
-        last = last if dash else first
-        if not (first.isdecimal() and last.isdecimal()) or not int(first) <= int(last) <= _HIGHEST:
-            raise MinirunError(f"{field}: invalid {what} '{text}'", "Write them like 0-3,7.")
-        numbers.update(range(int(first), int(last) + 1))
-    return numbers
+    try:
+        return set(read_numbers(text))
+    except ValueError:
+        raise MinirunError(f"{field}: invalid {what} '{text}'", "Write them like 0-3,7.") from None

@@ -117,7 +117,7 @@ def _containers(place: Layout) -> dict[str, Any]:
 
 def _cgroups() -> dict[str, Any]:
     """Say which controllers can limit a container, and where the others are bound."""
-    from minirun.runtime.cgroup.v2 import find_hierarchy
+    from minirun.runtime.cgroup.hierarchy import find_hierarchy
 
     try:
         hierarchy = find_hierarchy()

@@ -6,7 +6,7 @@ Source: bpf(2); linux/bpf.h, BPF_PROG_TYPE_CGROUP_DEVICE.
 from __future__ import annotations
 
 from minirun.kernel import bpf
-from minirun.runtime.cgroup.device_rules import ALWAYS_ALLOWED, allows_all, device_number
+from minirun.runtime.cgroup.devices.rules import ALWAYS_ALLOWED, allows_all, device_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _ACCESS = {"m": 1, "r": 2, "w": 4}  # BPF_DEVCG_ACC_MKNOD, _READ, _WRITE
 
 
 def attach(cgroup_fd: int, rules: list[dict[str, Any]]) -> None:
-    """Have the cgroup decide by these rules, which `device_rules.check` has passed. Raises OSError."""
+    """Have the cgroup decide by these rules, which `rules.check` has passed. Raises OSError."""
     bpf.attach_device_program(cgroup_fd, compile_rules(rules))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from minirun.kernel.files import write, write_lines
 from minirun.kernel.trace import step
-from minirun.runtime.cgroup.device_rules import ALWAYS_ALLOWED, device_number, is_unspecific
+from minirun.runtime.cgroup.devices.rules import ALWAYS_ALLOWED, device_number, is_unspecific
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
