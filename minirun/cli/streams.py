@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 
-from minirun.kernel import standard_streams
+from minirun.kernel.session import standard_streams
 
 
 def complete() -> None:

@@ -6,7 +6,7 @@ is no daemon that anything depends on: it keeps no state of its own, and whoever
 
 It runs in the network namespace of whoever started it, one for each namespace (a lock sees to that), on a socket that
 only root can reach. A second Python would take longer to start than to fork this one, so it is a fork that lets go of
-everything it inherits (`kernel.background`); but a process with threads cannot be forked, and starts one.
+everything it inherits (`kernel.session.background`); but a process with threads cannot be forked, and starts one.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import time
 
 from minirun.errors import MinirunError
 from minirun.kernel import hostfiles, process, trace
-from minirun.kernel.background import leave_the_caller
 from minirun.kernel.net import interfaces, netlink
 from minirun.kernel.privilege import become_helper
+from minirun.kernel.session.background import leave_the_caller
 from minirun.model.layout import Layout
 from minirun.model.network import Endpoint
 from minirun.network import bridge

@@ -27,8 +27,7 @@ from minirun.kernel.hostfiles import (
     set_mode,
 )
 from minirun.model import jsontext
-from minirun.model.image import Image, ImageRef
-from minirun.model.snapshot import Snapshot
+from minirun.model.image import Image, ImageRef, Snapshot
 from minirun.model.typed import digest, mapping_of
 
 TYPE_CHECKING = False

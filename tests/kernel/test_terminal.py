@@ -7,7 +7,7 @@ import os
 import signal
 import termios
 
-from minirun.kernel.terminal import make_raw, restore
+from minirun.kernel.session.terminal import make_raw, restore
 
 
 def shell_with_a_background_job(terminal: int) -> int:

@@ -29,7 +29,7 @@ ELSEWHERE = {
     "minirun.kernel.limits": {"allow_open_files", "limit_open_files"},
     "minirun.kernel.privilege": {"become_helper"},
     "minirun.kernel.process": {"prepare_to_run_programs", "start_program"},  # the list calls the first
-    "minirun.kernel.terminal": {
+    "minirun.kernel.session.terminal": {
         "make_raw",
         "process_output",
         "restore",
@@ -93,7 +93,7 @@ def test_what_the_child_imports_late_is_in_the_list() -> None:
 def test_what_is_in_the_list_is_imported_late_by_the_child() -> None:
     always = with_all_they_import(CHILD)
     late = {name for module in with_all_they_import(CHILD | read(LIST)[1]) for name in read(module)[1]}
-    assert read(LIST)[1] - late - {"minirun.kernel.terminal"} == set(), "nobody imports this later"
+    assert read(LIST)[1] - late - {"minirun.kernel.session.terminal"} == set(), "nobody imports this later"
     assert read(LIST)[1] & always == set(), "this is imported at once"
 
 

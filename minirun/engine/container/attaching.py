@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 
 from minirun.engine.container.monitor_client import exit_status_of, receive_now, tell
 from minirun.errors import MinirunError
-from minirun.kernel.terminal import raw_mode, window_size
+from minirun.kernel.session.terminal import raw_mode, window_size
 from minirun.model.record import Record
 
 TYPE_CHECKING = False

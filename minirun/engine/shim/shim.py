@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from minirun.model.container import ContainerRecord, ExecSpec, LaunchSpec
-    from minirun.model.image import Image
-    from minirun.model.snapshot import Snapshot
+    from minirun.model.image import Image, Snapshot
     from minirun.runtime.create.protocol import Cloned
 
 MONITOR_PROGRAM = native_program("monitor")

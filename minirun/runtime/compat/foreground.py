@@ -30,7 +30,7 @@ def follow(pid: int, console: int, signals: int, ready: Readiness | None = None)
     _copy_size(console)
     if not os.isatty(0):
         return _exit_code(_pass_signals_on(pid, console, signals, ready))
-    from minirun.kernel.terminal import process_output, raw_mode
+    from minirun.kernel.session.terminal import process_output, raw_mode
 
     with raw_mode(0):
         process_output(0)  # the container's terminal leaves newlines to this one
@@ -74,7 +74,7 @@ def _pass_signals_on(pid: int, console: int, signals: int, ready: Readiness | No
 def _copy_size(console: int) -> None:
     """Give the container's terminal the size of the user's."""
     if os.isatty(0):
-        from minirun.kernel.terminal import set_window_size, window_size
+        from minirun.kernel.session.terminal import set_window_size, window_size
 
         set_window_size(console, *window_size(0))
 

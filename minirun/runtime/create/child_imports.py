@@ -20,7 +20,7 @@ def import_for_child(plan: ChildPlan, *, hooks: bool = False) -> None:
         prepare_to_run_programs()
     if plan.process.terminal:
         import minirun.runtime.process.console
-        from minirun.kernel.terminal import prepare_terminals
+        from minirun.kernel.session.terminal import prepare_terminals
 
         prepare_terminals()
     if any(mount.options.copy_up for mount in plan.mounts):

@@ -32,9 +32,9 @@ from time import monotonic
 
 from minirun.errors import MinirunError
 from minirun.kernel.files import write_to_pipe
-from minirun.kernel.interrupt import interruptible
 from minirun.kernel.limits import set_affinity
 from minirun.kernel.process import NAMESPACE_FLAGS, clone3, memory_file, pidfd_open, pidfd_send_signal
+from minirun.kernel.session.interrupt import interruptible
 from minirun.kernel.trace import relay, step, tracing
 from minirun.runtime.create import joiner, protocol
 from minirun.runtime.create.child_imports import import_for_child

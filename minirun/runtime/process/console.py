@@ -12,7 +12,7 @@ from minirun.errors import MinirunError
 from minirun.kernel.files import change_owner_of_open
 from minirun.kernel.mount import DEVPTS, MountTarget, attach_tree, clone_tree, file_system_type
 from minirun.kernel.path import WITHOUT_SYMLINKS, make_file_in_root, open_in_root
-from minirun.kernel.terminal import (
+from minirun.kernel.session.terminal import (
     keep_newlines,
     open_multiplexer,
     open_peer,
