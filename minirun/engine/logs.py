@@ -23,7 +23,7 @@ from minirun.errors import MinirunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
+    import _socket as socket
     from collections.abc import Iterable, Iterator
 
     Entry = tuple[bytes, bytes, bytes]  # text as JSON has it, stream, time

@@ -15,9 +15,9 @@ from minirun.model import jsontext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from typing import Any, BinaryIO, TypeVar
 
+    from minirun.kernel.sockets import Socket
     from minirun.model.record import Record
 
     AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -340,14 +340,14 @@ def reserve(path: str, size: int) -> None:
         os.close(file)
 
 
-def listen(path: str, waiting: int) -> socket.socket:
+def listen(path: str, waiting: int) -> Socket:
     """Make a socket at `path` that keeps packets apart (SOCK_SEQPACKET, unix(7)), where so many clients may wait.
 
     A path has at most 107 bytes. Raises OSError.
     """
-    import socket
+    from minirun.kernel.sockets import packet_socket
 
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    listener = packet_socket()
     try:
         listener.bind(path)
         listener.listen(waiting)
@@ -357,11 +357,11 @@ def listen(path: str, waiting: int) -> socket.socket:
     return listener
 
 
-def receive_at(path: str, mode: int) -> socket.socket:
+def receive_at(path: str, mode: int) -> Socket:
     """Make a socket at `path` that takes datagrams (unix(7)) of those whom its mode lets write. Raises OSError."""
-    import socket
+    from minirun.kernel.sockets import datagram_socket
 
-    receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    receiver = datagram_socket()
     try:
         receiver.bind(path)
         os.chmod(path, mode)

@@ -27,7 +27,7 @@ from minirun.model.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
+    import _socket as socket
     from collections.abc import Callable
     from types import TracebackType
     from typing import Any, Literal, ParamSpec, TypeVar

@@ -7,7 +7,6 @@ each time, because others may have changed it: `remedies` knows all of it, in th
 from __future__ import annotations
 
 import os
-from functools import partial
 
 from minirun.errors import MinirunError
 from minirun.kernel import files
@@ -52,23 +51,23 @@ def remedies(layout: Layout, network: Network, route: netlink.RouteSocket) -> It
     """
     index = interfaces.interface_index(BRIDGE)
     if not index:
-        yield partial(_make_bridge, route, network)
+        yield lambda: _make_bridge(route, network)
         index = interfaces.interface_index(BRIDGE)
     if not interfaces.is_up(BRIDGE):
-        yield partial(_bring_up, route, BRIDGE)
+        yield lambda: _bring_up(route, BRIDGE)
     if not _has_address(route, index, network):
-        yield partial(_give_address, route, index, network)
+        yield lambda: _give_address(route, index, network)
     if wrong := _wrong(FORWARDING):
-        yield partial(_let_forward, wrong)
+        yield lambda: _let_forward(wrong)
     if wrong := _wrong(BRIDGE_SETTINGS):
-        yield partial(_set_limits, wrong)
+        yield lambda: _set_limits(wrong)
     ports = netlink.ports_of(route, index)
     for address in account.leases(layout):
         veth = ipam.veth_of(address)
         if not ports.get(veth) and ipam.is_within(address, network.subnet) and interfaces.interface_index(veth):
-            yield partial(_plug_again, route, veth, index)
+            yield lambda veth=veth: _plug_again(route, veth, index)  # type: ignore[misc]
     if not reconcile.is_settled(layout, network):
-        yield partial(_set_up_firewall, layout, network)
+        yield lambda: _set_up_firewall(layout, network)
 
 
 def _make_bridge(route: netlink.RouteSocket, network: Network) -> None:

@@ -13,16 +13,16 @@ A socket of type SOCK_SEQPACKET (unix(7)) keeps packets apart, and its end of fi
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 import time
 
 from minirun.errors import MinirunError
 from minirun.kernel import trace
 from minirun.kernel.hostfiles import make_private
+from minirun.kernel.sockets import Socket, packet_socket, send_with_descriptors
+from minirun.model import jsontext
 from minirun.model.layout import Layout
-from minirun.network import helper
+from minirun.network.helper_socket import PACKET_BYTES, socket_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def tell(layout: Layout, request: dict[str, Any]) -> None:
     """Leave a request with the helper and do not wait until it is done. Raises MinirunError."""
     with _connect(layout) as channel:
         try:
-            channel.send(json.dumps(request).encode())
+            channel.send(jsontext.dumps(request).encode())
         except OSError:
             pass  # it has just ended: nothing that is only told is needed for correctness at this moment
 
@@ -74,12 +74,13 @@ def _converse(layout: Layout, request: dict[str, Any], fds: Sequence[int]) -> No
     with _connect(layout) as channel:
         channel.settimeout(ANSWER_SECONDS)
         try:
-            socket.send_fds(channel, [json.dumps(request | {"trace": trace.tracing()}).encode()], list(fds))
+            packet = jsontext.dumps(request | {"trace": trace.tracing()}).encode()
+            send_with_descriptors(channel, packet, fds)
             while True:
-                packet = channel.recv(helper.PACKET_BYTES)
+                packet = channel.recv(PACKET_BYTES)
                 if not packet:
                     raise HelperLostError
-                answer = json.loads(packet)
+                answer = jsontext.loads(packet)
                 if "operation" in answer:
                     trace.relay(trace.event_from_json(packet))
                 elif "failed" in answer:
@@ -95,22 +96,24 @@ def _converse(layout: Layout, request: dict[str, Any], fds: Sequence[int]) -> No
             raise HelperLostError from None
 
 
-def _connect(layout: Layout) -> socket.socket:
+def _connect(layout: Layout) -> Socket:
     """Return a connection to the helper, which is started if need be."""
     make_private(layout.network)
     directory = os.open(layout.network, os.O_PATH | os.O_CLOEXEC)
     try:
         deadline = time.monotonic() + CONNECT_SECONDS
         while True:
-            channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+            channel = packet_socket()
             try:
-                channel.connect(helper.socket_path(directory))
+                channel.connect(socket_path(directory))
                 return channel
             except (FileNotFoundError, ConnectionRefusedError):
                 channel.close()
             except OSError as error:
                 channel.close()
                 raise MinirunError(f"cannot reach the network helper: {error.strerror}") from error
+            from minirun.network import helper  # which imports much
+
             # Where it cannot be started, one is just starting or ending.
             if not helper.start(layout, directory):
                 if time.monotonic() > deadline:

@@ -18,7 +18,7 @@ from minirun.model.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
+    import _socket as socket
     from collections.abc import Collection
 
     from minirun.model.layout import Layout

@@ -25,6 +25,7 @@ from minirun.kernel.session.background import leave_the_caller
 from minirun.model.layout import Layout
 from minirun.model.network import Endpoint
 from minirun.network import bridge
+from minirun.network.helper_socket import PACKET_BYTES, socket_path
 from minirun.network.reconcile import netns_inode
 
 TYPE_CHECKING = False
@@ -38,18 +39,8 @@ TICK_SECONDS = 0.25
 # A kernel takes milliseconds to destroy a network namespace, and with it the veth. If it is there after this time,
 # something else holds the namespace.
 REAP_SECONDS = 1.0
-# One packet holds one request or one trace event; the kernel's own limit (net.core.wmem_default) is 208 KiB.
-PACKET_BYTES = 256 * 1024
 # A client sends its request right after it connects.
 REQUEST_SECONDS = 5.0
-
-
-def socket_path(directory: int) -> str:
-    """Return the path of this network namespace's socket in the directory behind a file descriptor.
-
-    By the way of /proc/self/fd, because a socket's address holds 107 characters only (unix(7)).
-    """
-    return f"/proc/self/fd/{directory}/helper-{netns_inode()}.sock"
 
 
 def start(layout: Layout, directory: int) -> bool:

@@ -7,9 +7,9 @@ reaches it: the firewall redirects packets before the host's own sockets are loo
 
 from __future__ import annotations
 
+import _socket as socket  # not all of `socket`: see kernel/sockets.py
 import errno
 import os
-import socket
 
 from minirun.errors import MinirunError
 from minirun.kernel import limits

@@ -1,8 +1,8 @@
-"""What starting a container may cost: every module on the way is paid for by each `docker run`."""
+"""What starting a container may cost: every module on the way is paid for by each `docker run` and `minirun run`."""
 
 from __future__ import annotations
 
-from test_architecture import loaded
+from test_architecture import RUN_PATH, loaded
 
 # Each brings others along: together they take as long as a C runtime takes for a whole container.
 COSTLY = {
@@ -17,3 +17,12 @@ ON_THE_WAY = (
 
 def test_making_a_container_imports_nothing_costly() -> None:
     assert loaded(f"import {ON_THE_WAY}") & COSTLY == set()
+
+
+def test_commands_of_a_container_import_nothing_costly() -> None:
+    verbs = ", ".join(f"minirun.cli.verbs.container.{name}" for name in ("exec", "ps", "run", "start", "stop"))
+    steps = (
+        "minirun.engine.container.running, minirun.engine.shim.leftovers, minirun.engine.shim.shim, "
+        "minirun.engine.request.options, minirun.network.drivers.bridge, minirun.cli.output.ps, minirun.cli.output.rows"
+    )
+    assert loaded(f"import {RUN_PATH}, {verbs}, {steps}, {ON_THE_WAY}") & COSTLY == set()

@@ -5,11 +5,10 @@ It stands between the user and the container's monitor, to which `monitor_client
 
 from __future__ import annotations
 
+import _signal as signal  # the C part of `signal`, which would bring `enum` along, for 5 ms
 import errno
 import os
 import select
-import signal
-from contextlib import ExitStack, contextmanager
 
 from minirun.engine.container.monitor_client import exit_status_of, receive_now, tell
 from minirun.errors import MinirunError
@@ -18,8 +17,8 @@ from minirun.model.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Iterator
+    import _socket as socket
+    from collections.abc import Callable, Mapping
     from types import FrameType
 
     from minirun.model.container import ExitStatus
@@ -77,15 +76,20 @@ def attach(
     nobody reads our output any more.
     """
     sock.setblocking(False)
-    with ExitStack() as undo:
-        streams = _Streams(sock, stdin, detach_keys if tty and stdin else b"", undo.enter_context(_signal_pipe()))
+    handlers: dict[int, Callable[[int], None]] = (
+        _forwarding(send_signal) if send_signal else dict.fromkeys(_ENDING_SIGNALS, _end)
+    )
+    with _SignalPipe() as signals:
+        streams = _Streams(sock, stdin, detach_keys if tty and stdin else b"", signals)
         if tty:
-            undo.enter_context(_handlers({signal.SIGWINCH: lambda _: streams.send_size()}))
-            streams.send_size()
-        undo.enter_context(_handlers(_forwarding(send_signal) if send_signal else dict.fromkeys(_ENDING_SIGNALS, _end)))
-        if tty and stdin and os.isatty(STDIN):
-            undo.enter_context(raw_mode(STDIN))
-        return streams.relay()
+            handlers[signal.SIGWINCH] = lambda _: streams.send_size()
+        with _Handlers(handlers):
+            if tty:
+                streams.send_size()
+            if not (tty and stdin and os.isatty(STDIN)):
+                return streams.relay()
+            with raw_mode(STDIN):
+                return streams.relay()
 
 
 def terminal_size() -> tuple[int, int] | None:
@@ -257,39 +261,42 @@ def parse_detach_keys(text: str) -> bytes:
 # -- signals ---------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _signal_pipe() -> Iterator[int]:
+class _SignalPipe:
     """Give a descriptor that a signal makes readable, to be waited for with all others.
 
     Python runs a handler between two of its own instructions: that of a signal which comes just before poll(2) begins
     would wait for as long as poll(2) does.
     """
-    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    try:
-        yield reader
-    finally:
-        signal.set_wakeup_fd(before)
-        os.close(reader)
-        os.close(writer)
+
+    def __enter__(self) -> int:
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        return self._reader
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(self._before)
+        os.close(self._reader)
+        os.close(self._writer)
 
 
-@contextmanager
-def _handlers(handlers: dict[signal.Signals, Callable[[int], None]]) -> Iterator[None]:
+class _Handlers:
     """Handle these signals within the block. Python runs the handler also while a system call is waited for."""
 
-    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the form that signal.signal asks for
-        handlers[signal.Signals(number)](number)
+    def __init__(self, handlers: Mapping[int, Callable[[int], None]]) -> None:
+        self._handlers = handlers
 
-    before = {number: signal.signal(number, handle) for number in handlers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
+    def __enter__(self) -> None:
+        self._before = {number: signal.signal(number, self._handle) for number in self._handlers}
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the form that signal(2) asks for
+        self._handlers[number](number)
 
-def _forwarding(send_signal: Callable[[int], None]) -> dict[signal.Signals, Callable[[int], None]]:
+
+def _forwarding(send_signal: Callable[[int], None]) -> dict[int, Callable[[int], None]]:
     """As Docker does: every signal, SIGTSTP of a Ctrl-Z among them."""
 
     def forward(number: int) -> None:
@@ -298,7 +305,7 @@ def _forwarding(send_signal: Callable[[int], None]) -> dict[signal.Signals, Call
         except (OSError, MinirunError):
             pass  # the container has just ended
 
-    return {number: forward for number in signal.Signals if number not in _OWN_SIGNALS}
+    return {number: forward for number in signal.valid_signals() if number not in _OWN_SIGNALS}
 
 
 def _end(number: int) -> None:

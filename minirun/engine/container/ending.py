@@ -12,10 +12,9 @@ error keeps the others from their turn.
 
 from __future__ import annotations
 
+import _signal as signal  # the C part of `signal`, which would bring `enum` along, for 5 ms
 import select
-import signal
 import time
-from functools import partial
 
 from minirun.engine.container import bundle_lock, monitor_client, records
 from minirun.engine.container.status import MOMENT, status, wait_until_free
@@ -27,7 +26,7 @@ from minirun.storage import images
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
+    import _socket as socket
     from collections.abc import Callable, Iterable
 
     from minirun.model.container import ContainerRecord
@@ -94,7 +93,7 @@ def remove(
     failures = _end(containers, strike) if force else {}
     for record in containers:
         if record.id not in failures:
-            _note(failures, record, partial(_remove, layout, record, force, anonymous_volumes))
+            _note(failures, record, _remove, layout, record, force, anonymous_volumes)
     return failures
 
 
@@ -206,7 +205,7 @@ def _end(containers: Iterable[ContainerRecord], begin: Callable[[ContainerRecord
             poll.register(ending.monitor, select.POLLIN)
 
     for record in containers:
-        _note(failures, record, partial(begin_one, record))
+        _note(failures, record, begin_one, record)
     try:
         while waiting:
             for fd, _ in poll.poll(_milliseconds(waiting.values())):
@@ -229,10 +228,10 @@ def _milliseconds(endings: Iterable[_Ending]) -> float | None:
     return max(0.0, min(deadlines) - time.monotonic()) * 1000 + 1 if deadlines else None
 
 
-def _note(failures: Failures, record: ContainerRecord, act: Callable[[], bool | None]) -> bool:
+def _note(failures: Failures, record: ContainerRecord, act: Callable[..., bool | None], *arguments: object) -> bool:
     """Do something for a container and return its result; an error is noted and counts as False."""
     try:
-        return bool(act())
+        return bool(act(*arguments))
     except MinirunError as error:
         failures.setdefault(record.id, error)
     except OSError as error:

@@ -6,33 +6,31 @@ with; `attach`, `logs --follow`, `wait` and `stop` connect to the container's at
 
 from __future__ import annotations
 
-import json
+import _socket as socket  # not all of `socket`: see kernel/sockets.py
 import os
 import select
-import socket
-from contextlib import contextmanager
 
 from minirun.kernel import hostfiles
+from minirun.kernel.sockets import Socket, packet_socket
+from minirun.model import jsontext
 from minirun.model.container import ExitStatus
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from minirun.model.layout import Layout
 
 _OUTPUT_SIZE = 32 << 10  # what the monitor sends in one message
 
 
-def listen(bundle: str) -> socket.socket:
+def listen(bundle: str) -> Socket:
     """Return the listening socket that a container's monitor inherits as --listen. Raises OSError."""
     with _socket_path(bundle) as path:
         return hostfiles.listen(path, 64)
 
 
-def connect(layout: Layout, container_id: str) -> socket.socket | None:
+def connect(layout: Layout, container_id: str) -> Socket | None:
     """Return a connection to the container's monitor; None when it does not run."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    sock = packet_socket()
     try:
         with _socket_path(layout.bundle(container_id)) as path:
             sock.connect(path)
@@ -42,14 +40,17 @@ def connect(layout: Layout, container_id: str) -> socket.socket | None:
     return sock
 
 
-@contextmanager
-def _socket_path(bundle: str) -> Iterator[str]:
+class _socket_path:  # noqa: N801 - reads as a statement: with _socket_path(bundle) as path:
     """Give a path of attach.sock that fits into the 108 bytes of a socket's address, however long the bundle's is."""
-    directory = os.open(bundle, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{directory}/attach.sock"
-    finally:
-        os.close(directory)
+
+    def __init__(self, bundle: str) -> None:
+        self._directory = os.open(bundle, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def __enter__(self) -> str:
+        return f"/proc/self/fd/{self._directory}/attach.sock"
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._directory)
 
 
 def subscribe(
@@ -133,4 +134,4 @@ def receive_now(sock: socket.socket) -> bytes | None:
 
 def exit_status_of(message: bytes) -> ExitStatus:
     """Read the message that tells of the container's end."""
-    return ExitStatus(**json.loads(message[1:]))
+    return ExitStatus(**jsontext.loads(message[1:]))

@@ -5,8 +5,8 @@ A record, a network endpoint, a container that waits, wires, go; then the foregr
 
 from __future__ import annotations
 
+import _signal as signal  # the C part of `signal`, which would bring `enum` along, for 5 ms
 import os
-import signal
 import time
 
 from minirun.engine import volumes
@@ -25,12 +25,12 @@ from minirun.runtime import lifecycle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
     from minirun.engine.container.attaching import Attachment
     from minirun.engine.container.bundle_lock import BundleLock
     from minirun.engine.shim.launch import Launched
+    from minirun.kernel.sockets import Socket
     from minirun.model.container import ContainerRecord, RunRequest, VolumeMount
     from minirun.model.layout import Layout
     from minirun.model.network import Network
@@ -155,7 +155,7 @@ def _give_up(layout: Layout, record: ContainerRecord, claim: BundleLock, launche
     cleanup.tear_down(layout, record.id, claim)
 
 
-def _follow(layout: Layout, record: ContainerRecord, control: socket.socket, attachment: Attachment) -> int:
+def _follow(layout: Layout, record: ContainerRecord, control: Socket, attachment: Attachment) -> int:
     """Stay in the foreground until the container's end, then take it down and return its exit code."""
     with control:
         ended = attaching.attach(

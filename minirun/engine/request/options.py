@@ -9,7 +9,6 @@ What few containers are given is read by a module that is imported only then: `r
 from __future__ import annotations
 
 import os
-import re
 
 from minirun.engine.spec import environment
 from minirun.errors import MinirunError
@@ -26,9 +25,7 @@ if TYPE_CHECKING:
     from minirun.model.container import Ulimit, VolumeMount
     from minirun.model.network import PortMapping
 
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
-_HOST_LABEL = r"[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?"
-_HOSTNAME = re.compile(rf"{_HOST_LABEL}(\.{_HOST_LABEL})*")
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _LONGEST_HOSTNAME = 63
 # Options that Docker has and minirun has not built: refused by name rather than ignored.
 NOT_BUILT = {
@@ -141,7 +138,7 @@ def warnings(options: Mapping[str, Any]) -> list[str]:
 
 def check_name(name: str) -> str:
     """Return a container's name if it is one (Docker: [a-zA-Z0-9][a-zA-Z0-9_.-]+). Raises MinirunError."""
-    if not _NAME.fullmatch(name):
+    if len(name) < 2 or name[0] not in _LETTERS or not _LETTERS.union("_.-").issuperset(name):
         raise MinirunError(f"invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     return name
 
@@ -155,9 +152,14 @@ def _hostname(name: str | None, uts: str | None) -> str:
         return ""
     if uts == "host":
         raise MinirunError("conflicting options: hostname and the UTS mode")
-    if len(name) > _LONGEST_HOSTNAME or not _HOSTNAME.fullmatch(name):
+    if len(name) > _LONGEST_HOSTNAME or not all(map(_is_label, name.split("."))):
         raise MinirunError(f"invalid hostname format: {name}", "Use letters, digits, dots and inner hyphens.")
     return name
+
+
+def _is_label(text: str) -> bool:
+    """Say whether this is one part of a host name: letters and digits, and hyphens in between."""
+    return text != "" and {text[0], text[-1]} <= _LETTERS and _LETTERS.union("-").issuperset(text)
 
 
 def _entrypoint(text: str | None) -> tuple[str, ...] | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import contextmanager
 
 from minirun.engine import volumes
 from minirun.engine.container import bundle_lock, records
@@ -27,7 +26,7 @@ from minirun.storage import ingest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from minirun.engine.container.bundle_lock import BundleLock
     from minirun.model.container import ContainerRecord
@@ -83,21 +82,16 @@ def collect(layout: Layout) -> None:
     The command that comes across it needs nothing of this: a failure is told of, and the rest left to the next command.
     """
     for container_id in bundle_lock.claimed_ids(layout):
-        with _told():
-            _tear_down_abandoned(layout, container_id)
-    with _told():
-        _remove_half_made(layout)
-    with _told():
-        bridge.collect_garbage(layout, lambda: bundle_lock.claimed_ids(layout))
-    with _told():
-        ingest.collect_garbage(layout)
+        _warn(_tear_down_abandoned, layout, container_id)
+    _warn(_remove_half_made, layout)
+    _warn(bridge.collect_garbage, layout, lambda: bundle_lock.claimed_ids(layout))
+    _warn(ingest.collect_garbage, layout)
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    """Make a warning of a failure."""
+def _warn(act: Callable[..., object], *arguments: object) -> None:
+    """Do something, and make a warning of its failure."""
     try:
-        yield
+        act(*arguments)
     except NotADirectoryError:
         pass  # nothing can have been left in what is no store; the command itself says so
     except MinirunError as error:

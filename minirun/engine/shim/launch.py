@@ -15,13 +15,14 @@ This is the side of whoever wants the container; `shim` is the other.
 
 from __future__ import annotations
 
+import _socket as socket  # not all of `socket`: see kernel/sockets.py
 import os
-import socket
 
 from minirun.engine.shim.job import CREATED, Job
 from minirun.errors import MinirunError
 from minirun.kernel import process
 from minirun.kernel.hostfiles import write_all
+from minirun.kernel.sockets import Socket, packet_pair
 from minirun.kernel.trace import step, trace_descriptor
 from minirun.model.record import Record
 from minirun.runtime.create import protocol
@@ -40,7 +41,7 @@ class Launched(Record):
     """
 
     pid: int
-    control: socket.socket
+    control: Socket
     monitor: int
     start_fd: int = -1
 
@@ -81,7 +82,7 @@ def start_exec(launched: Launched) -> None:
 def _launch(job: Job) -> Launched:
     """Start a shim, and wait until it has reported and become the monitor."""
     channel, theirs = protocol.open_channel()
-    control, monitor_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    control, monitor_end = packet_pair()
     try:
         job = job.replace(channel=theirs.fileno(), control=monitor_end.fileno(), trace=trace_descriptor())
         pid = _execute(job, channel) if process.has_threads() else _fork(job, channel, control)

@@ -8,9 +8,9 @@ whoever started it (`launch`) waits at the other end of its channel.
 
 from __future__ import annotations
 
+import _signal as signal  # the C part of `signal`, which would bring `enum` along, for 5 ms
+import _socket as socket  # not all of `socket`: see kernel/sockets.py
 import os
-import signal
-import socket
 import sys
 
 from minirun.engine import volumes

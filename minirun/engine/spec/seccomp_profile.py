@@ -7,8 +7,7 @@ are decided, and what is left is plain OCI.
 
 from __future__ import annotations
 
-import json
-
+from minirun.model import jsontext
 from minirun.runtime.seccomp.cache import as_list, as_object, as_texts, invalid, read_rules, read_settings
 
 TYPE_CHECKING = False
@@ -41,7 +40,7 @@ def from_docker_profile(
     says, `source` the file's name for errors. Raises MinirunError that names the file and the field.
     """
     try:
-        document = json.loads(text)
+        document = jsontext.loads(text)
     except (ValueError, RecursionError) as error:
         raise invalid(source, f"is not JSON: {error}") from error
     profile = as_object(document, source)
@@ -98,9 +97,8 @@ def _counts_here(
 
 def _version(text: object, field: str) -> tuple[int, int]:
     """Read "4.8" or "6.1.0-18-amd64" as (4, 8) or (6, 1)."""
-    import re
-
-    match = re.match(r"(\d+)\.(\d+)", text) if isinstance(text, str) else None
-    if not match:
+    major, _, rest = text.partition(".") if isinstance(text, str) else ("", "", "")
+    minor = rest[: len(rest) - len(rest.lstrip("0123456789"))]
+    if not major.isdecimal() or not minor:
         raise invalid(field, f"is no kernel version: '{text}'")
-    return int(match[1]), int(match[2])
+    return int(major), int(minor)

@@ -6,10 +6,11 @@ linux/netfilter/nfnetlink_conntrack.h. A message is a netlink header (16 bytes),
 
 from __future__ import annotations
 
+import _socket as socket  # not all of `socket`: see kernel/sockets.py
 import os
-import socket
 import struct
 
+from minirun.kernel.sockets import Socket
 from minirun.kernel.trace import operation
 
 TYPE_CHECKING = False
@@ -33,7 +34,7 @@ def forget_udp_flows(ports: Collection[int]) -> int:
     The nat table is asked about the first packet of a flow only. UDP has no end of a connection, so a client that keeps
     sending from one port would be sent for ever where the rules of an earlier time led. Raises OSError.
     """
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as netfilter:
+    with Socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as netfilter:
         flows = [flow for flow in _flows(netfilter) if _is_udp_to_this_host(flow, ports)]
         for flow in flows:
             body = struct.pack("=BBHHH", socket.AF_INET, 0, 0, len(flow) + 4, CTA_TUPLE_ORIG | 0x8000) + flow
@@ -65,7 +66,7 @@ def _is_udp_to_this_host(flow: bytes, ports: Collection[int]) -> bool:
     if int.from_bytes(protocol[CTA_PROTO_DST_PORT], "big") not in ports:
         return False
     # Not what containers send to the same port of other hosts. Only an address of this host can be bound to.
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
+    with Socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
         try:
             probe.bind((socket.inet_ntoa(_attributes(parts[CTA_TUPLE_IP])[CTA_IP_V4_DST]), 0))
         except OSError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import _socket as socket  # not all of `socket`: see kernel/sockets.py
 
 from minirun.kernel.trace import operation
 
