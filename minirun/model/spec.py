@@ -87,6 +87,15 @@ class IdMapping(Record):
     size: int
 
 
+def on_host(number: int, mapping: tuple[IdMapping, ...]) -> int | None:
+    """Return what an id of a user namespace is outside of it; None if it is nobody's."""
+    for part in mapping:
+        if part.container <= number < part.container + part.size:
+            outside: int = part.host + number - part.container
+            return outside
+    return None
+
+
 class MountSpec(Record):
     """config.md, "Mounts": one mount, in the order of the list."""
 

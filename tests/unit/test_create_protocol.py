@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from minirun.errors import MinirunError
-from minirun.runtime.create.protocol import FAILED, PROCEED, open_channel
+from minirun.runtime.create.protocol import FAILED, PREPARED, open_channel
 
 MESSAGE = "cannot do it: input/output error"
 LAST_WORDS = (FAILED, {"message": MESSAGE, "hint": "", "exit_code": 125}, -1)
@@ -16,7 +16,7 @@ def test_last_words_are_read_before_the_end() -> None:
     theirs.send_failure(MinirunError(MESSAGE))
     theirs.close()
     with pytest.raises(BrokenPipeError):
-        ours.send(PROCEED)
+        ours.send(PREPARED)
     assert ours.receive() == LAST_WORDS
     assert ours.receive() == ("", {}, -1)
     ours.close()
@@ -25,7 +25,7 @@ def test_last_words_are_read_before_the_end() -> None:
 def test_last_words_are_read_also_when_the_child_has_not_read_ours() -> None:
     """The kernel says ECONNRESET, once, before it gives what has arrived."""
     ours, theirs = open_channel()
-    ours.send(PROCEED)
+    ours.send(PREPARED)
     theirs.send_failure(MinirunError(MESSAGE))
     theirs.close()
     assert ours.receive() == LAST_WORDS
@@ -35,7 +35,7 @@ def test_last_words_are_read_also_when_the_child_has_not_read_ours() -> None:
 
 def test_a_child_that_dies_without_a_word_is_an_end() -> None:
     ours, theirs = open_channel()
-    ours.send(PROCEED)
+    ours.send(PREPARED)
     theirs.close()
     assert ours.receive() == ("", {}, -1)
     ours.close()

@@ -14,7 +14,7 @@ from minirun.errors import MinirunError
 from minirun.model import jsontext
 from minirun.model.spec import Capabilities, Process, Rlimit
 from minirun.runtime.create.init_plan import grantable_capabilities
-from minirun.runtime.process import limits as process_limits
+from minirun.runtime.process import limits
 
 FLAGS = (text("--root"), switch("--force/-f"), many("--env/-e"))
 
@@ -84,17 +84,17 @@ def test_text_that_is_not_json_is_a_value_error(text: str) -> None:
 
 
 def test_lists_of_cpus() -> None:
-    assert process_limits.numbers_of("0-2,7", "field", "CPUs") == {0, 1, 2, 7}
-    assert process_limits.numbers_of("", "field", "CPUs") == set()
+    assert limits.numbers_of("0-2,7", "field", "CPUs") == {0, 1, 2, 7}
+    assert limits.numbers_of("", "field", "CPUs") == set()
     for wrong in ("a", "1-", "-1", "3-1", "1,,2", "0x1", "0-99999999"):
         with pytest.raises(MinirunError, match="field"):
-            process_limits.numbers_of(wrong, "field", "CPUs")
+            limits.numbers_of(wrong, "field", "CPUs")
 
 
 def test_limits_are_checked_by_name() -> None:
-    process_limits.check(Process(args=("x",), cwd="/", rlimits=(Rlimit("RLIMIT_CPU", 1, 2), Rlimit("RLIMIT_AS", 1, 2))))
+    limits.check(Process(args=("x",), cwd="/", rlimits=(Rlimit("RLIMIT_CPU", 1, 2), Rlimit("RLIMIT_AS", 1, 2))))
     with pytest.raises(MinirunError, match=r"rlimits\[1\].*twice"):
-        process_limits.check(Process(args=("x",), cwd="/", rlimits=(Rlimit("RLIMIT_CPU", 1, 2),) * 2))
+        limits.check(Process(args=("x",), cwd="/", rlimits=(Rlimit("RLIMIT_CPU", 1, 2),) * 2))
 
 
 def test_capabilities_that_cannot_be_granted_are_left_out() -> None:

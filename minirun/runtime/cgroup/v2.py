@@ -147,8 +147,9 @@ def owner_of(spec: Spec) -> int:
     uid = spec.process.uid
     if not spec.has_namespace("user"):
         return uid
-    ranges = (part for part in spec.uid_mappings if part.container <= uid < part.container + part.size)
-    return next((part.host + uid - part.container for part in ranges), 0)
+    from minirun.model.spec import on_host
+
+    return on_host(uid, spec.uid_mappings) or 0
 
 
 def delegate(directory: str, uid: int) -> None:

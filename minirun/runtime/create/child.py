@@ -24,12 +24,30 @@ from minirun.kernel.process import (
 from minirun.kernel.trace import forget_steps, name_process, step
 from minirun.model.record import Record
 from minirun.runtime.create.command import become_command
-from minirun.runtime.create.protocol import BUILT, CONSOLE, DEVICES, HOOKS, MOUNT_FD_REQUEST
-from minirun.runtime.namespaces import types as namespaces
-from minirun.runtime.process import hooks
-from minirun.runtime.process import limits as process_limits
+from minirun.runtime.create.protocol import (
+    BUILT,
+    CONSOLE,
+    DEVICES,
+    DEVICES_MOVED,
+    HOOKS,
+    HOOKS_RUN,
+    MOUNT_FD,
+    MOUNT_FD_REQUEST,
+    PREPARED,
+)
+from minirun.runtime.namespaces.types import become_namespace_root, join_in_child, path_of, unshare_cgroup
+from minirun.runtime.process import hooks, limits
 from minirun.runtime.rootfs import devices, mounts
-from minirun.runtime.rootfs import pivot as rootfs
+from minirun.runtime.rootfs.pivot import (
+    change_root,
+    enter_root,
+    make_paths_readonly,
+    make_root_readonly,
+    mask_paths,
+    open_rootfs,
+    pivot,
+    set_root_propagation,
+)
 
 SIGKILL = 9  # the module `signal` would bring `enum` along, for 5 ms
 
@@ -83,12 +101,12 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         close_imports()
         new_session()
         bring_up_loopback_interface(spec)
-        ids, cgroup_tasks = wait_for_parent(channel)
+        ids, cgroup_tasks = wait_for_parent(channel, PREPARED)
 
         enter_cgroups(cgroup_tasks)
-        process_limits.forget_inherited_cpus()
-        namespaces.join_in_child(spec)
-        namespaces.unshare_cgroup(spec)
+        limits.forget_inherited_cpus()
+        join_in_child(spec)
+        unshare_cgroup(spec)
         have_devices_moved(spec, channel)
         use_own_keyring(plan)
 
@@ -96,7 +114,7 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         path = os.path.join(bundle, spec.root_path)
         own_mounts = spec.has_namespace("mount")
         if own_mounts:
-            root = rootfs.open_rootfs(path, spec.rootfs_propagation, sources)
+            root = open_rootfs(path, spec.rootfs_propagation, sources)
         else:
             root = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         become_root(ids, plan)
@@ -104,9 +122,9 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         devices.make_devices(root, spec, devices_of(channel))
         slave = open_console(root, plan, channel)
         set_names(spec)
-        rootfs.set_sysctls(spec.sysctl)
-        rootfs.mask_paths(root, spec.masked_paths)
-        rootfs.make_paths_readonly(root, spec.readonly_paths)
+        set_kernel_parameters(spec)
+        mask_paths(root, spec.masked_paths)
+        make_paths_readonly(root, spec.readonly_paths)
         make_working_directory(root, plan.process)
         mounts.finish(unfinished)
         have_hooks_run(spec, channel)
@@ -114,28 +132,28 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         enter_directory(root)  # where the hooks of createContainer find themselves
         hooks.run(spec.hooks, "createContainer", state, environment=plan.process.env)
         if not own_mounts:
-            rootfs.enter_root(root)
+            enter_root(root)
         elif plan.no_pivot:
-            rootfs.change_root(root)
+            change_root(root)
         else:
-            rootfs.pivot(root)
+            pivot(root)
         if spec.root_readonly:
-            rootfs.make_root_readonly()
-        rootfs.set_root_propagation(spec.rootfs_propagation)
-        if namespaces.path_of(spec, "pid"):
+            make_root_readonly()
+        set_root_propagation(spec.rootfs_propagation)
+        if path_of(spec, "pid"):
             wait_while_joined(slave, channel)
         become_command(plan, slave, channel, keep_groups=ids.get("keep_groups", False))
     except BaseException as error:  # noqa: BLE001 - whatever it is, it must be told and must not return
         give_up(channel, error)
 
 
-def wait_for_parent(channel: Channel) -> tuple[dict[str, Any], list[int]]:
-    """Wait until the parent has done its part; end silently if it has ended instead.
+def wait_for_parent(channel: Channel, word: str) -> tuple[dict[str, Any], list[int]]:
+    """Wait until the parent says this word of the protocol; end silently if it has ended instead.
 
-    Return what it says and the descriptors that came with it: at first, of the `tasks` of cgroups to enter.
+    Return what it says besides and the descriptors that came with it: at first, of the `tasks` of cgroups to enter.
     """
     kind, fields, descriptors = channel.receive_all()
-    if not kind:
+    if kind != word:
         os._exit(125)
     return fields, descriptors
 
@@ -154,7 +172,7 @@ def become_root(ids: dict[str, Any], plan: ChildPlan) -> None:
     """In a user namespace, become its root; `ids` is what the parent says about it."""
     if ids:
         keep_groups = ids["keep_groups"] or plan.keep_groups
-        namespaces.become_root(has_root=ids["has_root"], keep_groups=keep_groups)
+        become_namespace_root(has_root=ids["has_root"], keep_groups=keep_groups)
         set_parent_death_signal(SIGKILL)  # a change of user clears it
 
 
@@ -173,7 +191,7 @@ def ask_parent(channel: Channel, what: dict[str, int]) -> int:
     """Return the mount that the parent opens for this process. Raises OSError."""
     channel.send(MOUNT_FD_REQUEST, what)
     kind, fields, fd = channel.receive()
-    if not kind:
+    if kind != MOUNT_FD:
         os._exit(125)
     if fd < 0:
         raise OSError(fields["errno"], os.strerror(fields["errno"]), fields["subject"])
@@ -184,13 +202,16 @@ def have_hooks_run(spec: Spec, channel: Channel) -> None:
     """Let the parent run the hooks that see this container's mounts and namespaces from the host."""
     if spec.hooks.get("prestart") or spec.hooks.get("createRuntime"):
         channel.send(HOOKS)
-        wait_for_parent(channel)
+        wait_for_parent(channel, HOOKS_RUN)
 
 
 def wait_while_joined(slave: int, channel: Channel) -> NoReturn:
-    """Hold what is built until the command's process has joined it, coming from outside: see runtime/create/join.py."""
+    """Hold what is built until the command's process has joined it, coming from outside: see runtime/create/join.py.
+
+    Then the parent kills this process, or has ended.
+    """
     channel.send(BUILT, {}, *([slave] if slave >= 0 else []))
-    wait_for_parent(channel)
+    channel.receive()
     os._exit(0)
 
 
@@ -216,7 +237,7 @@ def have_devices_moved(spec: Spec, channel: Channel) -> None:
     runtime/namespaces/net_devices.py."""
     if spec.net_devices:
         channel.send(DEVICES)
-        wait_for_parent(channel)
+        wait_for_parent(channel, DEVICES_MOVED)
 
 
 def use_own_keyring(plan: ChildPlan) -> None:
@@ -255,6 +276,14 @@ def set_names(spec: Spec) -> None:
     if spec.domainname:
         with step(f"name the domain {spec.domainname}", "namespaces"):
             set_domainname(spec.domainname)
+
+
+def set_kernel_parameters(spec: Spec) -> None:
+    """Set those of the container's own namespaces (linux.sysctl)."""
+    if spec.sysctl:
+        from minirun.runtime.namespaces.sysctls import set_sysctls
+
+        set_sysctls(spec.sysctl)
 
 
 def make_working_directory(root: int, process: Process) -> None:

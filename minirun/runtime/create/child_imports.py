@@ -11,13 +11,16 @@ from minirun.runtime.rootfs.mount_plan import HIERARCHIES, JOINED_PROC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from minirun.model.spec import Spec
     from minirun.runtime.create.child import ChildPlan
 
 
-def import_for_child(plan: ChildPlan, *, hooks: bool = False) -> None:
-    """Import all that the child with this plan will need, with `hooks` also what runs those of createContainer."""
-    if hooks:
+def import_for_child(plan: ChildPlan, spec: Spec | None = None) -> None:
+    """Import all that the child with this plan will need, to build the container of `spec` or without one to join."""
+    if spec and spec.hooks:
         prepare_to_run_programs()
+    if spec and spec.sysctl:
+        import minirun.runtime.namespaces.sysctls
     if plan.process.terminal:
         import minirun.runtime.process.console
         from minirun.kernel.session.terminal import prepare_terminals

@@ -13,9 +13,8 @@ from minirun.kernel.process import exec_file_descriptor, memory_file, set_person
 from minirun.kernel.trace import step, trace_descriptor, tracing
 from minirun.model.record import Record
 from minirun.runtime.create.init_plan import Descriptors, Label, pack_plan
-from minirun.runtime.create.protocol import LIMITS, PROCEED
-from minirun.runtime.process import hooks, lsm
-from minirun.runtime.process import limits as process_limits
+from minirun.runtime.create.protocol import LIMITS, LIMITS_SET
+from minirun.runtime.process import hooks, limits, lsm
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,11 +89,11 @@ def become_command(
         with step(f"take the personality {plan.personality}", "exec", "It changes what uname(2) says."):
             set_personality(plan.personality)
     if plan.memory_policy:
-        process_limits.take_memory_policy(plan.memory_policy)
+        limits.take_memory_policy(plan.memory_policy)
     # Who is born inherits resource limits; the rest is set on it directly.
-    if process.rlimits if birth else process_limits.asked_for(process):
+    if process.rlimits if birth else limits.asked_for(process):
         channel.send(LIMITS)
-        if channel.receive()[0] != PROCEED:
+        if channel.receive()[0] != LIMITS_SET:
             os._exit(125)  # the parent has ended
     if not birth:
         set_parent_death_signal(0)

@@ -15,7 +15,7 @@ from minirun.runtime.create import parent
 from minirun.runtime.create.checks import checked, filter_of, keeps_groups
 from minirun.runtime.create.child import ChildPlan
 from minirun.runtime.create.descriptors import Descriptors
-from minirun.runtime.namespaces.types import with_mappings
+from minirun.runtime.namespaces.types import is_fresh
 from minirun.runtime.process import hooks
 from minirun.runtime.rootfs.mount_plan import plan_mounts, with_cgroup
 
@@ -64,7 +64,11 @@ def _prepared(root: str, container_id: str, spec: Spec, options: CreateOptions) 
         from minirun.runtime.compat import sd_notify
 
         spec = sd_notify.give_socket(spec, state.directory(root, container_id), options.notify_socket)
-    return with_mappings(spec)
+    if is_fresh(spec, "user"):
+        from minirun.runtime.namespaces.id_maps import with_mappings
+
+        spec = with_mappings(spec)
+    return spec
 
 
 class _Making:

@@ -3,13 +3,13 @@
     parent                                  intermediate (joiner.py)             the command's process
     ------                                  ------------------------             ---------------------
     clone3(CLONE_INTO_CGROUP)       ------> close_imports()
-    PROCEED keep_groups, has_root   ------> enters the cgroups of v1 (+ their descriptors)
+    PREPARED keep_groups, has_root  ------> enters the cgroups of v1 (+ their descriptors)
                                             setns(user, net, ..., mount; pid: its children)
                                     <------ CONSOLE + the pty's master (only with a terminal)
                                     <------ REPORTS + a socket
                                     <------ LIMITS                         (only with limits)
     sets rlimits
-    PROCEED                         ------> executes native/exec_stub.c, which gives up privileges
+    LIMITS_SET                      ------> executes native/exec_stub.c, which gives up privileges
                                             clone3(CLONE_PARENT)        -------> setsid(), terminal
     reads its pid in the page       <------ ends
     sets priorities, CPUs, opens the gate  ------------------------------------> waits at the gate (only with those)
@@ -39,9 +39,8 @@ from minirun.kernel.trace import relay, step, tracing
 from minirun.runtime.create import joiner, protocol
 from minirun.runtime.create.child_imports import import_for_child
 from minirun.runtime.create.protocol import Channel, Cloned
-from minirun.runtime.namespaces import types as namespaces
-from minirun.runtime.process import hooks
-from minirun.runtime.process import limits as process_limits
+from minirun.runtime.namespaces.types import pid_inside
+from minirun.runtime.process import hooks, limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,9 +96,9 @@ class _Joining:
         page = self._open(memory_file("birth", bytes(4)))
         state = self._open(memory_file("state", b"")) if self._plan.hooks else -1
         gate, our_gate = -1, -1
-        if self._plan.hooks or process_limits.priorities_asked_for(process):
+        if self._plan.hooks or limits.priorities_asked_for(process):
             gate, our_gate = map(self._open, os.pipe2(os.O_CLOEXEC))
-        cpus = process_limits.start_on_initial_cpus(process)
+        cpus = limits.start_on_initial_cpus(process)
         ours, theirs = protocol.open_channel()
         intermediate, pidfd = clone3(0, cgroup_fd)
         if intermediate == 0:
@@ -167,12 +166,16 @@ class _Joining:
 
             rdt.add(self._plan.rdt_directories, pid)
         in_user_namespace = bool(self._target.flags & NAMESPACE_FLAGS["user"])
-        ids = namespaces.what_ids_allow(self._target.pid) if in_user_namespace else None
+        ids = None
+        if in_user_namespace:
+            from minirun.runtime.namespaces.id_maps import what_ids_allow
+
+            ids = what_ids_allow(self._target.pid)
         try:
-            channel.send(protocol.PROCEED, ids, *tasks)
+            channel.send(protocol.PREPARED, ids, *tasks)
         except BrokenPipeError:
             pass  # it has ended already; what it has sent before says why
-        kind = protocol.PROCEED
+        kind = protocol.PREPARED
         while kind:
             self._wait_for(channel.fileno())
             kind, fields, fd = channel.receive()
@@ -182,8 +185,8 @@ class _Joining:
             elif kind == protocol.REPORTS:
                 self._reports = Channel(socket.socket(fileno=fd))
             elif kind == protocol.LIMITS:
-                process_limits.set_resources(pid, self._plan.process)
-                channel.send(protocol.PROCEED)
+                limits.set_resources(pid, self._plan.process)
+                channel.send(protocol.LIMITS_SET)
             elif kind == protocol.FAILED:
                 protocol.raise_failure(fields)
         self._wait_for(pidfd)
@@ -204,11 +207,11 @@ class _Joining:
 
     def _open_gate(self, born: int, gate: int, state: int) -> None:
         """Set what is set from outside on the command's process, which waits for that."""
-        process_limits.set_priorities(born, self._plan.process)
+        limits.set_priorities(born, self._plan.process)
         if state >= 0:
             from minirun.kernel.layerfs import write_at
 
-            inside = namespaces.pid_inside(born)
+            inside = pid_inside(born)
             write_at(state, hooks.state_text(self._plan.state | {"pid": inside, "status": "created"}), 0)
         try:
             write_to_pipe(gate)

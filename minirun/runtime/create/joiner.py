@@ -20,10 +20,9 @@ from minirun.kernel.trace import forget_steps, name_process
 from minirun.model.record import Record
 from minirun.runtime.create import child, protocol
 from minirun.runtime.create.command import Birth, become_command
-from minirun.runtime.namespaces import types as namespaces
-from minirun.runtime.process import limits as process_limits
-from minirun.runtime.process import lsm
-from minirun.runtime.rootfs import pivot as rootfs
+from minirun.runtime.namespaces.types import join_container
+from minirun.runtime.process import limits, lsm
+from minirun.runtime.rootfs.pivot import enter_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,15 +60,15 @@ def run(target: Target, plan: ChildPlan, channel: Channel, page: int, gate: int,
         set_parent_death_signal(child.SIGKILL)
         close_imports()
         new_session()
-        ids, cgroup_tasks = child.wait_for_parent(channel)
+        ids, cgroup_tasks = child.wait_for_parent(channel, protocol.PREPARED)
 
         child.enter_cgroups(cgroup_tasks)
-        process_limits.forget_inherited_cpus()
+        limits.forget_inherited_cpus()
         label, attribute = lsm.prepare_on_host(plan.process)
         forbid_tracing()  # a process of this user namespace in another PID namespace might see this one (CVE-2016-9962)
-        namespaces.join_container(target.pidfd, target.flags, target.pid_namespace)
+        join_container(target.pidfd, target.flags, target.pid_namespace)
         if target.root_fd >= 0:
-            rootfs.enter_root(target.root_fd)
+            enter_root(target.root_fd)
         child.become_root(ids, plan)
         child.use_own_keyring(plan)
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -23,8 +23,9 @@ from minirun.kernel.mount import (
 )
 from minirun.kernel.process import NAMESPACE_FLAGS, clone3, setns, unshare
 from minirun.kernel.trace import forget_steps, name_process, step
+from minirun.model.spec import on_host
 from minirun.runtime.create import protocol
-from minirun.runtime.namespaces import types as namespaces
+from minirun.runtime.namespaces.id_maps import map_ids, mapping_of
 from minirun.runtime.rootfs import mounts
 from minirun.runtime.rootfs.mount_plan import JOINED_PROCFS, ROOTFS
 
@@ -98,9 +99,16 @@ def _make_device(device: Device, pid: int) -> int:
         tree = new_file_system("tmpfs", {"mode": "0700"})
         attach_tree(tree, MountTarget(os.open("/", os.O_PATH), "/"))  # only what is attached can be copied
         make_device("node", device.type, device.major, device.minor, directory=tree)
-        owner = namespaces.on_host(pid, "uid_map", device.uid), namespaces.on_host(pid, "gid_map", device.gid)
-        set_owner_and_mode(tree, "node", *owner, device.file_mode & 0o7777)
+        owner, group = _on_host(pid, "uid_map", device.uid), _on_host(pid, "gid_map", device.gid)
+        set_owner_and_mode(tree, "node", owner, group, device.file_mode & 0o7777)
         return clone_tree("node", directory=tree)
+
+
+def _on_host(pid: int, mapping: str, number: int) -> int:
+    found = on_host(number, mapping_of(pid, mapping))
+    if found is None:
+        raise MinirunError(f"the id {number} is not mapped in the container's user namespace")
+    return found
 
 
 _IDMAP_HINT = "Not every file system can do it: see mount_setattr(2), ID-mapped mounts."
@@ -124,7 +132,7 @@ def _make_user_namespace(uids: tuple[IdMapping, ...], gids: tuple[IdMapping, ...
             os.read(until_read, 1)
             os._exit(0)
         try:
-            namespaces.map_ids(pid, uids, gids)
+            map_ids(pid, uids, gids)
             return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
         finally:
             os.close(until_write)

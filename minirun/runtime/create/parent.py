@@ -20,9 +20,16 @@ from minirun.model.record import Record
 from minirun.runtime.create import child, protocol
 from minirun.runtime.create.child_imports import import_for_child
 from minirun.runtime.create.protocol import Cloned
-from minirun.runtime.namespaces import types as namespaces
-from minirun.runtime.process import hooks
-from minirun.runtime.process import limits as process_limits
+from minirun.runtime.namespaces.types import (
+    check_namespaces,
+    clone_flags,
+    enter_before_clone,
+    is_fresh,
+    need_intermediate,
+    other_than_ours,
+    path_of,
+)
+from minirun.runtime.process import hooks, limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,21 +72,21 @@ def clone_container(
     bundle: str,
     plan: ChildPlan,
     cgroup_fd: int,
-    meanwhile: Callable[[], tuple[int, ...]],
+    after_clone: Callable[[], tuple[int, ...]],
     caller: int = -1,
 ) -> Cloned:
     """Clone the container's first process and let it build its world. Raises MinirunError.
 
-    `meanwhile` is run while it starts, and returns descriptors of the `tasks` of cgroups that it is to enter. `caller`
+    `after_clone` is run while it starts, and returns descriptors of the `tasks` of cgroups that it will enter. `caller`
     is a socket whose other end belongs to whoever wants the container (see join.py), or -1.
     """
     way = CloneSpec(
-        namespaces.clone_flags(spec),
-        (lambda: namespaces.enter_before_clone(spec)) if namespaces.need_intermediate(spec) else None,
-        (spec.uid_mappings, spec.gid_mappings) if namespaces.is_fresh(spec, "user") else ((), ()),
+        clone_flags(spec),
+        (lambda: enter_before_clone(spec)) if need_intermediate(spec) else None,
+        (spec.uid_mappings, spec.gid_mappings) if is_fresh(spec, "user") else ((), ()),
         spec.has_namespace("user"),
         cgroup_fd,
-        namespaces.path_of(spec, "pid"),
+        path_of(spec, "pid"),
         not spec.has_namespace("mount"),
         caller,
     )
@@ -87,12 +94,12 @@ def clone_container(
     def serve(kind: str, fields: dict[str, Any], channel: Channel, pid: int, pidfd: int) -> None:
         if kind == protocol.HOOKS:
             _run_hooks(spec, plan, pid)
-            channel.send(protocol.PROCEED)
+            channel.send(protocol.HOOKS_RUN)
         elif kind == protocol.DEVICES:
             from minirun.runtime.namespaces import net_devices
 
             net_devices.move(spec.net_devices, pid)
-            channel.send(protocol.PROCEED)
+            channel.send(protocol.DEVICES_MOVED)
         elif kind == protocol.MOUNT_FD_REQUEST:
             from minirun.runtime.create.mount_fd_broker import open_for_child
 
@@ -105,9 +112,9 @@ def clone_container(
         "One clone3 makes the process, all of them, and puts it into its cgroup: nothing of it ever runs outside."
         " A cgroup namespace is made later, from in there: its root is the cgroup of whoever makes it.",
     ):
-        import_for_child(plan, hooks=bool(spec.hooks))
+        import_for_child(plan, spec)
         run_child = lambda channel: child.run_container(spec, bundle, plan, channel)  # noqa: E731
-        return _clone(way, cgroup_fd, run_child, plan, meanwhile, serve)
+        return _clone(way, cgroup_fd, run_child, plan, after_clone, serve)
 
 
 def _run_hooks(spec: Spec, plan: ChildPlan, pid: int) -> None:
@@ -121,10 +128,10 @@ def _clone(
     cgroup_fd: int,
     run_child: Callable[[Channel], object],
     plan: ChildPlan,
-    meanwhile: Callable[[], tuple[int, ...]],
+    after_clone: Callable[[], tuple[int, ...]],
     serve: Callable[[str, dict[str, Any], Channel, int, int], None] = lambda *_: None,
 ) -> Cloned:
-    cpus = process_limits.start_on_initial_cpus(plan.process)
+    cpus = limits.start_on_initial_cpus(plan.process)
     ours, theirs = protocol.open_channel()
     pid, pidfd = clone3(0 if way.enter else way.flags, cgroup_fd)
     if pid == 0:
@@ -135,14 +142,16 @@ def _clone(
         os._exit(125)
     theirs.close()
     try:
-        tasks = meanwhile()
+        tasks = after_clone()
         if cpus:
             set_affinity(os.getpid(), cpus)
         if way.enter:
             intermediate = pid
             pid, pidfd = _take_over(ours, intermediate, pidfd, way)
         if any(way.mappings):
-            namespaces.map_ids(pid, *way.mappings)
+            from minirun.runtime.namespaces.id_maps import map_ids
+
+            map_ids(pid, *way.mappings)
         console, slave = _shake_hands(ours, pid, pidfd, way, plan, tasks, serve)
         if way.pid_namespace:
             cloned = _join_built(way, plan, pid, pidfd, slave, cgroup_fd, tasks)
@@ -171,7 +180,7 @@ def _join_built(
         root = -1
         if way.shares_mounts:
             opened.append(root := os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-        target = Target(pid, pidfd, namespaces.other_than_ours(pid), pid_namespace, root, slave)
+        target = Target(pid, pidfd, other_than_ours(pid), pid_namespace, root, slave)
         return join.clone_into(target, plan, cgroup_fd, tasks, caller=way.caller)
     finally:
         for fd in opened:
@@ -223,8 +232,13 @@ def _shake_hands(
         from minirun.runtime.cgroup import rdt
 
         rdt.add(plan.rdt_directories, pid)
+    ids = None
+    if way.in_user_namespace:
+        from minirun.runtime.namespaces.id_maps import what_ids_allow
+
+        ids = what_ids_allow(pid)
     try:
-        channel.send(protocol.PROCEED, namespaces.what_ids_allow(pid) if way.in_user_namespace else None, *tasks)
+        channel.send(protocol.PREPARED, ids, *tasks)
     except BrokenPipeError:
         pass  # it has ended already; what it has sent before says why
     while True:
@@ -234,9 +248,9 @@ def _shake_hands(
         elif kind in (protocol.HOOKS, protocol.DEVICES, protocol.MOUNT_FD_REQUEST):
             serve(kind, fields, channel, pid, pidfd)
         elif kind == protocol.LIMITS:
-            process_limits.set_priorities(pid, plan.process)
-            process_limits.set_resources(pid, plan.process)
-            channel.send(protocol.PROCEED)
+            limits.set_priorities(pid, plan.process)
+            limits.set_resources(pid, plan.process)
+            channel.send(protocol.LIMITS_SET)
         elif kind == protocol.LISTENER:
             from minirun.runtime.seccomp import notify
 
@@ -266,13 +280,21 @@ def check_bundle(spec: Spec, bundle: str) -> Process:
         raise MinirunError("config.json: process.args is empty", "A container needs a command.")
     if not os.path.isdir(os.path.join(bundle, spec.root_path)):
         raise MinirunError(f"config.json: root.path {spec.root_path} is not a directory")
-    namespaces.check(spec)
+    check_namespaces(spec)
+    if spec.sysctl:
+        from minirun.runtime.namespaces import sysctls
+
+        sysctls.check(spec)
+    if spec.uid_mappings or spec.gid_mappings or is_fresh(spec, "user"):
+        from minirun.runtime.namespaces import id_maps
+
+        id_maps.check(spec)
     if spec.net_devices:
         from minirun.runtime.namespaces import net_devices
 
         net_devices.check(spec)
     if spec.memory_policy:
-        process_limits.check_memory_policy(spec.memory_policy)
+        limits.check_memory_policy(spec.memory_policy)
     if spec.personality and spec.personality not in PERSONALITIES:
         raise MinirunError(f"config.json: linux.personality.domain: '{spec.personality}' is not LINUX or LINUX32")
     return spec.process

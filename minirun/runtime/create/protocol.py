@@ -5,20 +5,20 @@
     clone3(namespaces, CLONE_INTO_CGROUP)  ------> close_imports(), brings up lo
     makes cgroups of v1, device rules                                                  (meanwhile)
     writes uid_map and gid_map                                                         (only for a new user namespace)
-    PROCEED  keep_groups, has_root         ------> enters the cgroups of v1            (+ their descriptors)
+    PREPARED keep_groups, has_root         ------> enters the cgroups of v1            (+ their descriptors)
                                                    builds rootfs, devices, terminal
                                            <------ DEVICES  its network is there       (only with linux.netDevices)
     moves network devices
-    PROCEED                                ------>
-                                           <------ MOUNT_FD_REQUEST number of a mount (only for what the parent
+    DEVICES_MOVED                          ------>
+                                           <------ MOUNT_FD_REQUEST number of a mount  (only for what the parent
     MOUNT_FD + the mount, or errno         ------>          or of a device             alone may open or make)
                                            <------ CONSOLE  + the pty's master        (only with a terminal)
                                            <------ HOOKS    all is mounted            (only with hooks)
     runs prestart and createRuntime hooks
-    PROCEED                                ------> leaves the host's root behind
+    HOOKS_RUN                              ------> leaves the host's root behind
                                            <------ LIMITS   all else is done          (only with limits)
     sets rlimits, priorities, CPUs
-    PROCEED                                ------> executes native/exec_stub.c, which gives up privileges
+    LIMITS_SET                             ------> executes native/exec_stub.c, which gives up privileges
                                            <------ LISTENER + the filter's descriptor (only with SCMP_ACT_NOTIFY)
                                            <------ READY, or FAILED with message, hint, exit code
     the container waits on exec.fifo
@@ -60,14 +60,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-PROCEED = "proceed"
+PREPARED = "prepared"
 CONSOLE = "console"
 DEVICES = "devices"
+DEVICES_MOVED = "devices moved"
 HOOKS = "hooks"
+HOOKS_RUN = "hooks run"
 CLONED = "cloned"
 MOUNT_FD_REQUEST = "mount fd request"
 MOUNT_FD = "mount fd"
 LIMITS = "limits"
+LIMITS_SET = "limits set"
 LISTENER = "listener"
 BUILT = "built"
 READY = "ready"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from minirun.errors import MinirunError, warn
+from minirun.errors import MinirunError
 from minirun.kernel.files import read, write
 from minirun.kernel.process import NAMESPACE_FILES, NAMESPACE_FLAGS, set_user, setns, unshare
 from minirun.kernel.trace import step
-from minirun.model.spec import NAMESPACE_TYPES, IdMapping
+from minirun.model.spec import NAMESPACE_TYPES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,13 +28,7 @@ WHY = {
 }
 
 
-# Kernel parameters that belong to a namespace; all others are the host's (sysctl(5), ipc_namespaces(7)).
-_IPC_PARAMETERS = frozenset(
-    f"kernel.{name}" for name in "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced".split()
-)
-
-
-def check(spec: Spec) -> None:
+def check_namespaces(spec: Spec) -> None:
     """Refuse namespaces, and what needs them, that contradict each other. Raises MinirunError that names the field."""
     kinds = [namespace.type for namespace in spec.namespaces]
     for kind in kinds:
@@ -45,81 +39,8 @@ def check(spec: Spec) -> None:
     for name, value in (("hostname", spec.hostname), ("domainname", spec.domainname)):
         if value and "uts" not in kinds:
             raise MinirunError(f"config.json: {name} needs a UTS namespace", "Without one it would rename the host.")
-    for name in spec.sysctl:
-        parameter_path(name)
-        _check_sysctl(parameter_name(name), kinds)
-    _check_user(spec)
     if spec.time_offsets and not is_fresh(spec, "time"):
         raise MinirunError("config.json: linux.timeOffsets needs a time namespace without a path")
-
-
-def _check_sysctl(name: str, kinds: list[str]) -> None:
-    needed = ""
-    if name.startswith("net."):
-        needed = "network"
-    elif name in _IPC_PARAMETERS or name.startswith("fs.mqueue."):
-        needed = "ipc"
-    elif name == "kernel.domainname":
-        needed = "uts"
-    elif name == "kernel.hostname":
-        raise MinirunError(f"config.json: linux.sysctl: {name} is set by the field hostname")
-    else:
-        raise MinirunError(f"config.json: linux.sysctl: {name} is not in a separate kernel namespace")
-    if needed not in kinds:
-        raise MinirunError(f"config.json: linux.sysctl: {name} needs a namespace of type {needed}")
-
-
-def parameter_name(name: str) -> str:
-    """Return a kernel parameter's name with dots between its parts.
-
-    Like sysctl(8), the specification allows slashes, too; a dot then is part of a name, as that of an interface.
-    """
-    slash, dot = name.find("/"), name.find(".")
-    if slash >= 0 and (dot < 0 or slash < dot):
-        return name.translate(_OTHER_SEPARATOR)
-    return name
-
-
-def parameter_path(name: str) -> str:
-    """Return the file of a kernel parameter. Raises MinirunError for a name that would lead out of its directory."""
-    path = parameter_name(name).translate(_OTHER_SEPARATOR)
-    if not {"", ".", ".."}.isdisjoint(path.split("/")):
-        problem = (
-            f"config.json: linux.sysctl: '{name}' contains an invalid path: it is not the name of a kernel parameter"
-        )
-        raise MinirunError(problem)
-    return f"/proc/sys/{path}"
-
-
-_OTHER_SEPARATOR = str.maketrans("./", "/.")
-
-
-def with_mappings(spec: Spec) -> Spec:
-    """Return the spec with its new user namespace's mappings, those that it lacks made up for.
-
-    Without a word the container's root stands for who calls: that one id the kernel lets everybody map.
-    """
-    if not is_fresh(spec, "user"):
-        return spec
-    own = {"uid_mappings": os.geteuid(), "gid_mappings": os.getegid()}
-    missing = {name: (IdMapping(0, number, 1),) for name, number in own.items() if not getattr(spec, name)}
-    for name, (mapping,) in missing.items():
-        field = name.replace("_m", "M")
-        told = f"config.json: linux.{field} is missing; the container's 0 is the host's {mapping.host}, and no other is"
-        warn(told)
-    return spec.replace(**missing)
-
-
-def _check_user(spec: Spec) -> None:
-    mappings = {"uidMappings": spec.uid_mappings, "gidMappings": spec.gid_mappings}
-    for field, mapping in mappings.items():
-        if mapping and not spec.has_namespace("user"):
-            raise MinirunError(f"config.json: linux.{field} needs a user namespace")
-    if spec.process and is_fresh(spec, "user"):
-        user = spec.process
-        for field, number, mapping in (("uid", user.uid, spec.uid_mappings), ("gid", user.gid, spec.gid_mappings)):
-            if not any(part.container <= number < part.container + part.size for part in mapping):
-                raise MinirunError(f"config.json: process.user.{field} {number} is not mapped in linux.{field}Mappings")
 
 
 def is_fresh(spec: Spec, kind: str) -> bool:
@@ -227,57 +148,13 @@ def _join(kind: str, path: str) -> None:
             os.close(file)
 
 
-def map_ids(pid: int, uids: tuple[IdMapping, ...], gids: tuple[IdMapping, ...]) -> None:
-    """Write what the ids of a new user namespace stand for; `pid` is a process in it. Raises MinirunError."""
-    with step(
-        "say whom the container's users stand for", "namespaces", "Its root is nobody special outside.", _MAP_HINT
-    ):
-        try:
-            write(f"/proc/{pid}/gid_map", _map_text(gids))
-        except PermissionError:
-            # Who has no right over groups here may map only its own, and only when nobody in there can give up a group
-            # that a file's mode keeps out (user_namespaces(7), "The /proc/pid/setgroups file").
-            write(f"/proc/{pid}/setgroups", "deny")
-            write(f"/proc/{pid}/gid_map", _map_text(gids))
-        write(f"/proc/{pid}/uid_map", _map_text(uids))
-
-
-_MAP_HINT = "Without root only one's own user and group can be mapped, one to one."
-
-
-def _map_text(mapping: tuple[IdMapping, ...]) -> str:
-    return "".join(f"{part.container} {part.host} {part.size}\n" for part in mapping)
-
-
-def what_ids_allow(pid: int) -> dict[str, bool]:
-    """Say what a process in a user namespace can do about its ids: `has_root` and `keep_groups` for `become_root`.
-
-    Asked by the parent, from the host's /proc: the one inside a container may be a fake.
-    """
-    uids, gids = (read(f"/proc/{pid}/{name}") for name in ("uid_map", "gid_map"))
-    has_root = all(any(line.split()[0] == "0" for line in text.splitlines()) for text in (uids, gids))
-    return {"has_root": has_root, "keep_groups": read(f"/proc/{pid}/setgroups").strip() == "deny"}
-
-
-def on_host(pid: int, mapping: str, number: int) -> int:
-    """Return what an id of the process's user namespace is here; `mapping` is "uid_map" or "gid_map".
-
-    Raises MinirunError if it is none.
-    """
-    for line in read(f"/proc/{pid}/{mapping}").splitlines():
-        inside, outside, size = map(int, line.split())
-        if inside <= number < inside + size:
-            return outside + number - inside
-    raise MinirunError(f"the id {number} is not mapped in the container's user namespace")
-
-
 def pid_inside(pid: int) -> int:
     """Return the number of a process in its own PID namespace."""
     numbers = next(line for line in read(f"/proc/{pid}/status").splitlines() if line.startswith("NSpid:"))
     return int(numbers.split()[-1])
 
 
-def become_root(*, has_root: bool, keep_groups: bool) -> None:
+def become_namespace_root(*, has_root: bool, keep_groups: bool) -> None:
     """Become the root of the user namespace, so that what this process makes belongs to the container's users.
 
     Until then its ids are the caller's, which in there are nobody's: the kernel makes no file for nobody (EOVERFLOW).

@@ -7,7 +7,7 @@ The mapping is that of the mount's own uidMappings and gidMappings (config.md, "
 from __future__ import annotations
 
 from minirun.errors import MinirunError
-from minirun.model.spec import IdMapping
+from minirun.model.spec import IdMapping, on_host
 from minirun.runtime.rootfs.mount_options import IDMAP_OPTIONS
 
 TYPE_CHECKING = False
@@ -44,8 +44,8 @@ def _range(text: str, container: tuple[IdMapping, ...], word: str) -> IdMapping:
     except ValueError:
         raise MinirunError(f"the option '{word}' has the range '{text}', which is not DISK-HOST-SIZE") from None
     if text.startswith("@"):
-        for part in container:
-            if part.container <= host < part.container + part.size:
-                return IdMapping(disk, part.host + host - part.container, size)
-        raise MinirunError(f"the option '{word}' has the range '{text}', but {host} is not mapped in the container")
+        outside = on_host(host, container)
+        if outside is None:
+            raise MinirunError(f"the option '{word}' has the range '{text}', but {host} is not mapped in the container")
+        host = outside
     return IdMapping(disk, host, size)

@@ -11,7 +11,6 @@ import errno
 import os
 
 from minirun.errors import MinirunError
-from minirun.kernel.files import write
 from minirun.kernel.mount import (
     CGROUP,
     CGROUP2,
@@ -46,7 +45,6 @@ from minirun.kernel.mount import (
 from minirun.kernel.mountinfo import mounted
 from minirun.kernel.path import WITHOUT_SYMLINKS, change_directory, enter_directory, open_in_root
 from minirun.kernel.trace import step
-from minirun.runtime.namespaces.types import parameter_path
 from minirun.runtime.rootfs.mount_plan import ROOTFS
 
 TYPE_CHECKING = False
@@ -123,13 +121,6 @@ def _make_parent_private(rootfs: str) -> None:
             if path == "/" or error.errno not in (errno.EINVAL, errno.EACCES):
                 raise
             path = os.path.dirname(path)
-
-
-def set_sysctls(sysctls: dict[str, str]) -> None:
-    """Set kernel parameters of the container's own namespaces, through the host's /proc, which no image can fake."""
-    for name, value in sysctls.items():
-        with step(f"set the kernel parameter {name}", "namespaces", "It belongs to a namespace of the container."):
-            write(parameter_path(name), value)
 
 
 def pivot(root: int) -> None:

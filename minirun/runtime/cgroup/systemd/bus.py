@@ -9,7 +9,8 @@ import errno
 import os
 
 from minirun.errors import MinirunError
-from minirun.kernel.files import read
+from minirun.model.spec import on_host
+from minirun.runtime.namespaces.id_maps import mapping_of
 from minirun.runtime.rootless import user_directory
 
 TYPE_CHECKING = False
@@ -64,11 +65,8 @@ def _connect() -> socket.socket:
 def _uid_outside() -> int:
     """Return this user's number outside of this user namespace: the one that systemd sees (user_namespaces(7))."""
     own = os.geteuid()
-    for line in read("/proc/self/uid_map").splitlines():
-        inside, outside, count = map(int, line.split())
-        if inside <= own < inside + count:
-            return outside + own - inside
-    return own
+    outside = on_host(own, mapping_of("self", "uid_map"))
+    return own if outside is None else outside
 
 
 class Manager:
