@@ -17,9 +17,10 @@ import time
 from itertools import groupby
 from operator import itemgetter
 
-from minirun.engine.container.attaching import STDERR, STDOUT, write_all
+from minirun.engine.container.attaching import STDERR, STDOUT
 from minirun.engine.container.monitor_client import wait_news
 from minirun.errors import MinirunError
+from minirun.kernel.hostfiles import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from minirun.kernel.hostfiles import make_private, remove_tree
+from minirun.kernel import hostfiles
 from minirun.kernel.path import open_in_root
 from minirun.kernel.trace import step
 from minirun.runtime.rootfs.populate import copy_status, copy_tree
@@ -22,10 +22,8 @@ def data_directory(layout: Layout, name: str) -> str:
 def ensure(layout: Layout, name: str) -> str:
     """Make the volume unless it exists; return its data directory."""
     directory = data_directory(layout, name)
-    make_private(f"{layout.volumes}/{name}")
-    os.makedirs(
-        directory, mode=0o755, exist_ok=True
-    )  # the mode that a container sees until the image gives another one
+    hostfiles.make_private(f"{layout.volumes}/{name}")
+    hostfiles.make_directories(directory)  # with the mode that a container sees until the image gives another one
     return directory
 
 
@@ -33,10 +31,10 @@ def remove(layout: Layout, name: str) -> None:
     """Remove a volume and what is in it; not an error if it is gone."""
     directory = f"{layout.volumes}/{name}"
     if os.path.isdir(directory):
-        remove_tree(directory)
+        hostfiles.remove_tree(directory)
 
 
-def copy_up(root: int, target: str, directory: str) -> None:
+def populate(root: int, target: str, directory: str) -> None:
     """Fill an empty volume with what the image has at `target`, owners and modes too, as Docker does.
 
     `root` is the container's root directory; nothing outside of it is ever read, wherever the image's links point. The
@@ -51,8 +49,8 @@ def copy_up(root: int, target: str, directory: str) -> None:
     with step(f"fill the new volume from {target} of the image", "mounts"):
         filling = f"{directory}.filling"
         if os.path.isdir(filling):
-            remove_tree(filling)  # a copy that was cut off
-        os.mkdir(filling, 0o755)
+            hostfiles.remove_tree(filling)  # a copy that was cut off
+        hostfiles.make_directory(filling, 0o755)
         into = os.open(filling, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             copy_tree(source, into)
@@ -60,4 +58,4 @@ def copy_up(root: int, target: str, directory: str) -> None:
         finally:
             os.close(into)
             os.close(source)
-        os.rename(filling, directory)
+        hostfiles.rename(filling, directory)

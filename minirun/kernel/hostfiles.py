@@ -249,10 +249,18 @@ class locked:  # noqa: N801 - reads as a statement: with locked(path):
 
 
 def write_all(file: int, data: bytes | memoryview) -> None:
-    """Write all of `data` to a file, pipe or socket, also where one write(2) takes a part only. Raises OSError."""
+    """Write all of `data` to a file, pipe or socket, also where one write(2) takes a part only, or nothing for now: a
+    terminal that is shared with others may be non-blocking. Raises OSError."""
     rest = memoryview(data)
     while rest:
-        rest = rest[os.write(file, rest) :]
+        try:
+            rest = rest[os.write(file, rest) :]
+        except BlockingIOError:
+            import select
+
+            poll = select.poll()
+            poll.register(file, select.POLLOUT)
+            poll.poll()
 
 
 def replace(path: str, data: str | bytes, mode: int = 0o666, *, durable: bool = False) -> None:

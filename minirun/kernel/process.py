@@ -256,8 +256,11 @@ def exec_file_descriptor(fd: int, arguments: Sequence[str], environment: Sequenc
 
 
 def own_python(module: str, *arguments: str) -> list[str]:
-    """Return the command that calls `main` of a module of minirun's, by this very Python with this very module path."""
-    program = f"import sys; sys.path[:] = {sys.path!r}; from {module} import main; main()"
+    """Return the command that calls `main` of a module of minirun's with these arguments.
+
+    It is by this very Python with this very module path.
+    """
+    program = f"import sys; sys.path[:] = {sys.path!r}; from {module} import main; main(*sys.argv[1:])"
     return [sys.executable, "-I", "-S", "-c", program, *arguments]
 
 

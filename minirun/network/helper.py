@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import sys
 import time
 
 from minirun.errors import MinirunError
@@ -69,9 +68,8 @@ def start(layout: Layout, directory: int) -> bool:
         os.close(lock)
 
 
-def main() -> None:
+def main(root: str, state: str, listener: str, lock: str) -> None:
     """Be the helper that a process with threads has started."""
-    root, state, listener, lock = sys.argv[1:]
     _serve(Layout(root, state), int(listener), int(lock))
 
 

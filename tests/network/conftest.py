@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import subprocess
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from minirun.kernel import process
+from minirun.kernel import process, trace
 from minirun.model.layout import Layout
 from minirun.network import account
 from minirun.network.drivers.bridge import Bridge
@@ -70,6 +71,15 @@ except OSError as error:
 """
 
 
+@pytest.fixture
+def events() -> Iterator[list[trace.Event]]:
+    """Watch every operation from here on."""
+    heard: list[trace.Event] = []
+    trace.set_tracer(heard.append)
+    yield heard
+    trace.set_tracer(None)
+
+
 @pytest.fixture(autouse=True)
 def _helper_is_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the network helper forked: so it has what a test has patched. pytest's threads hold no lock it needs."""
@@ -96,6 +106,10 @@ class Place:
 
     def call(self, address: str, port: int, protocol: str = "tcp", source_port: int = 0) -> str:
         return self.run(sys.executable, "-ISc", CLIENT, protocol, address, str(port), str(source_port))
+
+    def links(self) -> dict[str, dict[str, object]]:
+        """Return the network interfaces by their names, as ip(8) tells of them."""
+        return {link["ifname"]: link for link in json.loads(self.run("ip", "-details", "-json", "address"))}
 
     def close(self) -> None:
         for started in self.started:
@@ -152,6 +166,15 @@ class Network:
         assert reserved.endpoint is not None
         box.endpoint, box.sockets = reserved.endpoint, reserved.sockets
         return reserved.endpoint
+
+    def links(self) -> dict[str, dict[str, object]]:
+        """Return the host's network interfaces."""
+        return Place().links()
+
+    def helper_socket(self) -> str:
+        """Return the file name of the network helper's socket."""
+        (name,) = [name for name in os.listdir(self.layout.network) if name.endswith(".sock")]
+        return name
 
     def leases(self) -> dict[str, str]:
         directory = Path(self.layout.network, "bridge/leases")

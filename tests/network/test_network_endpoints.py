@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,32 +14,15 @@ import pytest
 
 from minirun.errors import MinirunError
 from minirun.kernel import trace
-from minirun.kernel.net import firewall, interfaces
+from minirun.kernel.net import interfaces
 from minirun.model.network import PortMapping
-from minirun.network import account, helper
+from minirun.network import account
 from minirun.network.drivers.bridge import Bridge, collect_garbage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.network.conftest import Box, Network
+    from tests.network.conftest import Network
 
 BRIDGE = Bridge()
-
-
-@pytest.fixture
-def events() -> Iterator[list[trace.Event]]:
-    """Watch every operation from here on."""
-    heard: list[trace.Event] = []
-    trace.set_tracer(heard.append)
-    yield heard
-    trace.set_tracer(None)
-
-
-def links(box: Box | None = None) -> dict[str, dict[str, object]]:
-    command = ["ip", "-details", "-json", "address"]
-    output = box.run(*command) if box else subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return {link["ifname"]: link for link in json.loads(output)}
 
 
 def wait_until_gone(interface: str, seconds: float = 5) -> None:
@@ -57,7 +38,7 @@ def wait_until_gone(interface: str, seconds: float = 5) -> None:
 def test_a_container_is_wired(network: Network) -> None:
     box = network.box()
     endpoint = box.endpoint
-    eth0 = links(box)["eth0"]
+    eth0 = box.links()["eth0"]
     numbers = [int(number) for number in endpoint.address.split(".")]
     assert eth0["address"] == endpoint.mac == "02:42:" + ":".join(f"{number:02x}" for number in numbers)
     assert (
@@ -70,11 +51,11 @@ def test_a_container_is_wired(network: Network) -> None:
     assert box.run("ip", "route", "show", "default") == f"default via {endpoint.gateway} dev eth0"
     assert endpoint.gateway.endswith(".0.1")
 
-    veth = links()[endpoint.veth]
+    veth = network.links()[endpoint.veth]
     assert veth["ifalias"] == f"minirun {box.id}"
     assert veth["master"] == "minirun0"
     assert veth["linkinfo"]["info_slave_data"]["hairpin"] is True  # type: ignore[index]
-    assert links()["minirun0"]["address"] == "02:42:" + bytes(map(int, endpoint.gateway.split("."))).hex(":")
+    assert network.links()["minirun0"]["address"] == "02:42:" + bytes(map(int, endpoint.gateway.split("."))).hex(":")
 
 
 def test_loopback_comes_up_without_netlink(host: object) -> None:  # noqa: ARG001
@@ -145,107 +126,6 @@ def test_an_error_of_the_kernel_arrives_as_a_sentence(network: Network) -> None:
     with pytest.raises(MinirunError, match=r"^cannot plug the container into the bridge: .*exists"):
         BRIDGE.attach(network.layout, box.id, endpoint, box.pid)
     assert network.box().endpoint.address != endpoint.address, "the helper must live on in its own namespace"
-
-
-# -- ports ------------------------------------------------------------------------------------------------------------
-
-
-def test_a_taken_port_leaves_nothing(network: Network) -> None:
-    holder = network.box(PortMapping(80, 8080))
-    box = network.unconnected_box()
-    leases = network.leases()
-    with pytest.raises(MinirunError) as caught:
-        network.prepare(box, PortMapping(70, 7070), PortMapping(80, 8080))
-    assert caught.value.message == "cannot publish 0.0.0.0:8080/tcp: port is already allocated"
-    assert holder.id[:12] in caught.value.hint
-    assert caught.value.exit_code == 125
-    assert network.leases() == leases
-    assert network.notes() == [holder.id]
-    socket.create_server(("0.0.0.0", 7070)).close()
-
-
-@pytest.mark.parametrize("protocol", ["tcp", "udp"])
-def test_a_port_of_another_program_is_refused_and_named(network: Network, protocol: str) -> None:
-    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
-    with socket.socket(socket.AF_INET, kind) as program:
-        program.bind(("127.0.0.1", 8080))
-        if protocol == "tcp":
-            program.listen()
-        with pytest.raises(MinirunError, match="port is already allocated") as caught:
-            network.prepare(network.unconnected_box(), PortMapping(80, 8080, protocol=protocol))
-        assert f"(process {os.getpid()})" in caught.value.hint
-
-
-def test_an_address_that_is_not_the_hosts_is_refused(network: Network) -> None:
-    with pytest.raises(MinirunError, match=r"cannot publish 192\.0\.2\.77:80/tcp: the host has no address"):
-        network.prepare(network.unconnected_box(), PortMapping(80, 80, "192.0.2.77"))
-    assert network.leases() == {}
-
-
-def test_a_reserved_port_is_nobody_elses(network: Network) -> None:
-    box = network.unconnected_box()
-    network.prepare(box, PortMapping(80, 8080))
-    with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with pytest.raises(OSError, match="Address already in use"):  # noqa: PT012 - either call may say so
-            other.bind(("0.0.0.0", 8080))
-            other.listen()
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", 8080), timeout=1)
-    for each in box.sockets:
-        each.close()
-    socket.create_server(("0.0.0.0", 8080)).close()
-
-
-def test_connections_that_have_just_ended_do_not_hold_a_port(network: Network) -> None:
-    with socket.create_server(("127.0.0.1", 8080)) as server:
-        client = socket.create_connection(("127.0.0.1", 8080))
-        server.accept()[0].close()  # whoever closes first keeps TIME_WAIT
-        client.close()
-    assert ":1F90 " in "".join(Path("/proc/net/tcp").read_text()), "there must be a connection in TIME_WAIT"
-    network.box(PortMapping(80, 8080))
-
-
-def test_free_ports_are_taken_from_32768_on(network: Network) -> None:
-    box = network.box(PortMapping(80), PortMapping(81), PortMapping(82, 9000, "", "tcp", 9001))
-    other = network.box(PortMapping(82, 9000, "", "tcp", 9001))
-    assert [port.host_port for port in box.endpoint.ports] == [32768, 32769, 9000]
-    assert [port.host_port for port in other.endpoint.ports] == [9001]
-
-
-def test_rules_come_back_after_somebody_flushed_the_firewall(network: Network) -> None:
-    network.box()
-    for table in ("filter", "nat", "raw"):
-        subprocess.run(["iptables", "-t", table, "-F"], check=True)
-        subprocess.run(["iptables", "-t", table, "-X"], check=True)
-    box = network.box(PortMapping(80, 8080))
-    box.serve("box", 80)
-    assert network.box().call(box.endpoint.gateway, 8080).startswith("box ")
-
-
-def test_legacy_iptables_serves_as_well(network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for program in ("iptables-restore", "iptables-save"):
-        (tmp_path / program).symlink_to("/usr/sbin/xtables-legacy-multi")
-    monkeypatch.setattr(firewall, "SEARCH_PATH", str(tmp_path))
-    box = network.box(PortMapping(80, 8080))
-    box.serve("box", 80)
-    assert box.call(box.endpoint.gateway, 8080) == f"box {box.endpoint.gateway}"
-    box.kill()
-    BRIDGE.detach(network.layout, box.id, box.endpoint)
-    BRIDGE.tear_down(network.layout)
-    saved = subprocess.run(["iptables-legacy-save"], check=True, capture_output=True, text=True).stdout
-    assert "MINIRUN" not in saved
-
-
-def test_a_host_without_iptables_gets_told(network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    box = network.unconnected_box()
-    endpoint = network.prepare(box)
-    with monkeypatch.context() as patch:
-        patch.setattr(firewall, "SEARCH_PATH", str(tmp_path))
-        with pytest.raises(MinirunError, match="iptables is not installed") as caught:
-            BRIDGE.attach(network.layout, box.id, endpoint, box.pid)
-    assert "apt install iptables" in caught.value.hint
-    Path(network.layout.network, helper_socket(network)).unlink()  # the next helper shall have the right path
 
 
 # -- the end ----------------------------------------------------------------------------------------------------------
@@ -350,7 +230,7 @@ def test_everything_can_be_unmade(network: Network) -> None:
     assert os.listdir(network.layout.network) == []
 
 
-# -- many at once, and killed helpers ---------------------------------------------------------------------------------
+# -- many at once ------------------------------------------------------------------------------------------------------
 
 
 def test_fifty_starts_at_once_get_fifty_addresses(network: Network) -> None:
@@ -376,118 +256,3 @@ def test_fifty_starts_at_once_get_fifty_addresses(network: Network) -> None:
         box.kill()
     collect_garbage(network.layout, set)
     assert network.leases() == {}
-
-
-HELPER_COMM = "minirun-network\n"
-
-
-def helper_socket(network: Network) -> str:
-    (name,) = [name for name in os.listdir(network.layout.network) if name.endswith(".sock")]
-    return name
-
-
-def helper_connection(network: Network) -> socket.socket:
-    BRIDGE.set_up(network.layout)
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    directory = os.open(network.layout.network, os.O_PATH)
-    connection.connect(f"/proc/self/fd/{directory}/{helper_socket(network)}")
-    os.close(directory)
-    connection.settimeout(5)
-    return connection
-
-
-def helper_pid(network: Network) -> int:
-    """Return the process that answers on the helper's socket: the one that holds its lock file open."""
-    helper_connection(network).close()
-    lock = f"{network.layout.network}/{helper_socket(network).replace('.sock', '.lock')}"
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                if os.readlink(f"/proc/{pid}/fd/4") == lock and Path(f"/proc/{pid}/comm").read_text() == HELPER_COMM:
-                    return int(pid)
-            except OSError:
-                continue
-    pytest.fail("there is no helper")
-
-
-def start_attaching(network: Network, box: Box, *ports: PortMapping) -> int:
-    """Attach in a process of its own and return its number."""
-    network.prepare(box, *ports)
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            BRIDGE.attach(network.layout, box.id, box.endpoint, box.pid)
-            code = 0
-        except MinirunError as error:
-            print(error, error.hint)
-        finally:
-            os._exit(code)
-    return child
-
-
-def test_a_helper_killed_over_a_request_is_replaced(network: Network) -> None:
-    pid = helper_pid(network)
-    os.kill(pid, signal.SIGSTOP)
-    box = network.unconnected_box()
-    child = start_attaching(network, box, PortMapping(80, 8080))
-    time.sleep(0.2)
-    os.kill(pid, signal.SIGKILL)
-    assert os.waitpid(child, 0)[1] == 0
-    assert helper_pid(network) != pid
-    assert box.endpoint.address in box.run("ip", "address", "show", "eth0")
-    assert len(network.rules(box)) == 1
-
-
-def test_helpers_killed_at_any_moment_leave_no_half_container(network: Network) -> None:
-    network.box()  # makes the bridge
-    for milliseconds in range(10):
-        pid = helper_pid(network)
-        box = network.unconnected_box()
-        child = start_attaching(network, box, PortMapping(80, 8000 + milliseconds))
-        time.sleep(milliseconds / 1000)
-        os.kill(pid, signal.SIGKILL)
-        assert os.waitpid(child, 0)[1] == 0
-        assert box.endpoint.address in box.run("ip", "address", "show", "eth0")
-        assert "default via" in box.run("ip", "route")
-        assert len(network.rules(box)) == 1
-        assert links()[box.endpoint.veth]["ifalias"] == f"minirun {box.id}"
-
-
-def test_the_helper_holds_nothing_of_its_starter_and_ends_when_idle(network: Network, tmp_path: Path) -> None:
-    with open(tmp_path / "mine", "w") as mine:
-        os.set_inheritable(mine.fileno(), True)
-        pid = helper_pid(network)
-        network.box()  # an answer: it has imported all that it needs by now
-        files = [os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
-    assert str(tmp_path / "mine") not in files
-    assert files.count("/dev/null") == 3
-    lock = f"{network.layout.network}/{helper_socket(network).replace('.sock', '.lock')}"
-    assert [file for file in files if not file.startswith(("/dev/null", "socket:", lock))] == []
-    assert os.readlink(f"/proc/{pid}/cwd") == "/"
-    assert os.getsid(pid) != os.getsid(0)
-    deadline = time.monotonic() + 6
-    while any(name.endswith(".sock") for name in os.listdir(network.layout.network)):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def test_the_helper_ends_when_its_socket_is_removed(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(helper, "IDLE_SECONDS", 60.0)  # being idle shall not be the reason
-    pid = helper_pid(network)
-    os.unlink(os.path.join(network.layout.network, helper_socket(network)))
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    assert helper_pid(network) != pid
-
-
-@pytest.mark.parametrize("packet", [b"{", b"[]", b"{}", b'{"do": "sing"}', b'{"do": "attach"}', b"\xff\x00"])
-def test_the_helper_survives_malformed_requests(network: Network, packet: bytes) -> None:
-    pid = helper_pid(network)
-    with helper_connection(network) as connection:
-        connection.send(packet)
-        assert json.loads(connection.recv(65536))["failed"][0]
-    assert helper_pid(network) == pid

@@ -12,6 +12,7 @@ import select
 
 from minirun.engine.container.monitor_client import exit_status_of, receive_now, tell
 from minirun.errors import MinirunError
+from minirun.kernel.hostfiles import write_all
 from minirun.kernel.session.terminal import raw_mode, window_size
 from minirun.model.record import Record
 
@@ -201,18 +202,6 @@ class _Streams:
             except (BrokenPipeError, ConnectionResetError):
                 self._reading = False  # what it has sent before is still to be read
             self._unsent.pop(0)
-
-
-def write_all(fd: int, data: bytes | memoryview) -> None:
-    """Write everything, also where `fd` is non-blocking, as a terminal shared with others may be. Raises OSError."""
-    rest = memoryview(data)
-    while rest:
-        try:
-            rest = rest[os.write(fd, rest) :]
-        except BlockingIOError:
-            poll = select.poll()
-            poll.register(fd, select.POLLOUT)
-            poll.poll()
 
 
 # -- detach keys -----------------------------------------------------------------------------------------------------

@@ -9,10 +9,9 @@ ends. So a directory whose lock is free is what a killed minirun has left behind
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 
-from minirun.kernel.hostfiles import is_locked, make_private
+from minirun.kernel import hostfiles
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,8 +48,8 @@ class BundleLock:
         try:
             # The lock goes last: without it, somebody would take the directory for one that was left behind.
             for name in sorted(os.listdir(bundle), key="monitor.lock".__eq__):
-                (os.rmdir if name == "rootfs" else os.unlink)(f"{bundle}/{name}")
-            os.rmdir(bundle)
+                (hostfiles.remove_directory if name == "rootfs" else hostfiles.remove)(f"{bundle}/{name}")
+            hostfiles.remove_directory(bundle)
         except FileNotFoundError:
             pass  # somebody else has just removed it
         except OSError as error:
@@ -64,43 +63,24 @@ def take(layout: Layout, container_id: str, wait: bool = True) -> BundleLock | N
     bundle = layout.bundle(container_id)
     path = f"{bundle}/monitor.lock"
     while True:
-        make_private(bundle)
+        hostfiles.make_private(bundle)
         try:
-            return BundleLock(layout, container_id, _make_locked(bundle, path))
+            return BundleLock(layout, container_id, hostfiles.lock_new(path))
         except FileNotFoundError:
             continue  # its last holder has just removed the directory
         except FileExistsError:
             pass
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            return BundleLock(layout, container_id, hostfiles.lock_existing(path, wait=wait))
         except FileNotFoundError:
             continue
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            if _is_same(fd, path):
-                return BundleLock(layout, container_id, fd)
         except BlockingIOError:
-            os.close(fd)
             return None
-        os.close(fd)
-
-
-def _make_locked(bundle: str, path: str) -> int:
-    """Make the lock's file, locked from the moment it can be seen. Raises FileExistsError or FileNotFoundError."""
-    fd = os.open(bundle, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        # With a dir_fd Python calls linkat(2), which can follow the link in /proc; link(2) cannot.
-        os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
 
 
 def is_held(layout: Layout, container_id: str) -> bool:
     """Say whether somebody brings the container up, runs it or takes it down."""
-    return is_locked(f"{layout.bundle(container_id)}/monitor.lock")
+    return hostfiles.is_locked(f"{layout.bundle(container_id)}/monitor.lock")
 
 
 def claimed_ids(layout: Layout) -> list[str]:
@@ -115,17 +95,7 @@ def take_abandoned(layout: Layout, container_id: str) -> BundleLock | None:
     """Take the lock of a bundle that was left behind; None if somebody has it or has just removed it."""
     bundle = layout.bundle(container_id)
     try:
-        os.rmdir(bundle)  # empty: somebody was killed, or is about to go on, before anything was made
-        return None
-    except FileNotFoundError:
+        hostfiles.remove_directory(bundle)  # empty: somebody was killed, or is about to go on, before anything was made
         return None
     except OSError:
         return None if is_held(layout, container_id) else take(layout, container_id, wait=False)
-
-
-def _is_same(fd: int, path: str) -> bool:
-    """Say whether `path` still is the file behind `fd`: between open and flock its directory may have been removed."""
-    try:
-        return os.path.samestat(os.fstat(fd), os.stat(path))
-    except FileNotFoundError:
-        return False

@@ -8,11 +8,10 @@ names/NAME -> ID             a symbolic link; making it is what claims the name
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 
 from minirun.errors import DamagedError, MinirunError, warn_once
-from minirun.kernel.hostfiles import make_private, read_record, remove_tree, replace, try_lock
+from minirun.kernel import hostfiles
 from minirun.model import jsontext
 from minirun.model.container import ContainerRecord, ExitStatus, RunRequest
 from minirun.storage import reserve
@@ -43,7 +42,7 @@ def new_id() -> str:
 
 def save(layout: Layout, record: ContainerRecord) -> None:
     """Write a record: the old one or the new one is there, never a part."""
-    replace(f"{layout.container(record.id)}/record.json", jsontext.dumps(record.as_dict()))
+    hostfiles.replace(f"{layout.container(record.id)}/record.json", jsontext.dumps(record.as_dict()))
 
 
 def load(layout: Layout, container_id: str) -> ContainerRecord:
@@ -55,7 +54,7 @@ def load(layout: Layout, container_id: str) -> ContainerRecord:
         f"'minirun rm --force {container_id[:12]}' removes the container; what it has written is in {directory}/upper."
     )
     try:
-        record = read_record(path, ContainerRecord)
+        record = hostfiles.read_record(path, ContainerRecord)
     except FileNotFoundError:
         raise no_such_container(container_id) from None
     except DamagedError as damage:
@@ -105,7 +104,7 @@ def no_such_container(name: str) -> MinirunError:
 def exit_status(layout: Layout, container_id: str) -> ExitStatus | None:
     """Return how the container ended the last time; None if it never has."""
     try:
-        return read_record(f"{layout.container(container_id)}/exit.json", ExitStatus)
+        return hostfiles.read_record(f"{layout.container(container_id)}/exit.json", ExitStatus)
     except FileNotFoundError:
         return None
     except DamagedError as damage:
@@ -115,7 +114,7 @@ def exit_status(layout: Layout, container_id: str) -> ExitStatus | None:
 
 def save_exit_status(layout: Layout, container_id: str, status: ExitStatus) -> None:
     """Write how the container ended, where its monitor could not."""
-    replace(f"{layout.container(container_id)}/exit.json", jsontext.dumps(status.as_dict()))
+    hostfiles.replace(f"{layout.container(container_id)}/exit.json", jsontext.dumps(status.as_dict()))
 
 
 _EXIT_BYTES = 4096  # more than an exit record has, and a block of most file systems
@@ -126,14 +125,7 @@ def reserve_exit_status(layout: Layout, container_id: str) -> None:
 
     It is where the monitor writes it before it gives it its name. Raises OSError.
     """
-    path = f"{layout.container(container_id)}/exit.json.new"
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        os.posix_fallocate(file, 0, _EXIT_BYTES)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from error
-    finally:
-        os.close(file)
+    hostfiles.reserve(f"{layout.container(container_id)}/exit.json{hostfiles.TORN}", _EXIT_BYTES)
 
 
 def all_records(layout: Layout) -> list[ContainerRecord]:
@@ -208,11 +200,11 @@ def _entries(directory: str) -> list[str]:
 
 def claim_name(layout: Layout, name: str, container_id: str) -> str:
     """Give the container a name, a random one if it is empty; return it. Raises MinirunError when it is taken."""
-    make_private(layout.names)
+    hostfiles.make_private(layout.names)
     while True:
         claimed = name or _random_name()
         try:
-            os.symlink(container_id, f"{layout.names}/{claimed}")
+            hostfiles.lease(f"{layout.names}/{claimed}", container_id)
             return claimed
         except FileExistsError:
             if not name:
@@ -234,7 +226,7 @@ def rename(layout: Layout, record: ContainerRecord, name: str) -> None:
     except MinirunError as error:
         raise MinirunError(error.message, error.hint, 1) from None
     save(layout, load(layout, record.id).replace(name=name))
-    os.unlink(f"{layout.names}/{record.name}")
+    hostfiles.remove(f"{layout.names}/{record.name}")
 
 
 def _random_name() -> str:
@@ -258,13 +250,12 @@ def release_names(layout: Layout, container_id: str) -> None:
     """Free every name of a container: after a rename that was cut off there may be two."""
     if container_id not in _names(layout).values():
         return
-    directory = os.open(layout.names, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    # Between a look at a name and its end nobody else may free it, or it could be another container's by then.
+    directory = hostfiles.lock_existing(layout.names)
     try:
-        # Between a look at a name and its end nobody else may free it, or it could be another container's by then.
-        fcntl.flock(directory, fcntl.LOCK_EX)
         for name, owner in _names(layout).items():
             if owner == container_id:
-                os.unlink(name, dir_fd=directory)
+                hostfiles.remove(name, directory)
     finally:
         os.close(directory)
 
@@ -282,36 +273,36 @@ def remove(layout: Layout, container_id: str) -> None:
     whose lock is free. Raises OSError.
     """
     directory = layout.container(container_id)
-    lock = try_lock(directory)
+    lock = hostfiles.try_lock(directory)
     if lock < 0:
         release_names(layout, container_id)  # there is no such directory, or somebody removes it already
         return
     try:
         _rename(layout, directory, f"{directory}{_GONE}")
         release_names(layout, container_id)
-        remove_tree(f"{directory}{_GONE}")
+        hostfiles.remove_tree(f"{directory}{_GONE}")
     finally:
         os.close(lock)
 
 
 def _rename(layout: Layout, path: str, to: str) -> None:
     try:
-        os.rename(path, to)
+        hostfiles.rename(path, to)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         with reserve.given_back(layout):  # the longer name needs another block of the directory
-            os.rename(path, to)
+            hostfiles.rename(path, to)
 
 
 def remove_leftovers(layout: Layout) -> None:
     """Remove what is left of containers whose removal was cut off. Raises OSError."""
     for name in _entries(layout.containers):
         path = f"{layout.containers}/{name}"
-        if name.endswith(_GONE) and (lock := try_lock(path)) >= 0:
+        if name.endswith(_GONE) and (lock := hostfiles.try_lock(path)) >= 0:
             try:
                 release_names(layout, name.removesuffix(_GONE))
                 if os.path.isdir(path):  # whoever had the lock may have been just about to end
-                    remove_tree(path)
+                    hostfiles.remove_tree(path)
             finally:
                 os.close(lock)

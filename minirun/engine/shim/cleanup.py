@@ -149,9 +149,8 @@ def _unmount(rootfs: str) -> None:
             unmount_lazily(rootfs)
 
 
-def main() -> None:
+def main(root: str, state: str, container_id: str) -> None:
     """The monitor's clean-up: take down one container."""
-    root, state, container_id = sys.argv[1:]
     layout = Layout(root, state)
     try:
         _unmount(f"{layout.bundle(container_id)}/rootfs")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import _signal as signal  # the C part of `signal`, which would bring `enum` along, for 5 ms
 import _socket as socket  # not all of `socket`: see kernel/sockets.py
 import os
-import sys
 
 from minirun.engine import volumes
 from minirun.engine.container import exec_process
@@ -46,9 +45,9 @@ if TYPE_CHECKING:
 MONITOR_PROGRAM = native_program("monitor")
 
 
-def main() -> NoReturn:
+def main(descriptor: str) -> NoReturn:
     """Be the shim that a process with threads has started: the job is the first message on its channel."""
-    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    channel = Channel(socket.socket(fileno=int(descriptor)))
     job = Job.read_back(channel.receive()[1])
     for fd in job.descriptors():
         os.set_inheritable(fd, False)
@@ -86,7 +85,7 @@ def bring_up_container(layout: Layout, job: Job, wanted: LaunchSpec, channel: Ch
     mount_snapshot(snapshot)
     root = os.open(snapshot.target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     for volume in wanted.fresh_volumes:
-        volumes.copy_up(root, volume.target, volume.source)
+        volumes.populate(root, volume.target, volume.source)
     write_bundle(record, image, wanted, bundle, root)
     os.close(root)
 
