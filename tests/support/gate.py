@@ -54,6 +54,7 @@ OF_LAYER = {
     "cli": "__import__ click platform signal.signal",
     "storage": "marshal threading zstandard",
     "runtime": "jeepney marshal signal.pause",
+    "kernel": "cffi fcntl importlib prctl pyroute2 resource subprocess termios tty",
     "launcher": "_frozen_importlib _frozen_importlib_external ast compile exec importlib marshal",
 }  # fmt: skip
 BUILT_IN = {"__import__", "eval", "exec", "compile", "breakpoint", "globals", "__builtins__", "__loader__"}
@@ -64,6 +65,29 @@ def violations(tree: ast.Module, layer: str) -> set[str]:
     reader = _Reader(layer)
     reader.visit(tree)
     return reader.found
+
+
+def changes(tree: ast.Module) -> dict[str, set[str]]:
+    """Return what functions of a module of kernel/ change that are no operations, by the functions' names.
+
+    Names with an underscore are parts of others.
+    """
+    found = {}
+    for outer in tree.body:
+        for node in outer.body if isinstance(outer, ast.ClassDef) else [outer]:
+            if isinstance(node, ast.FunctionDef) and node.name[0] != "_" and not _is_operation(node):
+                reader = _Reader("kernel")
+                reader.learn(tree)
+                reader.found.clear()
+                reader.visit(node)
+                if reader.found:
+                    found[f"{outer.name}.{node.name}" if isinstance(outer, ast.ClassDef) else node.name] = reader.found
+    return found
+
+
+def _is_operation(function: ast.FunctionDef) -> bool:
+    calls = [decorator for decorator in function.decorator_list if isinstance(decorator, ast.Call)]
+    return any(isinstance(call.func, ast.Name) and call.func.id == "operation" for call in calls)
 
 
 def _is_free(name: str, layer: str) -> bool:
@@ -102,6 +126,11 @@ class _Reader(ast.NodeVisitor):
         self._assigned: dict[str, list[ast.expr]] = {}
 
     def visit_Module(self, node: ast.Module) -> None:
+        self.learn(node)
+        self.generic_visit(node)
+
+    def learn(self, node: ast.Module) -> None:
+        """Note what a module imports, and what its variables are."""
         for part in ast.walk(node):
             for name, value in _assignments(part):
                 self._assigned.setdefault(name, []).append(value)
@@ -116,7 +145,6 @@ class _Reader(ast.NodeVisitor):
                 for alias in part.names:
                     self._names[alias.asname or alias.name] = f"{module}.{alias.name}"
                     self._use(f"{module}.{alias.name}")
-        self.generic_visit(node)
 
     def _import(self, module: str) -> None:
         module = SAME.get(module, module)
@@ -183,6 +211,8 @@ class _Reader(ast.NodeVisitor):
         name = self._resolve(node)
         if name in READING or name in _CHECKED:
             self.found.add(f"{name} (passed on)")
+        elif name:
+            self._use(name)
         elif node.id in BUILT_IN and node.id not in OF_LAYER.get(self._layer, "").split():
             self.found.add(node.id)
 

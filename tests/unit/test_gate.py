@@ -34,6 +34,58 @@ def test_only_kernel_changes_the_machine(module: str) -> None:
     assert known - found == set(), "this is mended: take it out of STILL"
 
 
+# What kernel/ does without telling. minirun's own files have a module, and the plain files of a layer are tens of
+# thousands (kernel/layerfs.py).
+UNTOLD_MODULES = {"minirun.kernel.hostfiles", "minirun.kernel.layerfs"}
+UNTOLD = {
+    # It only asks.
+    "minirun.kernel.mount.file_system_type",
+    "minirun.kernel.mount.flag_names",
+    "minirun.kernel.net.interfaces.interface_address",
+    "minirun.kernel.net.interfaces.interface_index",
+    "minirun.kernel.net.interfaces.is_up",
+    "minirun.kernel.seccomp.architecture_token",
+    "minirun.kernel.seccomp.library_version",
+    "minirun.kernel.seccomp.native_architecture",
+    "minirun.kernel.seccomp.supported_flags",
+    # It is about descriptors and signals of this process alone.
+    "minirun.kernel.files.event_counter",
+    "minirun.kernel.files.open_to_write",
+    "minirun.kernel.files.take_events",
+    "minirun.kernel.session.background.leave_the_caller",
+    "minirun.kernel.session.standard_streams.as_text",
+    "minirun.kernel.session.standard_streams.complete",
+    "minirun.kernel.session.standard_streams.discard_output",
+    "minirun.kernel.session.terminal.open_multiplexer",
+    "minirun.kernel.trace.operation",
+}
+
+
+def test_what_kernel_changes_is_an_operation() -> None:
+    modules = {name for name in MODULES if layer_of(name) == "kernel"} - UNTOLD_MODULES
+    assert {f"{name}.{function}" for name in modules for function in gate.changes(TREES[name])} == UNTOLD
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if layer_of(name) == "kernel"])
+def test_kernel_uses_few_modules(module: str) -> None:
+    assert {name for name in gate.violations(TREES[module], "kernel") if name.isidentifier()} == set()
+
+
+def test_an_untold_change_is_caught() -> None:
+    source = ast.parse("""
+import os
+from os import kill as end
+from minirun.kernel.trace import operation
+@operation(man="chdir(2)")
+def told(path): os.chdir(path)
+def reads(path): return os.stat(path)
+def untold(path): os.chdir(path)
+class Some:
+    def method(self, pid): end(pid, 9)
+""")
+    assert gate.changes(source) == {"untold": {"os.chdir"}, "Some.method": {"os.kill"}}
+
+
 def test_what_still_passes_by_the_gate_exists() -> None:
     assert STILL.keys() <= MODULES.keys()
 

@@ -8,6 +8,7 @@ import os
 import signal
 
 from minirun.kernel import trace
+from minirun.kernel.path import change_directory
 from minirun.kernel.process import close_range, fork, new_session, set_umask
 
 TYPE_CHECKING = False
@@ -37,7 +38,7 @@ def leave_the_caller(descriptors: Sequence[int]) -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a client that has gone is an error number
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     set_umask(0o077)
-    os.chdir("/")
+    change_directory("/")
     kept = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3 + len(descriptors)) for fd in descriptors]
     null = os.open("/dev/null", os.O_RDWR)
     for number in (0, 1, 2):
