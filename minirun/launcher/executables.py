@@ -24,6 +24,7 @@ import sys
 from functools import cache
 
 from minirun.kernel.hostfiles import make_directories, replace
+from minirun.launcher.packed import HEADER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +72,6 @@ from {entry} import main
 gc.enable()
 sys.exit(main())
 """
-HEADER = 4  # bytes that say where the index ends
 
 
 def write(bin_directory: str, lib_directory: str, python: str, paths: Sequence[str]) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     # ends, in bytes after the index; the modules that are imported where this one is, at its top level.
     Entry = tuple[str, int, int, int, int, tuple[str, ...]]
 
+HEADER = 4  # bytes at the begin of a file of modules that say where its index ends
+
 
 class PackedModules:
     """Finds and loads modules by name (importlib.abc, MetaPathFinder and Loader).
@@ -40,7 +42,7 @@ class PackedModules:
         """
         if name in self._extensions:
             return self._extension(self._extensions[name], name)
-        if name not in self._index or not self._is_as_its_source(name):
+        if name not in self._index or not self.is_as_its_source(name):
             return None
         for needed in self._index[name][5]:
             if needed not in sys.modules:
@@ -84,7 +86,8 @@ class PackedModules:
             return None  # it may be elsewhere now
         return ModuleSpec(name, ExtensionFileLoader(name, path), origin=path)
 
-    def _is_as_its_source(self, name: str) -> bool:
+    def is_as_its_source(self, name: str) -> bool:
+        """Say whether a module's source has not changed since the file was made."""
         file, changed, size, _, _, _ = self._index[name]
         try:
             status = posix.stat(file)
@@ -100,6 +103,11 @@ class PackedModules:
         return spec
 
 
-def install(index: dict[str, Entry], extensions: dict[str, str], contents: memoryview) -> None:
-    """Have modules imported from `contents`, and those in C without a search."""
-    sys.meta_path.insert(0, PackedModules(index, extensions, contents))
+def install(index: dict[str, Entry], extensions: dict[str, str], contents: memoryview) -> bool:
+    """Have modules imported from `contents`, and those in C without a search; say whether this module is in there as
+    its source is now: if not, what is installed is another version."""
+    modules = PackedModules(index, extensions, contents)
+    if not modules.is_as_its_source("minirun"):
+        return False
+    sys.meta_path.insert(0, modules)
+    return True

@@ -33,7 +33,7 @@ LAYERS = {
     "registry": GROUND | {"kernel", "storage", "registry"},
     "engine": GROUND | {"kernel", "storage", "runtime", "network", "registry", "engine"},
     "explain": GROUND | {"kernel", "explain"},
-    "launcher": GROUND | {"kernel", "launcher"},
+    "launcher": GROUND | {"kernel", "launcher", "cli"},
     "cli": GROUND | {"kernel", "storage", "runtime", "network", "registry", "engine", "explain", "cli"},
 }
 

@@ -101,3 +101,27 @@ def test_what_is_imported_in_functions_is_in_the_file() -> None:
     named = {"minirun.cli.verbs.container.ps", "minirun.cli.verbs.system.explain", "minirun.cli.help.advice"}
     assert named <= executables.imported_from("minirun.cli.entry")
     assert not any(name.startswith(("minirun.engine", "minirun.storage", "minirun.network")) for name in names)
+
+
+def test_what_pip_installs_writes_its_file_at_the_first_call(copy: Path) -> None:
+    def call() -> str:
+        script = "from minirun.launcher.start import minirun_oci; minirun_oci()"
+        environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONSAFEPATH": ""}
+        command = [sys.executable, "-X", "importtime", "-c", script, "--version"]
+        done = subprocess.run(command, check=True, cwd="/", env=environment, capture_output=True, text=True)
+        assert done.stdout.startswith("minirun-oci version")
+        return done.stderr
+
+    def written() -> list[int]:
+        return [path.stat().st_ino for path in (copy / "minirun/launcher").glob("minirun-oci.*.modules")]
+
+    assert "minirun.launcher.executables" in call()
+    first = written()
+    assert len(first) == 1
+    assert "minirun.launcher.executables" not in call()
+    assert written() == first
+
+    with (copy / "minirun/__init__.py").open("a") as package:
+        package.write("# another version\n")
+    call()
+    assert written() not in ([], first)
