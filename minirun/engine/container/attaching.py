@@ -93,18 +93,19 @@ def attach(
                 return streams.relay()
 
 
-def terminal_size() -> tuple[int, int] | None:
-    """Return (rows, columns) of the user's terminal, None when no standard stream is one."""
+def terminal_size() -> tuple[int, int]:
+    """Return (rows, columns) of the user's terminal, (0, 0) when no standard stream is one."""
     for fd in (STDOUT, STDIN, STDERR):
         if os.isatty(fd):
             return window_size(fd)
-    return None
+    return 0, 0
 
 
 def ask_redraw(sock: socket.socket) -> None:
     """Make a program that fills the screen draw it anew, by a change of size that `attach` takes back."""
-    if size := terminal_size():
-        tell(sock, _size_message(size[0] + 1, size[1]))
+    rows, columns = terminal_size()
+    if rows:
+        tell(sock, _size_message(rows + 1, columns))
 
 
 def _size_message(rows: int, columns: int) -> bytes:
@@ -142,8 +143,9 @@ class _Streams:
     def send_size(self) -> None:
         """Tell the container's terminal the size of the user's. A signal handler may call this at any point."""
         try:
-            if size := terminal_size():
-                self._sock.send(_size_message(*size))
+            rows, columns = terminal_size()
+            if rows:
+                self._sock.send(_size_message(rows, columns))
             self._size_unsent = False
         except BlockingIOError:
             self._size_unsent = True

@@ -21,7 +21,7 @@ def of_request(request: ExecRequest, spec: Spec, pid: int, console_size: tuple[i
     if spec.process is None:
         raise ValueError("a running container's bundle has a process")
     main = spec.process
-    rows, columns = console_size
+    rows, columns = console_size if request.tty else (0, 0)
     process = main.replace(
         args=request.command,
         cwd=os.path.normpath(request.working_dir) if request.working_dir else main.cwd,

@@ -65,11 +65,19 @@ def attach(layout: Layout, record: ContainerRecord, attachment: Attachment) -> i
     return 0 if isinstance(ended, attaching.Detached) else ended.code
 
 
-def execute(layout: Layout, record: ContainerRecord, request: ExecRequest, attachment: Attachment | None) -> int:
-    """Run a further command in a running container; with an attachment return its exit code, else 0."""
+def execute(
+    layout: Layout,
+    record: ContainerRecord,
+    request: ExecRequest,
+    attachment: Attachment | None,
+    console_size: tuple[int, int] = (0, 0),
+) -> int:
+    """Run a further command in a running container; with an attachment return its exit code, else 0.
+
+    `console_size` is what a terminal of its own begins with, (rows, columns).
+    """
     _running(layout, record)
     exit_file = f"{layout.bundle(record.id)}/exec-{records.new_id()[:12]}.json"
-    console_size = attaching.terminal_size() or (0, 0) if request.tty else (0, 0)
     publishing.look_after(layout, record)
     launched = launch.launch_exec(layout, record, ExecSpec(request, exit_file, console_size))
     control = launched.control

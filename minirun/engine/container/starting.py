@@ -42,10 +42,12 @@ def run(
     request: RunRequest,
     attachment: Attachment | None,
     created: Callable[[ContainerRecord], None],
+    console_size: tuple[int, int] = (0, 0),
 ) -> int:
     """Make and start a container; with an attachment wait for its end and return its exit code, else 0.
 
-    `created` is called with the record before the start. Raises MinirunError; with --rm nothing is left then.
+    `created` is called with the record before the start. `console_size` is what its terminal begins with, (rows,
+    columns). Raises MinirunError; with --rm nothing is left then.
     """
     driver = drivers.find(request.network)
     network = driver.set_up(layout)
@@ -59,14 +61,19 @@ def run(
             claim.discard()
             raise
         try:
-            return _start(layout, record, claim, attachment, driver, network)
+            return _start(layout, record, claim, attachment, console_size, driver, network)
         except MinirunError as error:
             if not request.auto_remove and status(layout, record).state == "created":
                 error.hint = f"{error.hint} {_what_stays(record)}".strip()
             raise
 
 
-def start(layout: Layout, record: ContainerRecord, attachment: Attachment | None = None) -> int:
+def start(
+    layout: Layout,
+    record: ContainerRecord,
+    attachment: Attachment | None = None,
+    console_size: tuple[int, int] = (0, 0),
+) -> int:
     """Start a container that does not run; with an attachment wait for its end and return its exit code, else 0."""
     cleanup.collect(layout)
     driver = drivers.find(record.request.network)
@@ -79,7 +86,7 @@ def start(layout: Layout, record: ContainerRecord, attachment: Attachment | None
             raise MinirunError("You cannot start and attach a container that is running", "Use 'attach'.", 1)
         return 0
     with claim:
-        return _start(layout, records.load(layout, record.id), claim, attachment, driver, network)
+        return _start(layout, records.load(layout, record.id), claim, attachment, console_size, driver, network)
 
 
 def _start(
@@ -87,6 +94,7 @@ def _start(
     record: ContainerRecord,
     claim: BundleLock,
     attachment: Attachment | None,
+    console_size: tuple[int, int],
     driver: Driver,
     network: Network | None,
 ) -> int:
@@ -102,7 +110,7 @@ def _start(
         records.reserve_exit_status(layout, record.id)
         with monitor_client.listen(layout.bundle(record.id)) as listener:
             kept = (claim.fd, *(held.fileno() for held in reserved.sockets))
-            launched = launch.launch(layout, record, _launch_spec(layout, record), listener, kept)
+            launched = launch.launch(layout, record, _launch_spec(layout, record, console_size), listener, kept)
         claim.release()
         if reserved.endpoint:
             driver.attach(layout, record.id, reserved.endpoint, launched.pid)
@@ -176,7 +184,7 @@ def _follow(layout: Layout, record: ContainerRecord, control: Socket, attachment
 # -- what the shim gets ------------------------------------------------------------------------------------------------
 
 
-def _launch_spec(layout: Layout, record: ContainerRecord) -> LaunchSpec:
+def _launch_spec(layout: Layout, record: ContainerRecord, console_size: tuple[int, int]) -> LaunchSpec:
     """Prepare on the host what the shim needs: volumes, the three files of /etc, namespaces to join."""
     mounts, fresh = _host_mounts(layout, record)
     return LaunchSpec(
@@ -185,7 +193,7 @@ def _launch_spec(layout: Layout, record: ContainerRecord) -> LaunchSpec:
         mounts=mounts,
         fresh_volumes=fresh,
         joined=joined_namespaces(layout, record.request),
-        console_size=attaching.terminal_size() or (0, 0) if record.request.tty else (0, 0),
+        console_size=console_size,
     )
 
 

@@ -36,7 +36,7 @@ def exec_(call: Call) -> int:
     streams = frozenset({"stdout", "stderr", *(["stdin"] if request.open_stdin else [])})
     attachment = None if request.detach else attaching.Attachment(streams, detach_keys=call.text("detach-keys"))
     try:
-        return running.execute(layout, record, request, attachment)
+        return running.execute(layout, record, request, attachment, attaching.terminal_size())
     except MinirunError as error:
         from minirun.cli.help import advice
 

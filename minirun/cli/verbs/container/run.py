@@ -133,7 +133,7 @@ def run(call: Call) -> int:
     if not request.detach:
         attachment = attaching.Attachment(streams, options["sig_proxy"], options["detach_keys"])
     try:
-        code = starting.run(layout, request, attachment, note)
+        code = starting.run(layout, request, attachment, note, attaching.terminal_size())
     except MinirunError as error:
         raise _advised(error, layout, image, command) from error
     if request.detach:

@@ -13,20 +13,27 @@ if TYPE_CHECKING:
     from minirun.cli.call import Call
     from minirun.engine.container.attaching import Attachment
     from minirun.model.container import ContainerRecord
+    from minirun.model.layout import Layout
 
 
 def start(call: Call) -> int:
     """Start one or more stopped containers."""
-    from minirun.engine.container import records, starting
+    from minirun.engine.container import attaching, records, starting
 
     reads = call.switch("interactive")
     if not reads and not call.switch("attach"):
-        return act_on_each(call, starting.start)
+        return act_on_each(call, _start)
     layout = call.swept_layout()
     if len(call.arguments) > 1:
         raise MinirunError("you cannot start and attach multiple containers at once")
     record = records.find(layout, call.arguments[0])
-    return starting.start(layout, record, _attachment(call, record, reads=reads))
+    return starting.start(layout, record, _attachment(call, record, reads=reads), attaching.terminal_size())
+
+
+def _start(layout: Layout, record: ContainerRecord) -> None:
+    from minirun.engine.container import attaching, starting
+
+    starting.start(layout, record, console_size=attaching.terminal_size())
 
 
 def attach(call: Call) -> int:
@@ -49,10 +56,10 @@ def _attachment(call: Call, record: ContainerRecord, *, reads: bool) -> Attachme
 
 def restart(call: Call) -> int:
     """Stop one or more containers and start them again."""
-    from minirun.engine.container import ending, starting
+    from minirun.engine.container import ending
 
     timeout = call.number("timeout")
-    return act_on_all(call, lambda layout, records: ending.stop(layout, records, timeout), starting.start)
+    return act_on_all(call, lambda layout, records: ending.stop(layout, records, timeout), _start)
 
 
 _SIG_PROXY = switch("--sig-proxy", "Forward signals (default true).", default=True)
