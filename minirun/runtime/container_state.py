@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class ContainerState(Record):
     """runtime-spec runtime.md, "State", and what later calls need to find.
 
-    `pid_start_time` is field 22 of /proc/PID/stat: with it a reused pid is not taken for the container. `cgroup` is the
-    cgroup's directory, or "" where the container stays in its creator's; `unit` is the scope's name where systemd made
+    `pid_start_time` is field 22 of /proc/PID/stat: it tells a reused pid from the container's. `cgroup` is the
+    cgroup's directory, or "" if the container stays in its creator's; `unit` is the scope's name where systemd made
     it; `cgroup_v1` are the directories in the hierarchies of cgroup v1, by their controllers. `hooks` are the kinds of
     hooks it has: without any, later calls need not read its config.json. `rdt_directory` and `rdt_monitor` are its
     directories in resctrl, the first of which goes with the container if `rdt_made`. With `mounted_on_host` its mounts

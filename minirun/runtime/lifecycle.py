@@ -35,7 +35,7 @@ class CreateOptions(Record):
     shows to its own output. Compiled seccomp filters are kept in `cache_dir`. `preserve_fds` are the descriptors after
     2 that the command gets. `config` is the bundle's file, an absolute path or relative to the bundle. `notify_socket`
     is where a service manager waits to hear that the container is ready, "" if none does. Controllers that the host has
-    bound to cgroup v1 serve the container only with `use_cgroup_v1`. `caller` is a socket: when its other end is
+    bound to cgroup v1 are used only with `use_cgroup_v1`. `caller` is a socket: when its other end is
     closed, nobody waits for the container any more.
     """
 
@@ -80,7 +80,7 @@ def load(root: str, container_id: str) -> tuple[ContainerState, Spec]:
 
 
 def _hooks(root: str, found: ContainerState, kind: str) -> dict[str, tuple[Hook, ...]]:
-    """Return a container's hooks if it has some of this kind; reading the whole of its config.json takes a while."""
+    """Return a container's hooks if it has any of this kind: reading all of config.json takes a while."""
     return load(root, found.id)[1].hooks if kind in found.hooks else {}
 
 
@@ -93,7 +93,7 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
     The caller becomes the process's parent and owns the returned descriptors. Whatever was made is unmade if anything
     fails. Raises MinirunError.
     """
-    # Making a container takes most of this package; kill, delete or state do without.
+    # Making a container needs most of this package; kill, delete and state do not.
     from minirun.runtime.create.container import create as create_container
 
     return create_container(root, container_id, bundle, spec, options)
@@ -102,7 +102,7 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
 def start(root: str, container_id: str, notify_socket: str = "") -> Readiness | None:
     """Let a created container execute its command. Raises MinirunError; the container is deleted if a hook fails.
 
-    Returns what hears whether it is ready, if it was made for a service manager and `notify_socket` is that one's.
+    If it was made for a service manager, whose socket is `notify_socket`, return what hears when it is ready.
     """
     ready = None
     with state.lock(root, container_id):
@@ -141,7 +141,7 @@ def _listen(directory: str, notify_socket: str) -> Readiness | None:
 def kill(root: str, container_id: str, number: int) -> None:
     """Send a signal to the container's first process. Raises MinirunError if it is not running.
 
-    Only a PID namespace of its own ends with its first process: without one, SIGKILL is for all that the cgroup holds.
+    A PID namespace of its own ends with its first process; without one, SIGKILL goes to every process of the cgroup.
     """
     found = state.load(root, container_id)
     if number == SIGKILL and not _has_own_pids(root, container_id) and found.cgroup and processes_of(found.cgroup):
@@ -161,7 +161,7 @@ def _has_own_pids(root: str, container_id: str) -> bool:
     try:
         return load_spec(state.directory(root, container_id)).has_namespace("pid")
     except MinirunError:
-        return False  # the copy of its config.json is damaged, and its cgroup will do
+        return False  # the copy of its config.json is damaged; its cgroup has to do
 
 
 def kill_all(root: str, container_id: str, number: int) -> None:
@@ -181,8 +181,8 @@ def kill_all(root: str, container_id: str, number: int) -> None:
 def delete(root: str, container_id: str, force: bool = False) -> None:
     """Forget a container that has ended or was never started, or with `force` kill it first; nothing of it stays.
 
-    With `force` the end of its creation is waited for, and it is not an error if there is none. What is left of a
-    creation that was killed is removed, but is no container. Raises MinirunError.
+    With `force`, wait until its creation has ended; it is then not an error if there is no container. What is left of a
+    creation that was killed is removed, but does not count as a container. Raises MinirunError.
     """
     try:
         lock = state.Lock(root, container_id) if force else state.lock(root, container_id)

@@ -1,4 +1,4 @@
-"""How a container, or what a killed `create` has left of one, is taken apart: its processes, its cgroups, its state."""
+"""Taking a container apart, or what a killed `create` has left of one: its processes, its cgroups, its state."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def unmake(root: str, found: ContainerState) -> None:
 
 
 def unmake_recorded(root: str, container_id: str, found: ContainerState | None) -> None:
-    """Unmake a container of which `found` is known, if anything, and run its poststop hooks.
+    """Unmake a container and run its poststop hooks; `found` is what is known of it, None if nothing is.
 
     The caller has the lock. Raises MinirunError.
     """
@@ -59,7 +59,7 @@ def unmake_recorded(root: str, container_id: str, found: ContainerState | None) 
 
 
 def _poststop_hooks(root: str, found: ContainerState) -> dict[str, tuple[Hook, ...]]:
-    """Return a container's hooks if it has some for its end; reading the whole of its config.json takes a while."""
+    """Return a container's hooks if it has any for its end: reading all of config.json takes a while."""
     if "poststop" not in found.hooks:
         return {}
     try:

@@ -8,7 +8,7 @@ import os
 def user_directory() -> str:
     """Return the directory for state and sockets of a user without root (XDG_RUNTIME_DIR), "" for root.
 
-    Root of a user namespace only is such a user: outside it may what they may.
+    Root of a user namespace is such a user, too: outside of it, it has no more rights.
     """
     directory = os.environ.get("XDG_RUNTIME_DIR")
     if not directory:

@@ -1,7 +1,7 @@
 """What can be known of a container whose state.json is damaged: enough to list it, to end it, and to remove its cgroup.
 
-The copy of the bundle's config.json tells the cgroup, and the cgroup the processes. Where that is damaged as well, a
-container of `minirun run` is found by its id, which nobody else's cgroup has.
+The copy of the bundle's config.json names the cgroup, and the cgroup lists the processes. If that copy is damaged as
+well, a container of `minirun run` is found by its id, which no other cgroup has as its name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ID_LENGTH = 64  # of ids that are random digits
 
 
 def state_of(directory: str, container_id: str) -> ContainerState:
-    """Return the state of a container, put together anew. What is not known is empty; with pid 0 it does not run."""
+    """Return the state of a container, reconstructed. What is not known is empty; pid 0 means that it does not run."""
     spec = _spec(directory)
     place, pids = "", list[int]()
     for place in _places(spec, container_id):
@@ -86,7 +86,7 @@ def _order(pid: int) -> tuple[bool, int]:
 def _cgroups_v1(pid: int) -> dict[str, str]:
     """Return the directories of a process's cgroups in the hierarchies of v1, by their controllers (cgroups(7)).
 
-    One that has ended meanwhile has none.
+    A process that has ended in the meantime has none.
     """
     try:
         text = read(f"/proc/{pid}/cgroup")

@@ -2,7 +2,7 @@
 
 One directory per container under the runtime's root:
 
-    state.json      first without a pid, then with it once the container is created, which only then exists for others
+    state.json      written without a pid first; only with one, once it is created, does the container exist for others
     config.json     a copy of the bundle's
     notify/         with the container's own socket for sd_notify(3), if a service manager is to be told
     exec.fifo       exists until `start`; the container waits for a byte from it
@@ -30,9 +30,9 @@ FILES = frozenset((LOCK, "state.json", "state.json.new", "config.json", "notify"
 
 
 class Lock:
-    """What one call holds while it changes a container; a context manager. The kernel frees it when the call is killed.
+    """The lock that a call holds while it changes a container; a context manager. It ends with the call.
 
-    Nobody gets it for a container that has been removed meanwhile, even if another one has its name by then.
+    It cannot be taken for a container that has been removed in the meantime, even if another one has its name.
     """
 
     def __init__(self, root: str, container_id: str, *, make: bool = False, wait: bool = True) -> None:
@@ -54,7 +54,7 @@ class Lock:
 def lock(root: str, container_id: str) -> Lock:
     """Take the lock of a container that exists. Raises MinirunError (exit code 1) if it does not.
 
-    One that is being made does not exist yet: nothing is waited for then.
+    A container that is being made does not exist yet, and is not waited for.
     """
     try:
         try:
@@ -78,7 +78,7 @@ def make(root: str, container_id: str) -> Lock:
 
 
 def missing(container_id: str) -> MinirunError:
-    """Make the error about a container that is not there, in the words that callers look for."""
+    """Return the error about a container that does not exist, in the words that callers look for."""
     return MinirunError("container does not exist", f"There is no container '{container_id}' below --root.", 1)
 
 
@@ -132,11 +132,11 @@ def remove(root: str, container_id: str) -> None:
 
 
 def remove_empty_directory(root: str, container_id: str) -> bool:
-    """Remove what a creation has left that was killed before it had the lock; return whether nothing is there now."""
+    """Remove what a creation has left if it was killed before it had the lock; return whether the id is free now."""
     try:
         hostfiles.remove_directory(directory(root, container_id))
     except OSError:
-        return False  # something else: no container's directory, or no directory
+        return False  # not a container's directory, or not a directory
     return True
 
 
@@ -149,9 +149,9 @@ def load(root: str, container_id: str) -> ContainerState:
 
 
 def record(root: str, container_id: str) -> ContainerState | None:
-    """Read what is known of a container, also of one whose creation goes on or was cut off: its `pid` is 0.
+    """Read what is known of a container; if its creation is under way, or was killed, its `pid` is 0.
 
-    Of a damaged state.json what can be known otherwise is returned, with a warning: somebody may want to end it.
+    If state.json is damaged, warn, and return what can be known otherwise: somebody may want to end the container.
     Returns None if nothing is known.
     """
     path = f"{directory(root, container_id)}/state.json"
@@ -170,7 +170,7 @@ def record(root: str, container_id: str) -> ContainerState | None:
 
 
 def status(root: str, state: ContainerState) -> str:
-    """Return "created", "running", "paused" or "stopped", from the kernel's own knowledge."""
+    """Return "created", "running", "paused" or "stopped", as the kernel knows it."""
     if not is_alive(state):
         return "stopped"
     if state.cgroup and _frozen(state.cgroup):

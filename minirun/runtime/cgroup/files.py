@@ -23,7 +23,7 @@ KEEP_ATTRIBUTE = "trusted.org.minirun.keep"  # on a cgroup that was there before
 
 
 def text_of(directory: str, name: str) -> str:
-    """Return what a file of the cgroup says, "" if it lacks it or cannot say."""
+    """Return the text of one of the cgroup's files, "" if there is none or it cannot be read."""
     try:
         return read(f"{directory}/{name}")
     except OSError:
@@ -31,18 +31,18 @@ def text_of(directory: str, name: str) -> str:
 
 
 def lines(directory: str, name: str) -> list[str]:
-    """Return the lines of one of the cgroup's files; none if it lacks it."""
+    """Return the lines of one of the cgroup's files; none if there is no such file."""
     return text_of(directory, name).splitlines()
 
 
 def keyed_values(directory: str, name: str) -> dict[str, int]:
-    """Return a flat keyed file such as cpu.stat or memory.events as numbers; empty if this cgroup lacks it."""
+    """Return a flat keyed file such as cpu.stat or memory.events as numbers; empty if there is no such file."""
     pairs = (line.partition(" ") for line in lines(directory, name))
     return {key: int(value) for key, _, value in pairs if value.isdigit()}
 
 
 def value(directory: str, name: str) -> int | None:
-    """Return a file with one number; None if this cgroup lacks it, -1 for "max"."""
+    """Return a file with one number; None if there is no such file, -1 for "max"."""
     try:
         text = read(f"{directory}/{name}").strip()
     except OSError:
@@ -57,7 +57,7 @@ def processes(directory: str) -> list[int]:
         try:
             found.update(int(pid) for pid in read(f"{below}/cgroup.procs").split())
         except OSError as error:
-            # In thread mode the processes are listed where the mode begins, and only threads here.
+            # In thread mode, processes are listed in the cgroup where the mode begins; here there are only threads.
             if error.errno == errno.EOPNOTSUPP:
                 found.update(_process_of(thread) for thread in text_of(below, "cgroup.threads").split())
             # Otherwise it was removed in the meantime.
@@ -76,9 +76,9 @@ def _process_of(thread: str) -> int:
 
 
 def check_is_free(directory: str, *, frozen: bool) -> None:
-    """Refuse to share a cgroup: the limits, the freezing and the killing of one container would hit the others.
+    """Refuse to share a cgroup: limiting, freezing or killing one container would affect the other.
 
-    Raises MinirunError, also where it is `frozen`.
+    Raises MinirunError, also if it is `frozen`.
     """
     if found := processes(directory):
         raise MinirunError(
@@ -133,12 +133,12 @@ def apply(directory: str, settings: list[Setting]) -> None:
 
 
 def remove_tree(directory: str, deadline: float, end_all: Callable[[str], None]) -> None:
-    """Remove a cgroup and those below, unless it was there before the container; one that is busy after `end_all`.
+    """Remove a cgroup and those below, unless it was there before the container; call `end_all` while it is busy.
 
     Raises OSError if it is still busy at `deadline`, of time.monotonic().
     """
     keep = has_attribute(directory, KEEP_ATTRIBUTE)
-    look_below = keep  # the usual one has no cgroups below, and finding that out takes as long as removing it
+    look_below = keep  # usually there are no cgroups below, and finding that out takes as long as removing this one
     while True:
         try:
             for below, _, _ in os.walk(directory, topdown=False) if look_below else ((directory, [], []),):
@@ -153,7 +153,7 @@ def remove_tree(directory: str, deadline: float, end_all: Callable[[str], None])
         except FileNotFoundError:
             return
         except OSError as error:
-            # Busy as long as a process lives in it; a killed one still needs a moment to leave.
+            # It is busy as long as a process is in it; a killed one takes a moment to leave.
             if error.errno != errno.EBUSY:
                 raise
             busy = error

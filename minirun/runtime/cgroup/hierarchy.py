@@ -1,6 +1,6 @@
 """Where the cgroup file systems are mounted, and which controllers each has: the unified one of v2, and those of v1.
 
-Not every host has its controllers in v2: where a hierarchy of v1 has bound "memory", no file of v2 can limit memory.
+Not every host has its controllers in v2: if a hierarchy of v1 has bound "memory", no file of v2 can limit memory.
 Such a host is called *hybrid*. Sources: cgroups(7), proc_pid_mountinfo(5).
 """
 
@@ -58,7 +58,7 @@ def find_hierarchy() -> Hierarchy:
 
 
 def directory_of(hierarchy: Hierarchy, cgroups_path: str, container_id: str) -> str:
-    """Return the cgroup's directory for `linux.cgroupsPath`; an empty one means that it has the container's id as
-    name."""
+    """Return the cgroup's directory for `linux.cgroupsPath`; if that is empty, it is named after the
+    container's id."""
     path = os.path.normpath(f"/{cgroups_path.lstrip('/') or container_id}")
     return f"{hierarchy.mount_point}{path}"

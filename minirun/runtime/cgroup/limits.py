@@ -5,7 +5,7 @@ written for cgroup v1. Where v2 counts differently, numbers are converted as run
 
 - memory.kernel, memory.kernelTCP, memory.swappiness, memory.disableOOMKiller, memory.useHierarchy, blockIO.leafWeight,
   network.classID and network.priorities are ignored, as runc does on v2: engines pass them on for any host.
-- cpu.realtimeRuntime and cpu.realtimePeriod are refused: who asks for them needs them.
+- cpu.realtimeRuntime and cpu.realtimePeriod are refused: a caller that asks for real time relies on it.
 - A zero (hugepages apart), as an absent field, asks for nothing; a negative limit asks for none.
 """
 
@@ -137,7 +137,7 @@ def _memory(resources: Section, now: Mapping[str, str]) -> Iterator[Setting]:
 def refuse_empty_sum(field: Section) -> None:
     """Refuse a limit of 0 on memory and swap together that no limit on memory goes with. Raises MinirunError.
 
-    Beside one, as engines fill it in, it asks for nothing; who writes it alone wants no swap, and would get all.
+    Beside a limit, as engines write it, it asks for nothing. Alone it means "no swap", but would allow all of it.
     """
     if field.number("swap") == 0 and field.number("limit") is None:
         raise MinirunError(
