@@ -17,7 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, BinaryIO, TypeVar
 
-    from minirun.kernel.sockets import Socket
     from minirun.model.record import Record
 
     AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -346,37 +345,6 @@ def reserve(path: str, size: int) -> None:
         raise OSError(error.errno, error.strerror, path) from error
     finally:
         os.close(file)
-
-
-def listen(path: str, waiting: int) -> Socket:
-    """Make a socket at `path` that keeps packets apart (SOCK_SEQPACKET, unix(7)), where so many clients may wait.
-
-    A path has at most 107 bytes. Raises OSError.
-    """
-    from minirun.kernel.sockets import packet_socket
-
-    listener = packet_socket()
-    try:
-        listener.bind(path)
-        listener.listen(waiting)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-def receive_at(path: str, mode: int) -> Socket:
-    """Make a socket at `path` that takes datagrams (unix(7)) of those whom its mode lets write. Raises OSError."""
-    from minirun.kernel.sockets import datagram_socket
-
-    receiver = datagram_socket()
-    try:
-        receiver.bind(path)
-        os.chmod(path, mode)
-    except BaseException:
-        receiver.close()
-        raise
-    return receiver
 
 
 # -- records -----------------------------------------------------------------------------------------------------------

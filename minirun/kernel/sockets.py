@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import os
 import struct
 
 TYPE_CHECKING = False
@@ -35,6 +36,33 @@ def packet_pair() -> tuple[Socket, Socket]:
     """Return two such sockets, connected with each other (socketpair(2)). Raises OSError."""
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     return Socket(fileno=ours.detach()), Socket(fileno=theirs.detach())
+
+
+def listen(path: str, waiting: int) -> Socket:
+    """Make a socket at `path` that keeps packets apart (SOCK_SEQPACKET, unix(7)), where so many clients may wait.
+
+    A path has at most 107 bytes. Raises OSError.
+    """
+    listener = packet_socket()
+    try:
+        listener.bind(path)
+        listener.listen(waiting)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def receive_at(path: str, mode: int) -> Socket:
+    """Make a socket at `path` that takes datagrams (unix(7)) of those whom its mode lets write. Raises OSError."""
+    receiver = datagram_socket()
+    try:
+        receiver.bind(path)
+        os.chmod(path, mode)
+    except BaseException:
+        receiver.close()
+        raise
+    return receiver
 
 
 def send_with_descriptors(channel: _socket.socket, data: bytes, descriptors: Sequence[int]) -> None:

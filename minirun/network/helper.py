@@ -17,7 +17,7 @@ import socket
 import time
 
 from minirun.errors import MinirunError
-from minirun.kernel import hostfiles, process, trace
+from minirun.kernel import hostfiles, process, sockets, trace
 from minirun.kernel.net import interfaces, netlink
 from minirun.kernel.privilege import become_helper
 from minirun.kernel.session.background import leave_the_caller
@@ -54,7 +54,7 @@ def start(layout: Layout, directory: int) -> bool:
         return False
     try:
         hostfiles.remove(path)  # of a helper that was killed: the lock is free, so it does not run
-        with hostfiles.listen(path, 128) as listener:
+        with sockets.listen(path, 128) as listener:
             if process.has_threads():
                 command = process.own_python(__name__, layout.root, layout.state, str(listener.fileno()), str(lock))
                 child = process.start_program(command, (listener.fileno(), lock))

@@ -10,7 +10,7 @@ import _socket as socket  # not all of `socket`: see kernel/sockets.py
 import os
 import select
 
-from minirun.kernel import hostfiles
+from minirun.kernel import sockets
 from minirun.kernel.sockets import Socket, packet_socket
 from minirun.model import jsontext
 from minirun.model.container import ExitStatus
@@ -25,7 +25,7 @@ _OUTPUT_SIZE = 32 << 10  # what the monitor sends in one message
 def listen(bundle: str) -> Socket:
     """Return the listening socket that a container's monitor inherits as --listen. Raises OSError."""
     with _socket_path(bundle) as path:
-        return hostfiles.listen(path, 64)
+        return sockets.listen(path, 64)
 
 
 def connect(layout: Layout, container_id: str) -> Socket | None:

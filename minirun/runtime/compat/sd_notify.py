@@ -12,7 +12,7 @@ import os
 import select
 
 from minirun.errors import warn
-from minirun.kernel import hostfiles
+from minirun.kernel import hostfiles, sockets
 from minirun.kernel.process import pidfd_open
 from minirun.kernel.trace import step
 from minirun.model.spec import MountSpec
@@ -56,7 +56,7 @@ class Readiness:
         directory = os.open(f"{state_directory}/{DIRECTORY}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             path = f"/proc/self/fd/{directory}/{DIRECTORY}"  # the whole path may be longer than an address: unix(7)
-            self._socket = hostfiles.receive_at(path, 0o777)
+            self._socket = sockets.receive_at(path, 0o777)
         finally:
             os.close(directory)
 
