@@ -213,7 +213,7 @@ def _cpu(resources: Section, now: Mapping[str, str]) -> Iterator[Setting]:
 
 
 def _without_weight_if_idle(settings: list[Setting]) -> list[Setting]:
-    """Leave out the weight of a cgroup that is to be idle, which has none: the kernel would refuse it."""
+    """Leave out the weight of a cgroup that asks to be idle: the kernel would refuse it."""
     if not any(setting.file == "cpu.idle" and setting.text.strip() == "1" for setting in settings):
         return settings
     for setting in settings:

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 class CgroupTarget(Record):
-    """Where a container's cgroup is to be: its directory, "" where it stays in the caller's, and systemd's name for it.
+    """Where a container's cgroup will be: its directory, "" if it stays in the caller's, and systemd's name for it.
 
-    `v1` are its directories in the hierarchies of v1, if it is to have any (see v1.py).
+    `v1` are its directories in the hierarchies of v1, if it gets any (see v1.py).
     """
 
     hierarchy: Hierarchy
@@ -75,10 +75,10 @@ def _end_placeholder(pid: int) -> None:
 
 
 def choose(spec: Spec, container_id: str, *, systemd: bool, use_v1: bool) -> CgroupTarget:
-    """Return where the container's cgroup is to be, and with `use_v1` those in the hierarchies of v1.
+    """Choose where the container's cgroup will be, and with `use_v1` those in the hierarchies of v1.
 
-    A cgroup that is there already must be empty and not frozen; it is marked, and outlives the container. A user
-    without root who may not make the cgroup does without, unless there are limits to set. Raises MinirunError.
+    A cgroup that exists already must be empty and not frozen; it is marked, and outlives the container. For a user
+    without root who may not make one, there is none, unless limits are asked for. Raises MinirunError.
     """
     hierarchy = find_hierarchy()
     if systemd:
@@ -119,7 +119,7 @@ def _may_make(directory: str) -> bool:
 
 
 def _refuse_limits(spec: Spec, directory: str) -> None:
-    """Raise MinirunError that names the first limit of a container that is to have no cgroup."""
+    """Raise MinirunError that names the first limit of a container that cannot have a cgroup."""
     from minirun.runtime.cgroup.limits import files_of
 
     for setting in files_of(spec.resources):
@@ -136,8 +136,8 @@ def _refuse_limits(spec: Spec, directory: str) -> None:
 def create(target: CgroupTarget, resources: dict[str, Any], annotations: Mapping[str, str] = {}) -> CgroupHandle:
     """Make the cgroup, or have systemd make it as a scope, and set its limits. Raises MinirunError.
 
-    The caller clones the container into it and leaves the returned handle then. What is missing, `complete` makes: the
-    new process can begin without it.
+    The caller clones the container into it and then leaves the returned handle. `complete` makes the rest, without
+    which the new process can begin.
     """
     hierarchy, directory, unit = target.hierarchy, target.directory, target.unit
     if not directory:
@@ -259,7 +259,7 @@ def open_below(
 
 
 def cannot_enter() -> MinirunError:
-    """Return what to raise where clone3 ended with EBUSY, as the cgroup passes controllers on to those below it."""
+    """Return the error for a clone3 that failed with EBUSY, since the cgroup passes controllers on to those below it."""
     return MinirunError(
         "adding pid of a new process to cgroups: device or resource busy",
         "The cgroup passes controllers on, so processes may run in those below it only: name one of them.",
@@ -267,7 +267,7 @@ def cannot_enter() -> MinirunError:
 
 
 def remove(directory: str, unit: str = "", directories_v1: Mapping[str, str] = {}, timeout: float = 5.0) -> None:
-    """Kill what is left in the cgroup and remove it, with all below and, if that is empty then, minirun's parent.
+    """Kill the processes left in the cgroup and remove it with all below it, then minirun's parent if that is empty.
 
     One that was there before the container stays, empty. It is not an error if it is gone. Raises MinirunError.
     """

@@ -59,7 +59,7 @@ def update(directory: str, resources: dict[str, Any], unit: str = "", directorie
 
 
 def _put_back(before: Sequence[tuple[str, Setting]]) -> None:
-    """Give files their old texts back, as far as possible: what was refused first tells more.
+    """Give files their old texts back, as far as possible; the first error is the one to report.
 
     Of two numbers that bound each other, one may be refused until the other is back.
     """

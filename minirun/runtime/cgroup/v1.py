@@ -37,11 +37,11 @@ _CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
 def choose(
     hierarchies: Iterable[HierarchyV1], spec: Spec, path: str, *, relative: bool, systemd: bool
 ) -> dict[str, str]:
-    """Return the directories of the container's cgroups-to-be.
+    """Choose the directories of the container's cgroups.
 
     A `relative` path starts at the cgroups that this process is in. A hierarchy with a name and no controller only
-    sorts processes: it is used where systemd is asked for, or the container gets to see the hierarchies; that of
-    systemd also where the bundle names a cgroup, which tools of the host will look up there. Raises MinirunError if a
+    groups processes: it is used if systemd is asked for, or if the container can see the hierarchies; that of systemd
+    also if the bundle names a cgroup, since tools of the host look it up there. Raises MinirunError if a
     cgroup is there already and not free.
     """
     own = _own_cgroups() if relative else {}
@@ -207,7 +207,7 @@ def remove(directories: Mapping[str, str], deadline: float) -> None:
 
 
 def thaw(directories: Mapping[str, str], pids: list[int]) -> None:
-    """Take the container's processes out of whatever v1 cgroup somebody froze them in: there they cannot even die.
+    """Take the container's processes out of any v1 cgroup that is frozen: there they cannot even die.
 
     minirun freezes by v2, but some tools of the host use v1's freezer, with a cgroup of their own.
     """

@@ -28,10 +28,10 @@ THREADED = frozenset(("cpu", "cpuset", "perf_event", "pids"))  # those that can 
 
 
 def make_all(hierarchy: Hierarchy, parts: list[str], needed: set[str]) -> None:
-    """Make every cgroup on the way that is not there, and pass on the controllers that the last one needs.
+    """Make the missing cgroups of a path, and pass on the controllers that the last one needs.
 
-    Where possible all others too: statistics come from them, later updates need them, and what runs in the container
-    may be another runtime, which has only those that its own cgroup was given.
+    Where possible pass on all others, too: statistics come from them, later updates need them, and a runtime inside the
+    container has only those that its own cgroup was given.
     """
     directory = hierarchy.mount_point
     for part in parts:
@@ -94,7 +94,7 @@ def check_type(directory: str, needed: set[str]) -> None:
 
 
 def possible(hierarchy: Hierarchy, settings: list[Setting]) -> list[Setting]:
-    """Leave out what asks for nothing and could not be set here; refuse what asks for something."""
+    """Leave out settings that ask for nothing and could not be set here; refuse those that ask for something."""
     possible = []
     for setting in settings:
         if setting.controller in hierarchy.controllers | {""}:
@@ -105,7 +105,7 @@ def possible(hierarchy: Hierarchy, settings: list[Setting]) -> list[Setting]:
 
 
 def _require(hierarchy: Hierarchy, setting: Setting) -> None:
-    """Refuse a limit whose controller cannot be used here; say where it is and the way out."""
+    """Refuse a limit whose controller cannot be used here; say where the controller is, and what to do."""
     controller = setting.controller
     what = {"cpu": "CPU time", "cpuset": "the CPUs", "pids": "the number of processes", "io": "input and output"}
     place = hierarchy.bound_to_v1.get({"io": "blkio"}.get(controller, controller))
@@ -130,9 +130,9 @@ def _require(hierarchy: Hierarchy, setting: Setting) -> None:
 
 
 def owner_of(spec: Spec) -> int:
-    """Return the host's user that the cgroup is to belong to: the command's, or 0.
+    """Return the host's user who will own the cgroup: the command's, or 0.
 
-    Only what is the container's own and mounted writable there can be used (config-linux.md, "Cgroup ownership").
+    Only a cgroup that is the container's own and mounted writable can be used (config-linux.md, "Cgroup ownership").
     """
     from minirun.runtime.namespaces.types import is_fresh
 

@@ -1,7 +1,7 @@
 """What crun's users ask of a runtime beyond the specification, by annotations (crun(1), "Extensions to OCI").
 
 Podman sets one of them itself: `--group-add keep-groups` is `run.oci.keep_original_groups`. Those that are not here are
-named in a warning, except where the container would be less safe than it was meant to be.
+named in a warning, except if ignoring one would make the container less safe than intended.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _REFUSED = {"run.oci.seccomp_bpf_data": "minirun compiles linux.seccomp and load
 
 
 def check(annotations: Mapping[str, str]) -> None:
-    """Refuse what cannot be done and must not be left out; warn of what is left out. Raises MinirunError."""
+    """Refuse annotations that must not be ignored, and warn of those that are. Raises MinirunError."""
     for name, value in annotations.items():
         if name in _REFUSED:
             raise MinirunError(f"config.json: annotations: {name} is not supported: {_REFUSED[name]}")
@@ -39,7 +39,7 @@ def check(annotations: Mapping[str, str]) -> None:
 
 
 def keeps_groups(annotations: Mapping[str, str]) -> bool:
-    """Say whether the container's processes keep the supplementary groups of who starts them."""
+    """Say whether the container's processes keep the supplementary groups of their caller."""
     return annotations.get(KEEP_GROUPS) == "1"
 
 
@@ -50,7 +50,7 @@ def with_receiver(seccomp: dict[str, Any], annotations: Mapping[str, str]) -> di
 
 
 def send_pidfd(annotations: Mapping[str, str], pidfd: int) -> None:
-    """Send a pidfd of the container to whom the annotation names, if it does. Raises MinirunError."""
+    """Send a pidfd of the container to the socket that the annotation names, if there is one. Raises MinirunError."""
     path = annotations.get(PIDFD_RECEIVER)
     if not path:
         return

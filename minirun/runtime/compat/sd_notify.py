@@ -1,4 +1,4 @@
-"""sd_notify(3): who started the runtime as a service hears when the container is ready.
+"""sd_notify(3): a service manager that started the runtime hears when the container is ready.
 
 The service manager names its socket in NOTIFY_SOCKET. The container does not get that one: with it, it could stop the
 service or name any process as its main one. It gets a directory with a socket of its own, on which the runtime listens
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 READY = b"READY=1"
 DIRECTORY = "notify"
-_BARRIER_MILLISECONDS = 30_000  # what sd_notify_barrier's callers wait: who does not know the word never answers
+_BARRIER_MILLISECONDS = (
+    30_000  # how long sd_notify_barrier's callers wait: a manager that does not know the word never answers
+)
 
 
 def give_socket(spec: Spec, state_directory: str, manager: str) -> Spec:
@@ -120,9 +122,9 @@ class Readiness:
         return True
 
     def _wait_for_manager(self) -> None:
-        """Wait until the manager has read everything: of a process that has ended it no longer knows the unit.
+        """Wait until the manager has read everything: once a process has ended, the manager cannot tell its unit.
 
-        It closes the descriptor that comes with the word BARRIER=1: sd_notify_barrier(3).
+        It does so by closing the descriptor that comes with the word BARRIER=1: sd_notify_barrier(3).
         """
         until_read, held = os.pipe()
         told = self._tell(b"BARRIER=1", held)

@@ -32,7 +32,7 @@ def of_container(root: str, container_id: str) -> dict[str, Any]:
 
 
 def _owner(path: str) -> str:
-    """Return the name of who made a container."""
+    """Return the name of the user who made a container."""
     import pwd
 
     uid = os.stat(path).st_uid
@@ -45,7 +45,7 @@ def _owner(path: str) -> str:
 def matching(root: str, pattern: str) -> list[str]:
     """Return the ids of the containers below `root` that the regular expression matches somewhere.
 
-    Raises MinirunError for what is no regular expression.
+    Raises MinirunError if it is not a regular expression.
     """
     import re
 

@@ -1,4 +1,4 @@
-"""What `create` and `exec` ask of a bundle before they make a process: what it may not say is refused by its field."""
+"""What `create` and `exec` check in a bundle before they make a process; errors name the field."""
 
 from __future__ import annotations
 

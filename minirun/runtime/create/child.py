@@ -148,9 +148,9 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
 
 
 def wait_for_parent(channel: Channel, word: str) -> tuple[dict[str, Any], list[int]]:
-    """Wait until the parent says this word of the protocol; end silently if it has ended instead.
+    """Wait for this message of the parent's; end silently if the parent has ended instead.
 
-    Return what it says besides and the descriptors that came with it: at first, of the `tasks` of cgroups to enter.
+    Return its fields and descriptors; with the first one, these are of the `tasks` files of cgroups to enter.
     """
     kind, fields, descriptors = channel.receive_all()
     if kind != word:
@@ -206,9 +206,9 @@ def have_hooks_run(spec: Spec, channel: Channel) -> None:
 
 
 def wait_while_joined(slave: int, channel: Channel) -> NoReturn:
-    """Hold what is built until the command's process has joined it, coming from outside: see runtime/create/join.py.
+    """Keep the namespaces alive until the command's process has joined them from outside: see runtime/create/join.py.
 
-    Then the parent kills this process, or has ended.
+    Then the parent kills this process; it also ends with the parent.
     """
     channel.send(BUILT, {}, *([slave] if slave >= 0 else []))
     channel.receive()
@@ -241,7 +241,7 @@ def have_devices_moved(spec: Spec, channel: Channel) -> None:
 
 
 def use_own_keyring(plan: ChildPlan) -> None:
-    """Leave the session keyring of whoever ran minirun: keys are not covered by any namespace."""
+    """Leave the session keyring of minirun's caller: keys do not belong to any namespace."""
     if not plan.new_keyring:
         return
     with step("take a new session keyring", "seccomp", "Keys have no namespace: the caller's would be shared."):
@@ -267,7 +267,7 @@ def open_console(root: int, plan: ChildPlan, channel: Channel, bind: bool = True
 
 
 def set_names(spec: Spec) -> None:
-    """Name the container's host, if it has a UTS namespace for that."""
+    """Set the container's host name, if it has a UTS namespace for that."""
     if spec.hostname:
         with step(
             f"name the host {spec.hostname}", "namespaces", "The UTS namespace keeps the name from the real host."

@@ -46,7 +46,7 @@ def become_command(
 ) -> NoReturn:
     """Hand over to native/exec_stub.c, which gives up privileges, waits for the start and executes the command.
 
-    With `birth` the command is not this process, but one that init makes.
+    With `birth` the command is not this process, but one that exec_stub makes.
     """
     process = plan.process
     with step(f"enter the working directory {process.cwd}", "exec", exit_code=126):
@@ -90,7 +90,7 @@ def become_command(
             set_personality(plan.personality)
     if plan.memory_policy:
         limits.take_memory_policy(plan.memory_policy)
-    # Who is born inherits resource limits; the rest is set on it directly.
+    # The new process inherits resource limits; the rest is set on it directly.
     if process.rlimits if birth else limits.asked_for(process):
         channel.send(LIMITS)
         if channel.receive()[0] != LIMITS_SET:

@@ -166,5 +166,7 @@ def _claim(root: str, container_id: str) -> state.Lock:
 
 def _make_start_fifo(directory: str) -> int:
     """Make the fifo that the container waits on, and open it so that neither side blocks."""
-    with step("make the fifo that the container waits on", "exec", "Who starts it writes a byte into it."):
+    with step(
+        "make the fifo that the container waits on", "exec", "Starting the container means to write a byte into it."
+    ):
         return make_fifo(f"{directory}/exec.fifo")

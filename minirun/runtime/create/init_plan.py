@@ -1,4 +1,4 @@
-"""The plan for native/exec_stub.c: who the command runs as, with which rights, behind which filter, after which hooks.
+"""The plan for native/exec_stub.c: the command's user, rights, filter and hooks.
 
 The layout is `struct plan` in native/exec_stub.h; change both together.
 """
@@ -69,10 +69,10 @@ def pack_plan(
     if len(program) // 8 > 0xFFFF:
         raise MinirunError("the seccomp filter has more instructions than the kernel takes")
     sets = process.capabilities
-    # Without a word about capabilities the process has none (config.md, "Linux Process").
+    # Without the field `capabilities` the process has none (config.md, "Linux Process").
     masks = [mask(getattr(sets, name)) if sets else 0 for name in _SETS]
     # The kernel raises an ambient capability only if it is permitted and inheritable (capabilities(7)). Bundles that
-    # list others are common and mean: as far as that goes.
+    # list others, too, are common; those are left out.
     masks[4] &= masks[2] & masks[3]
     flags = (
         (_NO_NEW_PRIVILEGES if process.no_new_privileges else 0)
@@ -114,7 +114,7 @@ def pack_plan(
 def grantable_capabilities(sets: Capabilities, available: frozenset[str]) -> tuple[Capabilities, tuple[str, ...]]:
     """Return the sets without the names that are not `available`, and those names.
 
-    One that is unknown, or that the caller itself lacks, is no reason to refuse a container (config.md, "Linux
+    A capability that is unknown, or that the caller lacks, is no reason to refuse a container (config.md, "Linux
     Process"): the command just does not get it.
     """
     missing = {name: None for kind in _SETS for name in getattr(sets, kind) if name not in available}

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from minirun.runtime.create.child import ChildPlan
     from minirun.runtime.create.joiner import Target
 
-PATIENCE = 30  # seconds without progress; what happens in between are some dozens of system calls
+PATIENCE = 30  # seconds without progress; the whole handshake takes a few dozen system calls
 _PATIENCE_WITH_THE_DEAD = 5  # seconds: a process in a frozen cgroup of v1 cannot even die
 _SIGKILL = 9
 
@@ -57,9 +57,9 @@ def clone_into(
 ) -> Cloned:
     """Make a process in the namespaces of `target`; it stands just before its exec. Raises MinirunError.
 
-    `tasks` are descriptors of the `tasks` of cgroups that it is to enter. `caller` is a socket whose other end belongs
-    to whoever wants it all, and is closed when they have gone; -1 without one. A `patient` one waits without a limit of
-    time, as for a container that is paused.
+    `tasks` are descriptors of the `tasks` of cgroups that it is to enter. `caller` is a socket whose other end is
+    closed when the caller has gone; -1 without one. A `patient` caller waits without a limit, as for a container that
+    is paused.
     """
     with (
         step("make a process in the container's cgroup", "namespaces", "It enters the namespaces from there."),
@@ -138,7 +138,7 @@ class _Joining:
         os.close(fd)
 
     def _wait_for(self, fd: int) -> None:
-        """Wait until there is something to read. Raises MinirunError when it takes too long or nobody wants it."""
+        """Wait until there is something to read. Raises MinirunError if it takes too long or the caller has gone."""
         poll = select.poll()
         poll.register(fd, select.POLLIN)
         if self._caller >= 0:
@@ -147,7 +147,7 @@ class _Joining:
         ready = [number for number, _ in poll.poll(left)]
         if self._caller in ready:
             raise MinirunError("whoever called has gone", "", 130)
-        if fd in ready and left != 0:  # what talks without an end does not move either
+        if fd in ready and left != 0:  # a process that sends messages without end makes no progress either
             return
         raise MinirunError(
             f"the new process in the container has not moved for {PATIENCE} seconds and was killed",
@@ -155,7 +155,7 @@ class _Joining:
         )
 
     def _has_moved(self) -> None:
-        """Begin to wait anew."""
+        """Restart the wait: there was progress."""
         self._deadline = monotonic() + PATIENCE
 
     def _serve_intermediate(self, channel: Channel, pid: int, pidfd: int, tasks: tuple[int, ...]) -> None:
@@ -206,7 +206,7 @@ class _Joining:
         raise protocol.child_died(intermediate)
 
     def _open_gate(self, born: int, gate: int, state: int) -> None:
-        """Set what is set from outside on the command's process, which waits for that."""
+        """Set priorities on the command's process from outside; it waits for that."""
         limits.set_priorities(born, self._plan.process)
         if state >= 0:
             from minirun.kernel.layerfs import write_at
@@ -219,7 +219,7 @@ class _Joining:
             pass  # it has ended, which shows next
 
     def _hear(self, born: int, born_fd: int) -> None:
-        """Hear the command's process until it is ready, however much it says."""
+        """Read the reports of the command's process until it is ready."""
         if self._reports is None:
             raise ValueError("nobody is born before there is a way to report")
         while True:
@@ -252,7 +252,7 @@ def _pid_in(page: int) -> int:
 
 
 def _end(pid: int, pidfd: int) -> None:
-    """Kill a child and reap it; one that cannot die, or that somebody traces, is left to whoever comes after."""
+    """Kill a child and reap it; one that cannot die, or that is being traced, is left to its next parent."""
     try:
         pidfd_send_signal(pidfd, _SIGKILL)
         poll = select.poll()

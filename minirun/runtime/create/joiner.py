@@ -1,10 +1,10 @@
-"""The intermediate process of `exec`: it enters a container and stays invisible in there.
+"""The intermediate process of `exec`: it enters a container and stays invisible inside.
 
-In the container's PID namespace others may have CAP_SYS_PTRACE. Whatever they can see there must hold nothing of the
-host: no root or working directory, no descriptor, no program, no command line, no Python with its memory. This process
-has all of that, so it stays outside: setns(2) with CLONE_NEWPID only says where its children go. It enters all other
-namespaces, prepares everything that has to do with files and names in there, and executes native/exec_stub.c, which
-forgets the rest and then makes the command's process (native/birth.c).
+Other processes in the container's PID namespace may have CAP_SYS_PTRACE. A process that they can see must not hold
+anything of the host: no root or working directory, no descriptor, no program, no command line, no Python with its
+memory. This process has all of that, so it stays outside: setns(2) with CLONE_NEWPID only decides where its children
+go. It enters all other namespaces, prepares everything that has to do with files and names inside, and executes
+native/exec_stub.c, which forgets the rest and then makes the command's process (native/birth.c).
 
 As `child`, it ends only by exec or by os._exit. Everything that it needs is imported before the clone: here, or in
 child_imports.py.

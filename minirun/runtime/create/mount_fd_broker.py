@@ -1,4 +1,5 @@
-"""What the parent opens for the child: what a user namespace's root may not reach, and devices, which it may not make.
+"""What the parent opens for the child: files that the root of a user namespace may not reach, and devices, which it may
+not make.
 
 A helper process enters the child's mount namespace, with the host's rights but with the child's tree. So what the
 kernel has locked there on mounts of the host ("ro", "nosuid") is locked on the copy, too; opened in the host's own tree
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 def open_for_child(
     channel: Channel, pid: int, pidfd: int, spec: Spec, bundle: str, plan: ChildPlan, what: dict[str, int]
 ) -> None:
-    """Answer the child's MOUNT_FD_REQUEST with the mount it asks for, or with why there is none.
+    """Answer the child's MOUNT_FD_REQUEST with the mount that it asks for, or with the reason why there is none.
 
     `what` is the "number" of a mount, or ROOTFS or JOINED_PROCFS, or the number of a "device".
     """

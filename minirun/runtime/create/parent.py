@@ -78,7 +78,7 @@ def clone_container(
     """Clone the container's first process and let it build its world. Raises MinirunError.
 
     `after_clone` is run while it starts, and returns descriptors of the `tasks` of cgroups that it will enter. `caller`
-    is a socket whose other end belongs to whoever wants the container (see join.py), or -1.
+    is a socket whose other end is closed when the caller has gone (see join.py), or -1.
     """
     way = CloneSpec(
         clone_flags(spec),
@@ -109,8 +109,8 @@ def clone_container(
     with step(
         f"make a process in fresh namespaces ({kinds})",
         "namespaces",
-        "One clone3 makes the process, all of them, and puts it into its cgroup: nothing of it ever runs outside."
-        " A cgroup namespace is made later, from in there: its root is the cgroup of whoever makes it.",
+        "One clone3 makes the process, all of them, and puts it into its cgroup: it never runs outside of them."
+        " A cgroup namespace is made later, from inside: its root is the cgroup of the process that makes it.",
     ):
         import_for_child(plan, spec)
         run_child = lambda channel: child.run_container(spec, bundle, plan, channel)  # noqa: E731

@@ -129,7 +129,7 @@ class Channel:
     def receive_all(self) -> tuple[str, dict[str, Any], list[int]]:
         """Return the next message with all its descriptors; ("", {}, []) at end of file.
 
-        Raises OSError, and MinirunError for what is no message: who sends may be in the hands of others.
+        Raises OSError, and MinirunError for anything but a message: the sender may be under the control of an attacker.
         """
         space = socket.CMSG_SPACE(4 * _MOST_FDS)
         try:
@@ -159,7 +159,7 @@ class Channel:
 
 
 def _read_all(file: int) -> bytes:
-    """Return what is in a memfd and close it. Raises OSError for any other file, whose reading might wait for ever."""
+    """Return the content of a memfd and close it. Raises OSError for any other file, as reading it might block."""
     try:
         if not is_memory_file(file):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
@@ -169,7 +169,7 @@ def _read_all(file: int) -> bytes:
 
 
 def send_descriptor(path: str, content: bytes, descriptor: int) -> None:
-    """Send a descriptor to whoever listens on the Unix socket at `path`, with `content` beside it. Raises OSError."""
+    """Send a descriptor, together with `content`, to the Unix socket at `path`. Raises OSError."""
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         channel.connect(path)
@@ -193,7 +193,7 @@ def raise_failure(fields: dict[str, Any]) -> None:
 
 
 def event_of(fields: dict[str, Any]) -> Event:
-    """Return the event that native/exec_stub.c tells, as far as it is one: what is not a text is left out."""
+    """Return the event that native/exec_stub.c tells, leaving out what is not text."""
 
     def text(value: object) -> str:
         return value if isinstance(value, str) and value.isprintable() else ""
@@ -222,7 +222,7 @@ def event_of(fields: dict[str, Any]) -> Event:
 
 
 def child_died(pid: int, own_cgroup: int = -1, options: int = 0) -> MinirunError:
-    """Describe a child that ended without a word, as the OOM killer makes it.
+    """Describe a child that ended without a message, as after the OOM killer.
 
     `own_cgroup` is a descriptor of the child's cgroup, if what is counted there is about nobody else; `options` are
     those of waitpid(2).

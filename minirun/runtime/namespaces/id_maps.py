@@ -1,4 +1,4 @@
-"""Whom the users and groups of a user namespace stand for (user_namespaces(7), "User and group ID mappings")."""
+"""Mappings of the users and groups of a user namespace (user_namespaces(7), "User and group ID mappings")."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def with_mappings(spec: Spec) -> Spec:
-    """Return the spec with its new user namespace's mappings, those that it lacks made up for.
+    """Return the spec with the mappings of its new user namespace; missing ones are filled in.
 
-    Without a word the container's root stands for the caller: that one id the kernel lets everybody map.
+    By default the container's root stands for the caller: the kernel lets everybody map that one id.
     """
     own = {"uid_mappings": os.geteuid(), "gid_mappings": os.getegid()}
     missing = {name: (IdMapping(0, number, 1),) for name, number in own.items() if not getattr(spec, name)}
@@ -50,7 +50,7 @@ def map_ids(pid: int, uids: tuple[IdMapping, ...], gids: tuple[IdMapping, ...]) 
         try:
             write(f"/proc/{pid}/gid_map", _map_text(gids))
         except PermissionError:
-            # Who has no right over groups here may map only its own, and only when nobody in there can give up a group
+            # A user without rights over groups may map only their own one, and only if nobody inside can give up a group
             # that a file's mode keeps out (user_namespaces(7), "The /proc/pid/setgroups file").
             write(f"/proc/{pid}/setgroups", "deny")
             write(f"/proc/{pid}/gid_map", _map_text(gids))

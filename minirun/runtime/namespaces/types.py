@@ -157,7 +157,8 @@ def pid_inside(pid: int) -> int:
 def become_namespace_root(*, has_root: bool, keep_groups: bool) -> None:
     """Become the root of the user namespace, so that what this process makes belongs to the container's users.
 
-    Until then its ids are the caller's, which in there are nobody's: the kernel makes no file for nobody (EOVERFLOW).
+    Until then its ids are the caller's, which have no meaning inside: the kernel makes no file for such a user
+    (EOVERFLOW).
     """
     if has_root:
         with step("become root of the user namespace", "namespaces", "What is made from here on belongs to its root."):

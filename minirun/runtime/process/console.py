@@ -1,7 +1,6 @@
 """The container's terminal: a pty of the container's own devpts, made from inside.
 
-A pty made on the host would have a path there, and the container would see a terminal whose /dev/pts/N it does not
-have.
+A pty made on the host would have its path there, and the container would lack the /dev/pts/N of its own terminal.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 def open_terminal(root: int, process: Process, *, copied: bool) -> tuple[int, int]:
     """Open a pty in the container's /dev/pts and return (master, slave), the size set. Raises MinirunError.
 
-    What a `copied` one shows is copied to minirun's own standard output, where newlines become what they must.
+    With `copied`, minirun copies its output to a terminal of its own, which translates newlines.
     """
     with step(
         "open a pseudo-terminal", "terminal", "The container gets the slave; the master goes out to its monitor."
@@ -59,7 +58,7 @@ def _check_multiplexer(root: int) -> None:
 
 
 def send_master(path: str, master: int) -> None:
-    """Send the pty's master to whoever listens on a Unix socket, as --console-socket asks. Raises MinirunError."""
+    """Send the pty's master to the Unix socket that --console-socket names. Raises MinirunError."""
     with step(f"send the terminal to {path}", "terminal", "The caller keeps the master; we only made the pair."):
         send_descriptor(path, b"/dev/ptmx", master)
         os.close(master)

@@ -7,9 +7,9 @@
     poststart         runtime namespace, after the command was started
     poststop          runtime namespace, after the container was deleted
 
-Each gets the container's state as JSON on standard input. A hook that fails fails the container; only that of poststop
-is told and the rest goes on. Those of startContainer run without Python, from native/exec_stub.c. Source:
-runtime-spec config.md, "POSIX-platform Hooks"; runtime.md, "Lifecycle".
+Each gets the container's state as JSON on standard input. If a hook fails, the container fails; a failure of poststop
+is only reported. Those of startContainer run without Python, from native/exec_stub.c. Source: runtime-spec config.md,
+"POSIX-platform Hooks"; runtime.md, "Lifecycle".
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ def start_on_initial_cpus(process: Process) -> set[int]:
 
 
 def forget_inherited_cpus() -> None:
-    """In the container's cgroup: let its cpuset alone say where this process runs, and not who has called minirun."""
+    """In the container's cgroup: let its cpuset alone decide where this process runs, not the caller's affinity."""
     with step("run on every CPU that the cgroup allows", "cgroup", "The caller's own CPUs would be inherited."):
         try:
             use_every_cpu()

@@ -24,8 +24,8 @@ _HARMLESS = ATTRIBUTES["nosuid"][0] | ATTRIBUTES["nodev"][0] | ATTRIBUTES["noexe
 def mount_hierarchies(root: int, plan: MountPlan) -> int:
     """Show the container its cgroup in each of the plan's hierarchies (see cgroup/v1.py). Raises OSError.
 
-    Options such as "ro" hold for the hierarchies: the directory above them only has their names. Returns -1, as there
-    is no one mount to keep.
+    Options such as "ro" apply to the hierarchies: the directory above them only has their names. Returns -1, as there
+    is no single mount to keep.
     """
     target = directory_for(root, plan)
     top = new_file_system("tmpfs", plan.settings, _HARMLESS)

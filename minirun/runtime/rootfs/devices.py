@@ -47,9 +47,9 @@ def owns_dev(spec: Spec) -> bool:
 
 
 def make_devices(root: int, spec: Spec, make_by_parent: Callable[[int], int]) -> None:
-    """Fill /dev. The node of the bundle wins over the default one of the same path. Raises MinirunError.
+    """Fill /dev. A node of the bundle replaces the default one with the same path. Raises MinirunError.
 
-    `make_by_parent` has the parent make the bundle's device with this number, which a user namespace's root may not,
+    `make_by_parent` has the parent make the bundle's device with this number, as the root of a user namespace may not,
     and returns a mount of it.
     """
     if not owns_dev(spec):

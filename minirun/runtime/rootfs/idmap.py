@@ -1,4 +1,4 @@
-"""Idmapped mounts: whose files the files of a bind mount seem to be (mount_setattr(2), "ID-mapped mounts").
+"""Idmapped mounts: who appears to own the files of a bind mount (mount_setattr(2), "ID-mapped mounts").
 
 The mapping is that of the mount's own uidMappings and gidMappings (config.md, "Mounts"), or that of its option
 `idmap=uids=0-1000-10#10-5000-1;gids=...`, which Podman passes on, or else that of the container's user namespace.

@@ -2,8 +2,8 @@
 
 A new procfs shows the PID namespace of the process that makes it. The one that builds this container stays outside the
 namespace that is joined (see joiner.py), so it has to say which: with the option "pidns", which procfs has since Linux
-6.17. Before, the container shows another mount of the procfs that is on /proc of a process in that namespace. To have a
-process in there make one would not do: those who may trace it would get what it makes, without what is masked later.
+6.17. Before, the container shows another mount of the procfs that is on /proc of a process in that namespace. A process
+inside the namespace must not make one: its tracers would get a procfs without the masks that come later.
 
 Source: proc(5); Documentation/filesystems/proc.rst, "Mount Options".
 """
@@ -56,9 +56,9 @@ def mount_joined(root: int, plan: MountPlan, open_source: Callable[[int], int]) 
 
 
 def clone_procfs(spec: Spec) -> int:
-    """In a process of the host's that ends afterwards: return a copy of the /proc of a process in the PID namespace.
+    """In a process of the host that ends afterwards: return a copy of the /proc of a process in the PID namespace.
 
-    What is mounted over it in there, and under it, does not come along. Raises MinirunError.
+    Mounts over it and below it are not copied. Raises MinirunError.
     """
     path = path_of(spec, "pid")
     with step(f"open the /proc of a process in {path}", "proc", "This kernel's procfs has no option pidns."):

@@ -1,4 +1,4 @@
-"""The words of a mount's options: sorted by what carries them out, and set on a mount that is attached nowhere yet.
+"""The words of a mount's options, sorted by the system call that applies them, and applied to a detached mount.
 
 Source: runtime-spec config.md, "Linux mount options".
 """
@@ -30,7 +30,7 @@ CONTEXT_ANNOTATION = "run.oci.mount_context_type"
 
 
 class Options(Record):
-    """The words of a mount's options, sorted by what carries them out.
+    """The words of a mount's options, sorted by the system call that applies them.
 
     `flags` are those of mount(2); `attributes` and `cleared` are MOUNT_ATTR_* of the one mount, `recursive` pairs of
     them for all mounts below, too; `propagation` is in the order given; `data` are the file system's own words;

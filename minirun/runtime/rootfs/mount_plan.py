@@ -84,7 +84,7 @@ class MountPlan(Record):
 def plan_mounts(spec: Spec, bundle: str) -> tuple[MountPlan, ...]:
     """Return the plan of a bundle's mounts, in their order; `with_cgroup` completes it.
 
-    Raises MinirunError that names the entry if one cannot be meant.
+    Raises MinirunError that names the entry if one makes no sense.
     """
     if spec.rootfs_propagation and spec.rootfs_propagation not in PROPAGATION:
         raise MinirunError(
@@ -169,7 +169,7 @@ def with_cgroup(
 
 
 def _show_cgroup(plan: MountPlan, spec: Spec, directory: str, hierarchies: dict[str, str]) -> MountPlan:
-    """Have it show the container's cgroup where it has a cgroup namespace of its own, and all of them without any.
+    """Have it show the container's cgroup if it has a cgroup namespace of its own, else all cgroups.
 
     A new cgroup2 would wait for a grace period of RCU, 10 ms, so it is taken from the host's. One's own namespace shows
     its root, the container's cgroup; that of a namespace that is joined is not known here.
@@ -203,7 +203,7 @@ def _label(spec: Spec) -> dict[str, str]:
 
 
 def _substitute(fstype: str, spec: Spec) -> str:
-    """Return what of the host to show instead of a file system that belongs to a namespace this container shares.
+    """Return the host's path to show instead of a file system that belongs to a namespace which the container shares.
 
     The kernel lets a user namespace mount sysfs, mqueue, procfs and cgroupfs only for a network, IPC, PID or cgroup
     namespace that it owns.
@@ -216,7 +216,7 @@ def _substitute(fstype: str, spec: Spec) -> str:
 
 
 def _check(plan: MountPlan) -> None:
-    """Refuse what cannot be meant. Raises MinirunError."""
+    """Refuse a mount that makes no sense. Raises MinirunError."""
     options = plan.options
     if plan.is_root and not _can_be_root(plan):
         problem = "only a bind mount or a tmpfs can take the place of the root file system"
@@ -257,7 +257,7 @@ def normal(destination: str) -> str:
 
 
 def problem_in_proc(plan: MountPlan, path: str) -> str:
-    """Say what is wrong with mounting at `path`, if that is /proc or below; "" if nothing is."""
+    """Say why nothing may be mounted at `path` if that is in /proc; "" if it may."""
     if path == "/proc" and plan.fstype != "proc" and not (plan.options.is_bind and _is_procfs(plan.source)):
         return "only a procfs may be mounted on /proc"
     if path.startswith("/proc/") and path.removeprefix("/proc/") not in _REPLACEABLE:

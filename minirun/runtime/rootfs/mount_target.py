@@ -1,4 +1,4 @@
-"""The place where something is mounted: made if it is missing, opened, and held against where it must not be."""
+"""The place where something is mounted: made if it is missing, opened, and checked."""
 
 from __future__ import annotations
 

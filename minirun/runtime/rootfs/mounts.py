@@ -68,7 +68,7 @@ def _becomes_readonly_later(plan: MountPlan) -> bool:
 
 
 def finish(unfinished: list[int]) -> None:
-    """Make read-only what was asked for as "ro", now that devices and mount points in there are made."""
+    """Make mounts read-only that asked for "ro", now that the devices and mount points in them are made."""
     for tree in unfinished:
         with step("make a file system in memory read-only", "tmpfs", "Devices and mount points had to be made in it."):
             set_attributes(tree, MOUNT_ATTR_RDONLY)
@@ -81,8 +81,8 @@ def finish(unfinished: list[int]) -> None:
 def _bind(root: int, plan: MountPlan, open_source: Callable[[int], int]) -> int:
     """Bind a file or directory of the host; return -1 if a link was copied instead.
 
-    The options can only take away here: what the kernel has locked on mounts that came into this user namespace from
-    outside stays as it is, and asking for the contrary is an error (mount_namespaces(7), "Restrictions").
+    Options can only take rights away: flags that the kernel has locked on mounts from outside of this user namespace
+    stay, and asking for the contrary is an error (mount_namespaces(7), "Restrictions").
     """
     options = plan.options
     if "copy-symlink" in options.extensions and os.path.islink(plan.source):

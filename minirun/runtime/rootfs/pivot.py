@@ -95,7 +95,7 @@ def mount_on_host(rootfs: str) -> None:
 
 
 def unmount_from_host(rootfs: str) -> None:
-    """Take away what `mount_on_host` has made, and everything mounted below; it may be gone. Raises MinirunError."""
+    """Unmount what `mount_on_host` has made, with everything below; it may be gone. Raises MinirunError."""
     with step("unmount the container's root file system from the host", "mounts"):
         try:
             unmount_lazily(os.path.realpath(rootfs))
@@ -169,7 +169,7 @@ def _whole_kernel_mounts() -> list[str]:
 def enter_root(root: int) -> None:
     """Make the directory behind the descriptor `root` this process's root and nothing else: chroot(2).
 
-    For a container in the mount namespace of its creator, whose root must stay what it is. It is no wall: who has
+    For a container in the mount namespace of its creator, whose root must not change. This is not a security boundary: a process with
     CAP_SYS_CHROOT gets out again.
     """
     with step("change this process's root", "pivot_root", "The mount namespace is shared, so its root must stay."):
@@ -241,12 +241,12 @@ def make_paths_readonly(root: int, paths: tuple[str, ...]) -> None:
 
 
 def _each_once(paths: tuple[str, ...]) -> Iterable[str]:
-    """Return the paths without repetitions: engines and users add to lists that have a path already."""
+    """Return the paths without repetitions: engines and users add paths that are in a list already."""
     return dict.fromkeys(os.path.normpath(path) for path in paths)
 
 
 def _place(root: int, path: str) -> MountTarget | None:
-    """Open what is to be covered, without following links; None where this kernel or image lacks it."""
+    """Open a path that will be covered, without following links; None if this kernel or image lacks it."""
     try:
         fd = open_in_root(root, path, os.O_PATH | os.O_NOFOLLOW, resolve=WITHOUT_SYMLINKS)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The content of a directory of the image, copied to what takes its place: a tmpfs (tmpcopyup) or a new volume.
+"""Copying a directory of the image to the tmpfs (tmpcopyup) or the new volume that takes its place.
 
 Both sides are used through descriptors of directories, and nothing is followed: the content is the image's. A tree may
 be thousands of directories deep, so only the two directories at hand are open, and there is no recursion.

@@ -1,1 +1,1 @@
-"""System call filters: from a profile to a program that the kernel takes, and who is asked."""
+"""System call filters: from a profile to the program that the kernel runs, and to the agent that it may ask."""

@@ -252,8 +252,8 @@ def invalid(field: str, problem: str) -> MinirunError:
 #
 # The cache is a directory with one file per profile. A file holds the whole profile that it was made from, so it can
 # never serve another one, and the state of the files that made it: libseccomp and minirun's own modules. Only when all
-# of these are unchanged is it used. Whoever can write to the directory decides what containers may do, so it has to be
-# this user's own and closed to everybody else.
+# of these are unchanged is it used. A user who can write to the directory decides what containers may do, so it
+# must belong to this user and be closed to all others.
 
 _MAGIC = b"seccomp1"
 # After the magic: the checksum of all that follows it, the flags, and the lengths of key, library's path, origin.
