@@ -66,6 +66,11 @@ class Process(Record):
     cpu_affinity_initial: str = ""
     cpu_affinity_final: str = ""
 
+    @property
+    def has_label(self) -> bool:
+        """Whether a security module is told of the command: AppArmor or SELinux."""
+        return bool(self.apparmor_profile or self.selinux_label)
+
 
 class Scheduler(Record):
     """config.md, "Linux Process", scheduler: the fields of `struct sched_attr`, by their names in sched_setattr(2)."""

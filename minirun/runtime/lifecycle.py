@@ -16,13 +16,12 @@ from minirun.runtime import removal, state
 from minirun.runtime.bundle import load_spec
 from minirun.runtime.cgroup import v2
 from minirun.runtime.cgroup.files import processes as processes_of
-from minirun.runtime.process import hooks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from minirun.model.spec import Hook, Process, Spec
+    from minirun.model.spec import Process, Spec
     from minirun.runtime.compat.sd_notify import Readiness
     from minirun.runtime.container_state import ContainerState
     from minirun.runtime.create.protocol import Cloned
@@ -79,11 +78,6 @@ def load(root: str, container_id: str) -> tuple[ContainerState, Spec]:
     return found, load_spec(state.directory(root, container_id))
 
 
-def _hooks(root: str, found: ContainerState, kind: str) -> dict[str, tuple[Hook, ...]]:
-    """Return a container's hooks if it has any of this kind: reading all of config.json takes a while."""
-    return load(root, found.id)[1].hooks if kind in found.hooks else {}
-
-
 # -- making, starting -------------------------------------------------------------------------------------------------
 
 
@@ -118,11 +112,14 @@ def start(root: str, container_id: str, notify_socket: str = "") -> Readiness | 
         with step("let the container go", "exec", "One byte in the fifo that its last program waits on."):
             write_to_fifo(path)
             remove_file(path)
-    try:
-        hooks.run(_hooks(root, found, "poststart"), "poststart", state.document(found, "running"))
-    except MinirunError:
-        delete(root, container_id, force=True)  # runtime.md, "Lifecycle", step 9
-        raise
+    if "poststart" in found.hooks:
+        from minirun.runtime.process import hooks
+
+        try:
+            hooks.run(load(root, container_id)[1].hooks, "poststart", state.document(found, "running"))
+        except MinirunError:
+            delete(root, container_id, force=True)  # runtime.md, "Lifecycle", step 9
+            raise
     return ready
 
 

@@ -11,7 +11,6 @@ from minirun.runtime.bundle import load_spec
 from minirun.runtime.cgroup import manager
 from minirun.runtime.cgroup.files import processes
 from minirun.runtime.container_state import is_alive
-from minirun.runtime.process import hooks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +54,10 @@ def unmake_recorded(root: str, container_id: str, found: ContainerState | None) 
         return
     poststop = _poststop_hooks(root, found)
     unmake(root, found)
-    hooks.run(poststop, "poststop", state.document(found, "stopped"), must_succeed=False)
+    if poststop:
+        from minirun.runtime.process import hooks
+
+        hooks.run(poststop, "poststop", state.document(found, "stopped"), must_succeed=False)
 
 
 def _poststop_hooks(root: str, found: ContainerState) -> dict[str, tuple[Hook, ...]]:

@@ -6,7 +6,7 @@ from minirun.errors import MinirunError, warn
 from minirun.kernel.privilege import available_capabilities
 from minirun.model.capabilities import NAMES
 from minirun.runtime.create.init_plan import grantable_capabilities
-from minirun.runtime.process import limits, lsm
+from minirun.runtime.process import limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ def checked(process: Process, *, own_users: bool) -> Process:
         if entry.find("=") < 1:
             raise MinirunError(f"config.json: process.env[{index}]: '{entry}' is not NAME=VALUE")
     limits.check(process)
-    lsm.check(process)
+    if process.has_label:
+        from minirun.runtime.process import lsm
+
+        lsm.check(process)
     if process.capabilities is None:
         return process
     available = frozenset(NAMES) if own_users else available_capabilities()

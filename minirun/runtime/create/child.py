@@ -36,7 +36,7 @@ from minirun.runtime.create.protocol import (
     PREPARED,
 )
 from minirun.runtime.namespaces.types import become_namespace_root, join_in_child, path_of, unshare_cgroup
-from minirun.runtime.process import hooks, limits
+from minirun.runtime.process import limits
 from minirun.runtime.rootfs import devices, mounts
 from minirun.runtime.rootfs.pivot import (
     change_root,
@@ -128,9 +128,7 @@ def run_container(spec: Spec, bundle: str, plan: ChildPlan, channel: Channel) ->
         make_working_directory(root, plan.process)
         mounts.finish(unfinished)
         have_hooks_run(spec, channel)
-        state = plan.state | {"pid": os.getpid()}
-        enter_directory(root)  # where the hooks of createContainer find themselves
-        hooks.run(spec.hooks, "createContainer", state, environment=plan.process.env)
+        run_hooks(root, spec, plan)
         if not own_mounts:
             enter_root(root)
         elif plan.no_pivot:
@@ -203,6 +201,16 @@ def have_hooks_run(spec: Spec, channel: Channel) -> None:
     if spec.hooks.get("prestart") or spec.hooks.get("createRuntime"):
         channel.send(HOOKS)
         wait_for_parent(channel, HOOKS_RUN)
+
+
+def run_hooks(root: int, spec: Spec, plan: ChildPlan) -> None:
+    """Run the hooks of createContainer, which find themselves in the container's root directory."""
+    if spec.hooks.get("createContainer"):
+        from minirun.runtime.process import hooks
+
+        enter_directory(root)
+        state = plan.state | {"pid": os.getpid()}
+        hooks.run(spec.hooks, "createContainer", state, environment=plan.process.env)
 
 
 def wait_while_joined(slave: int, channel: Channel) -> NoReturn:

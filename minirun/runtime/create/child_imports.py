@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 
 def import_for_child(plan: ChildPlan, spec: Spec | None = None) -> None:
     """Import all that the child with this plan will need, to build the container of `spec` or without one to join."""
-    if spec and spec.hooks:
+    if plan.hooks or (spec and spec.hooks):
+        import minirun.runtime.process.hooks
+
         prepare_to_run_programs()
+    if plan.process.has_label:
+        import minirun.runtime.process.lsm
     if spec and spec.sysctl:
         import minirun.runtime.namespaces.sysctls
     if plan.process.terminal:

@@ -12,9 +12,9 @@ from minirun.kernel.privilege import set_parent_death_signal
 from minirun.kernel.process import exec_file_descriptor, memory_file, set_personality, set_umask
 from minirun.kernel.trace import step, trace_descriptor, tracing
 from minirun.model.record import Record
-from minirun.runtime.create.init_plan import Descriptors, Label, pack_plan
+from minirun.runtime.create.init_plan import Inherited, Label, pack_plan
 from minirun.runtime.create.protocol import LIMITS, LIMITS_SET
-from minirun.runtime.process import hooks, limits, lsm
+from minirun.runtime.process import limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Birth(Record):
     """What it takes to make the command's process in another PID namespace than this one's: see native/birth.c.
 
-    Descriptors, -1 where there is none: `page` for its pid, `gate` to wait on for its priorities, `reports` for what it
+    Inherited, -1 where there is none: `page` for its pid, `gate` to wait on for its priorities, `reports` for what it
     has to say, `state` with the container's state for hooks, `attribute` for its `label`.
     """
 
@@ -104,22 +104,25 @@ def become_command(
     sys.exit("exec returned")
 
 
-def _descriptors(plan: ChildPlan, channel: Channel) -> tuple[Label, Descriptors]:
-    label, attribute = lsm.prepare(plan.process)
-    state = hooks.state_text(plan.state | {"pid": os.getpid(), "status": "created"})
-    return label, Descriptors(
-        channel=channel.fileno(),
-        start=plan.start_fd,
-        trace=trace_descriptor(),
-        attribute=attribute,
-        state=memory_file("state", state) if plan.hooks else -1,
+def _descriptors(plan: ChildPlan, channel: Channel) -> tuple[Label, Inherited]:
+    label, attribute, state = Label(), -1, -1
+    if plan.process.has_label:
+        from minirun.runtime.process import lsm
+
+        label, attribute = lsm.prepare(plan.process)
+    if plan.hooks:
+        from minirun.runtime.process.hooks import state_text
+
+        state = memory_file("state", state_text(plan.state | {"pid": os.getpid(), "status": "created"}))
+    return label, Inherited(
+        channel=channel.fileno(), start=plan.start_fd, trace=trace_descriptor(), attribute=attribute, state=state
     )
 
 
-def _descriptors_of_birth(plan: ChildPlan, birth: Birth) -> tuple[Label, Descriptors]:
+def _descriptors_of_birth(plan: ChildPlan, birth: Birth) -> tuple[Label, Inherited]:
     # Not the channel nor the socket for events: both lead to a process of the host, and by a socket one gets at a
     # descriptor of the process at its other end (SO_PEERPIDFD), and from that at all of its descriptors.
-    return birth.label, Descriptors(
+    return birth.label, Inherited(
         channel=birth.reports,
         start=plan.start_fd,
         attribute=birth.attribute,

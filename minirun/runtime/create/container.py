@@ -16,7 +16,6 @@ from minirun.runtime.create.checks import checked, filter_of, keeps_groups
 from minirun.runtime.create.child import ChildPlan
 from minirun.runtime.create.descriptors import Descriptors
 from minirun.runtime.namespaces.types import is_fresh
-from minirun.runtime.process import hooks
 from minirun.runtime.rootfs.mount_plan import plan_mounts, with_cgroup
 
 TYPE_CHECKING = False
@@ -50,7 +49,10 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
             return _make(making, spec, process, options)
         except BaseException:
             removal.unmake(root, making.state)
-            hooks.run(spec.hooks, "poststop", state.document(making.state, "stopped"), must_succeed=False)
+            if spec.hooks:
+                from minirun.runtime.process import hooks
+
+                hooks.run(spec.hooks, "poststop", state.document(making.state, "stopped"), must_succeed=False)
             raise
 
 

@@ -24,8 +24,8 @@ _NO_NEW_PRIVILEGES, _REAPER, _KEEP_GROUPS, _TERMINAL, _TELL = 1, 2, 4, 8, 16
 _SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 
 
-class Descriptors(Record):
-    """What native/exec_stub.c inherits; -1 stands for none.
+class Inherited(Record):
+    """The descriptors that native/exec_stub.c inherits; -1 stands for none.
 
     `channel` leads to minirun, `start` is the fifo to wait on, `trace` takes events, `attribute` is /proc/self/attr,
     `state` holds the container's state for hooks. For a process that joins, `birth` is the file for its pid and `gate`
@@ -51,7 +51,7 @@ class Label(Record):
 def pack_plan(
     process: Process,
     seccomp: Filter | None,
-    descriptors: Descriptors,
+    descriptors: Inherited,
     *,
     hooks: tuple[Hook, ...] = (),
     label: Label = Label(),  # noqa: B008 - a frozen value

@@ -40,7 +40,7 @@ from minirun.runtime.create import joiner, protocol
 from minirun.runtime.create.child_imports import import_for_child
 from minirun.runtime.create.protocol import Channel, Cloned
 from minirun.runtime.namespaces.types import pid_inside
-from minirun.runtime.process import hooks, limits
+from minirun.runtime.process import limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -210,9 +210,10 @@ class _Joining:
         limits.set_priorities(born, self._plan.process)
         if state >= 0:
             from minirun.kernel.layerfs import write_at
+            from minirun.runtime.process.hooks import state_text
 
             inside = pid_inside(born)
-            write_at(state, hooks.state_text(self._plan.state | {"pid": inside, "status": "created"}), 0)
+            write_at(state, state_text(self._plan.state | {"pid": inside, "status": "created"}), 0)
         try:
             write_to_pipe(gate)
         except BrokenPipeError:

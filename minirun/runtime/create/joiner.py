@@ -20,8 +20,9 @@ from minirun.kernel.trace import forget_steps, name_process
 from minirun.model.record import Record
 from minirun.runtime.create import child, protocol
 from minirun.runtime.create.command import Birth, become_command
+from minirun.runtime.create.init_plan import Label
 from minirun.runtime.namespaces.types import join_container
-from minirun.runtime.process import limits, lsm
+from minirun.runtime.process import limits
 from minirun.runtime.rootfs.pivot import enter_root
 
 TYPE_CHECKING = False
@@ -64,7 +65,11 @@ def run(target: Target, plan: ChildPlan, channel: Channel, page: int, gate: int,
 
         child.enter_cgroups(cgroup_tasks)
         limits.forget_inherited_cpus()
-        label, attribute = lsm.prepare_on_host(plan.process)
+        label, attribute = Label(), -1
+        if plan.process.has_label:
+            from minirun.runtime.process import lsm
+
+            label, attribute = lsm.prepare_on_host(plan.process)
         forbid_tracing()  # a process of this user namespace in another PID namespace might see this one (CVE-2016-9962)
         join_container(target.pidfd, target.flags, target.pid_namespace)
         if target.root_fd >= 0:

@@ -19,6 +19,7 @@ from minirun.kernel.trace import forget_steps, name_process, step
 from minirun.model.record import Record
 from minirun.runtime.create import child, protocol
 from minirun.runtime.create.child_imports import import_for_child
+from minirun.runtime.create.descriptors import Descriptors
 from minirun.runtime.create.protocol import Cloned
 from minirun.runtime.namespaces.types import (
     check_namespaces,
@@ -29,7 +30,7 @@ from minirun.runtime.namespaces.types import (
     other_than_ours,
     path_of,
 )
-from minirun.runtime.process import hooks, limits
+from minirun.runtime.process import limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,6 +120,8 @@ def clone_container(
 
 def _run_hooks(spec: Spec, plan: ChildPlan, pid: int) -> None:
     """Run the hooks whose place is the host, while the child waits."""
+    from minirun.runtime.process import hooks
+
     for moment in ("prestart", "createRuntime"):
         hooks.run(spec.hooks, moment, plan.state | {"pid": pid})
 
@@ -174,17 +177,15 @@ def _join_built(
     from minirun.runtime.create import join
     from minirun.runtime.create.joiner import Target
 
-    opened = [slave] if slave >= 0 else []
-    try:
-        opened.append(pid_namespace := os.open(way.pid_namespace, os.O_RDONLY | os.O_CLOEXEC))
+    with Descriptors() as opened:
+        if slave >= 0:
+            opened.keep(slave)
+        pid_namespace = opened.keep(os.open(way.pid_namespace, os.O_RDONLY | os.O_CLOEXEC))
         root = -1
         if way.shares_mounts:
-            opened.append(root := os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+            root = opened.keep(os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         target = Target(pid, pidfd, other_than_ours(pid), pid_namespace, root, slave)
         return join.clone_into(target, plan, cgroup_fd, tasks, caller=way.caller)
-    finally:
-        for fd in opened:
-            os.close(fd)
 
 
 def _be_intermediate(enter: Callable[[], int], channel: Channel) -> None:

@@ -1,4 +1,4 @@
-"""The labels of security modules: AppArmor's profile and SELinux's context of the command.
+"""The labels of security modules, for a command that has one: AppArmor's profile and SELinux's context.
 
 Both are written to a file of /proc/self/attr and hold from the next exec on. Only the process itself may write it, and
 only after its last exec but one, so native/exec_stub.c does; here its directory is opened. A /proc that the image or a
@@ -47,11 +47,8 @@ def selinux_is_enabled() -> bool:
 
 
 def prepare(process: Process) -> tuple[Label, int]:
-    """Return what to write for the next exec, and the directory /proc/self/attr as a descriptor, or -1 without a
-    label."""
+    """Return what to write for the next exec, and the directory /proc/self/attr as a descriptor."""
     label = _label_of(process)
-    if not label.text:
-        return label, -1
     with step(f"open what takes the label '{label.text}'", "exec", "A fresh procfs has nothing mounted over it."):
         procfs = new_file_system("proc", {})
         directory = _open_attributes(process, "self/attr", procfs)
@@ -62,8 +59,6 @@ def prepare(process: Process) -> tuple[Label, int]:
 def prepare_on_host(process: Process) -> tuple[Label, int]:
     """Do as `prepare` in a process that has not yet joined the container, and sees the host's own /proc."""
     label = _label_of(process)
-    if not label.text:
-        return label, -1
     with step(
         f"open what takes the label '{label.text}'", "exec", "It is the host's /proc: the container's may be a fake."
     ):
@@ -73,7 +68,7 @@ def prepare_on_host(process: Process) -> tuple[Label, int]:
 def _label_of(process: Process) -> Label:
     if process.apparmor_profile:
         return Label("exec", f"exec {process.apparmor_profile}")
-    return Label("exec", process.selinux_label) if process.selinux_label else Label()
+    return Label("exec", process.selinux_label)
 
 
 def _open_attributes(process: Process, path: str, directory: int | None) -> int:
