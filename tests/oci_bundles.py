@@ -48,6 +48,11 @@ class Bundle:
         section: dict[str, Any] = self.config["linux"]
         return section
 
+    @property
+    def process(self) -> dict[str, Any]:
+        section: dict[str, Any] = self.config["process"]
+        return section
+
     def command(self, script: str) -> Bundle:
         """Have the container run a shell script."""
         self.config["process"]["args"] = ["sh", "-c", script]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,3 +64,23 @@ def console(oci: Oci, tmp_path: Path) -> Callable[[Bundle, str], str]:
         return output.decode()
 
     return run
+
+
+@pytest.fixture
+def directory(scratch: Path) -> Path:
+    """Return a directory of the host with a file in it."""
+    path = scratch / "data"
+    path.mkdir()
+    (path / "file").write_text("content\n")
+    return path
+
+
+@pytest.fixture
+def nested(directory: Path) -> Iterator[Path]:
+    """Return a directory of the host, mounted and shared, with a further mount at `below`."""
+    subprocess.run(["mount", "--bind", directory, directory], check=True)
+    subprocess.run(["mount", "--make-shared", directory], check=True)
+    (directory / "below").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "below", directory / "below"], check=True)
+    yield directory
+    subprocess.run(["umount", "--recursive", directory], check=True)
