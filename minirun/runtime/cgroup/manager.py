@@ -259,7 +259,7 @@ def open_below(
 
 
 def cannot_enter() -> MinirunError:
-    """Return the error for a clone3 that failed with EBUSY, since the cgroup passes controllers on to those below it."""
+    """Return the error for a clone3 that failed with EBUSY: the cgroup passes controllers on to those below it."""
     return MinirunError(
         "adding pid of a new process to cgroups: device or resource busy",
         "The cgroup passes controllers on, so processes may run in those below it only: name one of them.",

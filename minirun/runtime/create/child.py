@@ -38,12 +38,11 @@ from minirun.runtime.create.protocol import (
 from minirun.runtime.namespaces.types import become_namespace_root, join_in_child, path_of, unshare_cgroup
 from minirun.runtime.process import limits
 from minirun.runtime.rootfs import devices, mounts
+from minirun.runtime.rootfs.masked_paths import make_paths_readonly, mask_paths
 from minirun.runtime.rootfs.pivot import (
     change_root,
     enter_root,
-    make_paths_readonly,
     make_root_readonly,
-    mask_paths,
     open_rootfs,
     pivot,
     set_root_propagation,

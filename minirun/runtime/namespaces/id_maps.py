@@ -50,8 +50,8 @@ def map_ids(pid: int, uids: tuple[IdMapping, ...], gids: tuple[IdMapping, ...]) 
         try:
             write(f"/proc/{pid}/gid_map", _map_text(gids))
         except PermissionError:
-            # A user without rights over groups may map only their own one, and only if nobody inside can give up a group
-            # that a file's mode keeps out (user_namespaces(7), "The /proc/pid/setgroups file").
+            # A user without rights over groups may map only their own one, and only if nobody inside can give up a
+            # group that a file's mode keeps out (user_namespaces(7), "The /proc/pid/setgroups file").
             write(f"/proc/{pid}/setgroups", "deny")
             write(f"/proc/{pid}/gid_map", _map_text(gids))
         write(f"/proc/{pid}/uid_map", _map_text(uids))
