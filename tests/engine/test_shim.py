@@ -1,10 +1,13 @@
-"""Who may start a container: also a process with threads, such as a server, and several at once."""
+"""A process with threads, such as a server, starts containers too, and several at once."""
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
+
+import pytest
 
 if TYPE_CHECKING:
     from support.commands import Minirun
@@ -16,10 +19,10 @@ import os, sys, threading
 from minirun.engine.container import records, running, starting
 from minirun.model.container import ExecRequest, RunRequest
 from minirun.model.layout import Layout
+from minirun.model.network import PortMapping
 
 image, *names = sys.argv[1:]
 layout, errors, ready = Layout(), [], threading.Event()
-import warnings, subprocess
 held = threading.RLock()
 threading.Thread(target=lambda: (held.acquire(), ready.set(), threading.Event().wait()), daemon=True).start()
 ready.wait()
@@ -32,7 +35,8 @@ os.register_at_fork(after_in_child=copied)
 
 def serve(name):
     try:
-        request = RunRequest(image, ("sleep", "1000"), name=name, detach=True)
+        port = PortMapping(80, 18200 + names.index(name))
+        request = RunRequest(image, ("sleep", "1000"), name=name, detach=True, ports=(port,))
         starting.run(layout, request, None, lambda record: None)
         running.execute(layout, records.find(layout, name), ExecRequest(("touch", "/made")), None)
     except BaseException as error:
@@ -54,7 +58,10 @@ def test_threads_of_a_server_start_containers_at_the_same_time(
 ) -> None:
     names = ["first", "second", "third"]
     subprocess.run([sys.executable, "-c", SERVER, busybox_image, *names], check=True, timeout=120)
-    for name in names:
+    for number, name in enumerate(names):
+        assert minirun("port", name).stdout.startswith(f"80/tcp -> 0.0.0.0:{18200 + number}")
+        with pytest.raises(OSError, match="in use"):
+            socket.create_server(("", 18200 + number))
         assert minirun("exec", name, "sh", "-c", "until [ -e /made ]; do usleep 1000; done; hostname -i").stdout.strip()
     minirun("rm", "--force", *names)
     leftovers.check()
