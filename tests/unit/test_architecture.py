@@ -46,7 +46,7 @@ RUN_PATH = (
     "minirun.cli.entry, minirun.cli.main, minirun.cli.verbs.container.run, "
     "minirun.engine.container.starting, minirun.engine.shim.launch"
 )
-OCI_PATH = "minirun.cli.oci.main, minirun.cli.oci.making, minirun.cli.oci.living"
+OCI_PATH = "minirun.cli.oci.main, minirun.cli.oci.create, minirun.cli.oci.start"
 
 
 def imports(tree: ast.AST) -> Iterator[str]:

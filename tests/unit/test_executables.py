@@ -94,7 +94,7 @@ def test_what_is_imported_in_functions_is_in_the_file() -> None:
         "minirun",
         "minirun.cli",
         "minirun.cli.oci.main",
-        "minirun.cli.oci.updating",
+        "minirun.cli.oci.update",
         "minirun.runtime.create.child",
         "minirun.runtime.cgroup.systemd.scope",
     } <= names

@@ -10,7 +10,7 @@ COSTLY = {
     "signal", "socket", "subprocess", "typing",
 }  # fmt: skip
 ON_THE_WAY = (
-    "minirun.cli.oci.main, minirun.cli.oci.making, minirun.cli.oci.living, "
+    "minirun.cli.oci.main, minirun.cli.oci.create, minirun.cli.oci.exec, minirun.cli.oci.start, "
     "minirun.runtime.lifecycle, minirun.runtime.create.parent, minirun.runtime.process.limits"
 )
 

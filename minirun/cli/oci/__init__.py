@@ -1,1 +1,1 @@
-"""`minirun-oci`: runc's command line. `main` begins; a file for each group of verbs has functions and flags."""
+"""`minirun-oci`: runc's command line. `main` begins; a file for each verb, or for a few, has functions and flags."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minirun.cli.grammar import Verb, switch, text
-from minirun.cli.oci.making import CREATE_FLAGS
+from minirun.cli.oci.create import CREATE_FLAGS
 from minirun.errors import MinirunError
 
 TYPE_CHECKING = False

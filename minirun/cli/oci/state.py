@@ -1,9 +1,8 @@
-"""The verbs of `minirun-oci` that print something: state, list, ps, events, spec, features."""
+"""The verbs `state`, `list`, `ps` and `events` of `minirun-oci`: what there is to know of containers."""
 
 from __future__ import annotations
 
 from minirun.cli.grammar import Verb, switch, text
-from minirun.cli.oci.call import BUNDLE
 from minirun.errors import MinirunError
 from minirun.model import jsontext
 
@@ -48,20 +47,6 @@ def events(call: Call) -> None:
     stats.follow(call.root, call.container_id(), once=call.switch("stats"), interval=call.text("interval", "5s"))
 
 
-def spec(call: Call) -> None:
-    """Write a template of config.json into the bundle."""
-    from minirun.runtime.compat import spec_template
-
-    spec_template.write(call.bundle(), rootless=call.switch("rootless"))
-
-
-def features(call: Call) -> None:  # noqa: ARG001 - every verb takes the call
-    """Print what this runtime can do (runtime-spec features.md)."""
-    from minirun.runtime.compat import features as features_
-
-    print(jsontext.dumps_for_people(features_.document()))
-
-
 VERBS = {
     "state": Verb(state, (), "ID"),
     "list": Verb(list_, (text("--format/-f", "table or json."), switch("--quiet/-q", "Ids only."))),
@@ -74,6 +59,4 @@ VERBS = {
         ),
         "ID",
     ),
-    "spec": Verb(spec, (BUNDLE, switch("--rootless", "For a user without root."))),
-    "features": Verb(features),
 }
