@@ -8,7 +8,7 @@ import time
 from minirun.errors import MinirunError
 from minirun.kernel.files import make_fifo
 from minirun.kernel.trace import step
-from minirun.runtime import removal, state
+from minirun.runtime import state
 from minirun.runtime.cgroup import manager, v2
 from minirun.runtime.container_state import ContainerState, start_time
 from minirun.runtime.create import parent
@@ -48,6 +48,8 @@ def create(root: str, container_id: str, bundle: str, spec: Spec, options: Creat
         try:
             return _make(making, spec, process, options)
         except BaseException:
+            from minirun.runtime import removal
+
             removal.unmake(root, making.state)
             if spec.hooks:
                 from minirun.runtime.process import hooks
@@ -162,6 +164,8 @@ def _claim(root: str, container_id: str) -> state.Lock:
         try:
             return state.make(root, container_id)
         except FileExistsError:
+            from minirun.runtime import removal
+
             if not removal.unmake_leftover(root, container_id):
                 raise MinirunError(f"container with given ID already exists: '{container_id}'", "", 1) from None
 
