@@ -29,7 +29,7 @@ def set_parent_death_signal(number: int) -> None:
 
 @operation(man="PR_SET_DUMPABLE(2const)")
 def forbid_tracing() -> None:
-    """Let nobody trace this process or look into it by /proc/PID, but who may trace the host's root (CVE-2016-9962).
+    """Let only those who may trace the host's root trace this process or read its /proc/PID (CVE-2016-9962).
 
     The next exec allows it again.
     """

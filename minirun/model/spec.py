@@ -199,6 +199,7 @@ class Spec(Record):
         """Read config.json's object. Raises MinirunError that names the field."""
         field = Fields(config, "")
         root, linux, hooks = field.section("root"), field.section("linux"), field.section("hooks")
+        given = linux.values.get
         return cls(
             oci_version=_version(field),
             root_path=root.text("path"),
@@ -223,10 +224,8 @@ class Spec(Record):
             readonly_paths=_absolute_paths(linux, "readonlyPaths"),
             mount_label=linux.text("mountLabel", ""),
             personality=_personality(linux.section("personality")),
-            memory_policy=_memory_policy(linux.section("memoryPolicy"))
-            if linux.values.get("memoryPolicy") is not None
-            else None,
-            intel_rdt=_intel_rdt(linux.section("intelRdt")) if linux.values.get("intelRdt") is not None else None,
+            memory_policy=_memory_policy(linux.section("memoryPolicy")) if given("memoryPolicy") is not None else None,
+            intel_rdt=_intel_rdt(linux.section("intelRdt")) if given("intelRdt") is not None else None,
             net_devices=_net_devices(linux.section("netDevices")) if linux.values.get("netDevices") else {},
         )
 
