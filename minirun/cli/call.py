@@ -1,4 +1,4 @@
-"""A call of a verb of `minirun`: what was typed, where minirun keeps its things, what --debug and --explain ask for."""
+"""A call of a verb of `minirun`: what was typed, where the store is, what --debug and --explain ask for."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Settings:
         self._printer: Printer | None = None
 
     def take(self, parsed: Parsed) -> None:
-        """Do what the flags ask for that may stand before a verb as well as after it."""
+        """Act on the flags that may stand before a verb as well as after it."""
         self.debug = self.debug or parsed.switch("debug")
         style = parsed.values.get("explain")
         if style and self._printer is None:
@@ -49,13 +49,13 @@ class Settings:
             self._printer = Printer.start("story" if style is True else style)
 
     def place(self, parsed: Parsed) -> None:
-        """Note where minirun keeps its things, as the flags or else the environment say."""
+        """Note where minirun keeps its files, as the flags or else the environment say."""
         root = parsed.text("root", os.environ.get("MINIRUN_ROOT") or DEFAULT_ROOT)
         state = parsed.text("state", os.environ.get("MINIRUN_STATE") or DEFAULT_STATE)
         self.layout = Layout(os.path.abspath(root), os.path.abspath(state))
 
     def close(self) -> None:
-        """Wait until everything that was watched has been told."""
+        """Wait until the whole story has been printed."""
         if self._printer is not None:
             self._printer.finish()
             self._printer = None
@@ -68,20 +68,20 @@ class Call(Parsed):
     settings: Settings
 
     def layout(self) -> Layout:
-        """Return where this installation keeps its things, for verbs that anybody may use."""
+        """Return where this installation keeps its files, for verbs that anybody may use."""
         found = self.settings.layout
         if os.geteuid() == 0:
             close_to_others(found)
         return found
 
     def host_layout(self) -> Layout:
-        """Return where this installation keeps its things, for verbs that need root; MinirunError for anybody else."""
+        """Return where this installation keeps its files, for verbs that need root. Raises MinirunError."""
         if os.geteuid() != 0:
             raise MinirunError(f"'{self.path}' needs root", f"Try 'sudo {self.path} ...'.")
         return self.layout()
 
     def swept_layout(self) -> Layout:
-        """Return what `host_layout` does, after unmaking what killed commands have left behind."""
+        """Do as `host_layout`, after taking down what killed commands have left behind."""
         from minirun.engine.shim import leftovers
 
         found = self.host_layout()
@@ -94,7 +94,7 @@ class Call(Parsed):
     def for_each(self, act: Callable[[str], object], names: Iterable[str] | None = None) -> int:
         """Do `act` for each argument, or each of `names`, as Docker does, and return the exit code.
 
-        An error is reported, the others get their turn, and the end is 1.
+        After an error the others still get their turn; then the exit code is 1.
         """
         code = 0
         for name in self.arguments if names is None else names:

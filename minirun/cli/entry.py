@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def main() -> NoReturn:
     """Read the command line, do it, and exit."""
     streams.complete()
-    # The container's processes inherit it, and every user in there must be able to read /etc/hosts.
+    # The container's processes inherit it, and every user inside must be able to read /etc/hosts.
     set_umask(0o022)
     interrupts.exit_after(_run)
 

@@ -11,23 +11,23 @@ SIGPIPE = 13  # the module `signal` would bring `enum` along, for 5 ms
 
 
 def report(error: MinirunError) -> None:
-    """Print an error as every command does: one sentence, then what to do about it."""
+    """Print an error in the form of all commands: one sentence, then what to do about it."""
     tell(f"minirun: {error.message.rstrip('.')}.", *([f"hint: {error.hint}"] if error.hint else []))
 
 
 def tell_traceback(error: BaseException) -> None:
-    """Print where an error came from, for --debug."""
+    """Print where an error was raised, for --debug."""
     import traceback
 
     tell(*"".join(traceback.format_exception(error)).splitlines())
 
 
 def code_of(error: BaseException, failure_code: int, *, debug: bool, places: tuple[str, ...] = ()) -> int:
-    """Tell an error that ended a command, with a traceback for `debug`, and return the exit code.
+    """Report the error that ended a command, with a traceback if `debug`, and return the exit code.
 
     `failure_code` is that of minirun's own failures in this command; `places` is where it writes.
     """
-    output_fails = streams.output_fails()  # what was printed comes before what is told here
+    output_fails = streams.output_fails()  # what was printed before must appear first
     if isinstance(error, KeyboardInterrupt):
         return 130
     if isinstance(error, SystemExit):
@@ -47,7 +47,7 @@ def code_of(error: BaseException, failure_code: int, *, debug: bool, places: tup
         hint = "" if where == "standard output" else hint_on(error, places)
         report(MinirunError(f"{where}: {error.strerror}" if where else f"{error.strerror}", hint))
         return failure_code
-    # The last net: nobody but a developer wants a traceback.
+    # The last resort: only developers want a traceback.
     text = f"internal error: {type(error).__name__}: {error}"
     report(MinirunError(text, "Run again with --debug for the details."))
     return failure_code

@@ -14,7 +14,7 @@ _LITTLE = 64 << 10
 
 
 def hint_on(error: BaseException | None, places: Iterable[str]) -> str:
-    """Return a sentence that names the full file system, if a full one has led to `error`; else nothing.
+    """Return a sentence that names the full file system if `error` is about one, else "".
 
     `places` are directories where it may be, after that of the error's own file.
     """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-# What Go takes for a switch's value (strconv.ParseBool).
+# The values of a switch that Go accepts (strconv.ParseBool).
 TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
@@ -38,9 +38,9 @@ class FlagError(MinirunError):
 class Flag(Record):
     """One flag, spelled with all its names: "-p/--publish".
 
-    A "switch" takes no value; "text", "number" and "list" take one: of a list every value counts, of the others the
-    last. `choices` are all values that a text may have, and what a switch may be told besides true and false. What is
-    not given has the default. What it is `about` is told by --help, which shows no flag without.
+    A "switch" takes no value; "text", "number" and "list" take one: all values of a list count, and the last value of
+    the others. `choices` are all values that a text may have, and what a switch may be told besides true and false. A
+    flag that is not given has the default. `about` is its description in --help, which leaves out flags without one.
     """
 
     spelled: str
@@ -140,9 +140,9 @@ class Parsed(Record):
 
 
 class Grammar(Record):
-    """How words are taken apart into flags, and what is said to those that are none.
+    """How words are split into flags, and the error messages for wrong ones.
 
-    The sentences may name the `flag` as it was typed, and the `value`.
+    The messages may contain {flag}, as it was typed, and {value}.
     """
 
     clusters: bool

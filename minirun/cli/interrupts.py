@@ -1,5 +1,5 @@
-"""Ctrl-C: until a command has begun, it just ends the process; from then on it is an exception, so that what was made
-is unmade.
+"""Ctrl-C: before a command has begun, it ends the process; after that it is an exception, so that the command can undo
+what it has made.
 
 Python makes it an exception from the start, and a traceback as long as nobody is there to catch it: the first line of
 an executable takes that back (executables.py).

@@ -9,17 +9,17 @@ from minirun.kernel.session import standard_streams
 
 
 def complete() -> None:
-    """Open /dev/null for every standard stream that is closed. To be called before anything else is opened."""
+    """Open /dev/null for every standard stream that is closed. Call this before anything else is opened."""
     standard_streams.complete()
     # Python has no object for a stream that was closed when it started.
     sys.stdout = sys.stdout or standard_streams.as_text(1)
     sys.stderr = sys.stderr or standard_streams.as_text(2)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # what was no UTF-8 goes out as it came in
+        sys.stdout.reconfigure(errors="surrogateescape")  # bytes that were not UTF-8 are written as they were read
 
 
 def say(text: str) -> None:
-    """Print a line on standard output at once: what comes after it on standard error comes after it everywhere."""
+    """Print a line on standard output at once, so that it appears before what follows on standard error."""
     print(text, flush=True)
 
 
@@ -33,7 +33,7 @@ def output_is_unread() -> bool:
 
 
 def output_fails() -> bool:
-    """Say whether what was printed cannot be written: after an error it is still waiting for it."""
+    """Say whether output could not be written: after an error it is still in the buffer."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -42,5 +42,5 @@ def output_fails() -> bool:
 
 
 def give_up_output() -> None:
-    """Drop what is not written yet, and what will be: nobody reads it any more, or no disk has room for it."""
+    """Drop buffered and further output: nobody reads it any more, or the disk is full."""
     standard_streams.discard_output()

@@ -143,9 +143,9 @@ def change_owner_of_open(file: int, uid: int) -> None:
     man="fchownat(2)", shell="chown {uid}:{gid} .../{name} && chmod {mode} .../{name}", mode=lambda mode: f"{mode:o}"
 )
 def set_owner_and_mode(directory: int, name: str, uid: int, gid: int, mode: int) -> None:
-    """Say to whom a file in the directory behind a descriptor belongs and what may be done with it. Raises OSError.
+    """Set the owner and the mode of a file in the directory behind a descriptor. Raises OSError.
 
-    The mode comes second, because chown(2) takes bits away.
+    The mode is set second, because chown(2) clears some bits of it.
     """
     os.chown(name, uid, gid, dir_fd=directory, follow_symlinks=False)
     os.chmod(name, mode, dir_fd=directory)
@@ -166,7 +166,7 @@ def make_symlink(target: str, path: str, directory: int | None = None) -> None:
 
 @operation(man="setxattr(2)", shell="setfattr --name {name} --value {value} {path}")
 def set_attribute(path: str, name: str, value: str) -> None:
-    """Note something on a file or a cgroup's directory, as an extended attribute (xattr(7)). Raises OSError."""
+    """Set an extended attribute of a file or a cgroup's directory (xattr(7)). Raises OSError."""
     os.setxattr(path, name, value.encode())
 
 
@@ -181,5 +181,5 @@ def has_attribute(path: str, name: str) -> bool:
 
 @operation(man="removexattr(2)", shell="setfattr --remove {name} {path}")
 def remove_attribute(path: str, name: str) -> None:
-    """Take an extended attribute away. Raises OSError."""
+    """Remove an extended attribute. Raises OSError."""
     os.removexattr(path, name)

@@ -1,6 +1,6 @@
-"""minirun's own files on the host: directories that are root's alone, locks, leases, and records that are whole.
+"""minirun's own files on the host: private directories, locks, leases, and records that are always complete.
 
-None of this is an operation that a tracer hears of: it makes no container.
+None of this is an operation that a tracer hears of: these files are not part of a container.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LARGEST = 64 << 20
 
 
 def make_private(path: str) -> None:
-    """Make a directory, and those above it that are missing, for this user alone; one that is there stays as it is.
+    """Make a directory, and those above it that are missing, for this user alone; existing ones stay unchanged.
 
     Raises OSError.
     """
@@ -40,7 +40,7 @@ def make_private(path: str) -> None:
 
 
 def make_directories(path: str, mode: int = 0o755) -> None:
-    """Make a directory, and those above it that are missing; one that is there stays as it is. Raises OSError."""
+    """Make a directory, and those above it that are missing; existing ones stay unchanged. Raises OSError."""
     try:
         os.mkdir(path, mode)
     except FileExistsError:
@@ -59,19 +59,19 @@ def make_directory(path: str, mode: int = 0o700, directory: int | None = None) -
 
 
 def set_mode(path: str, mode: int) -> None:
-    """Say who may do what with a file or directory of minirun's own. Raises OSError."""
+    """Set the mode of a file or directory of minirun's own. Raises OSError."""
     os.chmod(path, mode)
 
 
 def rename(path: str, to: str) -> None:
-    """Give a file or directory another name; what has that name, and is no directory, is gone. Raises OSError."""
+    """Rename a file or directory; a file that had the new name is gone. Raises OSError."""
     os.rename(path, to)
 
 
 def lease(path: str, holder: str) -> None:
     """Take a name for its holder: a symbolic link, which `os.readlink` reads.
 
-    Making it takes the name and says whose it is in one system call, so no kill can leave half a lease. Raises
+    One system call takes the name and says whose it is, so a kill cannot leave half a lease. Raises
     FileExistsError if the name is taken, and OSError.
     """
     os.symlink(holder, path)
@@ -146,7 +146,7 @@ def lock_file(path: str, *, wait: bool = True) -> int:
 
 
 def lock_existing(path: str, *, wait: bool = True) -> int:
-    """Lock a file or directory that others may remove, or make anew, while this one waits.
+    """Lock a file or directory that others may remove, or replace, while this process waits.
 
     Return its descriptor, which holds the lock until it is closed: at that moment `path` led to it. Raises
     FileNotFoundError, without `wait` BlockingIOError if another process holds it, and OSError.
@@ -163,7 +163,7 @@ def lock_existing(path: str, *, wait: bool = True) -> int:
 
 
 def try_lock(path: str) -> int:
-    """Lock a file or directory as `lock_existing` does, unless somebody has; return -1 then, and where there is none.
+    """Lock a file or directory as `lock_existing` does; return -1 if another process has it, or if there is none.
 
     Raises OSError.
     """
@@ -205,7 +205,7 @@ def lock_made(path: str) -> int:
 
 
 def is_locked(path: str) -> bool:
-    """Say whether somebody holds the lock of the file at `path`; nobody does if there is none. Raises OSError."""
+    """Say whether a process holds the lock of the file at `path`; without a file, none does. Raises OSError."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -228,7 +228,7 @@ def _locked(file: int, path: str, wait: bool) -> int:
 
 
 class locked:  # noqa: N801 - reads as a statement: with locked(path):
-    """Hold the lock of a file that is only there for that within the block, which gets the file's descriptor.
+    """Hold the lock of a file that exists only for that; the block gets the file's descriptor.
 
     Raises OSError.
     """
@@ -265,8 +265,8 @@ def write_all(file: int, data: bytes | memoryview) -> None:
 def replace(path: str, data: str | bytes, mode: int = 0o666, *, durable: bool = False) -> None:
     """Write a file that others read at any time: they find the old one or the new one, never a part.
 
-    That is so for a machine that crashes, too, if it is `durable` (fsync(2)). A process that is killed leaves what ends
-    in `TORN`. Raises OSError.
+    If it is `durable`, that also holds for a machine that crashes (fsync(2)). A process that is killed leaves a file
+    whose name ends in `TORN`. Raises OSError.
     """
     temporary = path + TORN
     try:
@@ -296,23 +296,23 @@ def write_new(path: str, data: str | bytes, mode: int = 0o666) -> None:
 
 
 def overwrite(path: str, data: str) -> None:
-    """Write a file in its place, so that whoever has it mounted sees what it holds now. Raises OSError."""
+    """Overwrite a file in place, so that its bind mounts show the new content. Raises OSError."""
     with open(path, "w", encoding="utf-8") as file:
         file.write(data)
 
 
 def make_empty(path: str) -> None:
-    """Make an empty file, whose name is all that counts, unless there is one. Raises OSError."""
+    """Make an empty file, of which only the name matters, unless there is one. Raises OSError."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def open_to_append(path: str, mode: int = 0o666) -> int:
-    """Open a file, made if it is missing, to add to its end what is written. Raises OSError."""
+    """Open a file for appending; it is made if it is missing. Raises OSError."""
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
 
 
 def open_nameless(directory: str) -> int:
-    """Make a file without a name, to write and read, that ends with its descriptor (open(2), O_TMPFILE).
+    """Make a file without a name, to write and read, that is gone once it is closed (open(2), O_TMPFILE).
 
     Raises OSError.
     """
@@ -320,7 +320,7 @@ def open_nameless(directory: str) -> int:
 
 
 def scratch_file(directory: int) -> BinaryIO:
-    """Make a buffered file, to write and read, in a directory; it has lost its name already. Raises OSError."""
+    """Make a buffered file for writing and reading in a directory; its name is removed at once. Raises OSError."""
     file = os.open("scratch", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory)
     os.unlink("scratch", dir_fd=directory)
     return os.fdopen(file, "w+b")

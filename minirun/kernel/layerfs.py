@@ -1,4 +1,4 @@
-"""What a layer holds: files, links, device nodes, fifos and extended attributes, and overlayfs's own marks.
+"""The contents of a layer: files, links, device nodes, fifos, extended attributes, and overlayfs's own marks.
 
 In an OCI layer a deletion is an empty file `.wh.NAME`; overlayfs wants a character device 0:0 called NAME. A directory
 that hides everything below it is `.wh..wh..opq` in the archive and the attribute trusted.overlay.opaque on disk.
@@ -65,7 +65,7 @@ def set_attribute_of_name(directory_fd: int, name: bytes, attribute: str, value:
 
 @operation(man="syncfs(2)", shell="sync -f {path}")
 def sync_file_system(path: str) -> None:
-    """Write all that is still in memory of the file system that holds the directory `path` to its disk. Raises
+    """Flush the file system that holds the directory `path` to its disk. Raises
     OSError."""
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -135,12 +135,12 @@ def copy_data(source: int, target: int) -> None:
 
 
 def set_owner(file: int, uid: int, gid: int) -> None:
-    """Say to whom an open file or directory belongs, which takes its setuid and capabilities away. Raises OSError."""
+    """Set the owner of an open file or directory; that clears its setuid bit and capabilities. Raises OSError."""
     os.fchown(file, uid, gid)
 
 
 def set_mode(file: int, mode: int) -> None:
-    """Say what may be done with an open file or directory. Raises OSError."""
+    """Set the mode of an open file or directory. Raises OSError."""
     os.fchmod(file, mode)
 
 
@@ -150,7 +150,7 @@ def set_times(file: int, accessed_ns: int, modified_ns: int) -> None:
 
 
 def set_owner_of_name(directory: int, name: bytes, uid: int, gid: int, mode: int | None) -> None:
-    """Say to whom belongs what is never opened (a link, a fifo, a device), and what may be done with it.
+    """Set the owner and the mode of a file that is never opened (a link, a fifo, a device).
 
     The mode comes second, because chown(2) takes bits away; None for a link, which has none. Raises OSError.
     """
@@ -160,7 +160,7 @@ def set_owner_of_name(directory: int, name: bytes, uid: int, gid: int, mode: int
 
 
 def set_times_of_name(directory: int, name: bytes, time_ns: int) -> None:
-    """Set the times of what is never opened, in nanoseconds since 1970. Raises OSError."""
+    """Set the times of a file that is never opened, in nanoseconds since 1970. Raises OSError."""
     os.utime(name, ns=(time_ns, time_ns), dir_fd=directory, follow_symlinks=False)
 
 

@@ -113,7 +113,7 @@ MEMORY_POLICY_FLAGS: dict[str, int] = {
 
 @operation(man="set_mempolicy(2)", shell="numactl --{mode} {nodes} ...", flags="|".join)
 def set_memory_policy(mode: str, flags: Sequence[str], nodes: set[int]) -> None:
-    """Say on which NUMA nodes this process, and what it executes, gets its memory. Raises OSError (ENOSYS, EINVAL)."""
+    """Choose the NUMA nodes for the memory of this process and what it executes. Raises OSError (ENOSYS, EINVAL)."""
     number = MEMORY_POLICIES[mode]
     for flag in flags:
         number |= MEMORY_POLICY_FLAGS[flag]

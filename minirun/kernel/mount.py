@@ -125,7 +125,7 @@ _FLAG_NAMES = (
 
 
 class MountTarget(Record):
-    """A file inside a root that is not to be trusted: its descriptor, and the path that people know it by."""
+    """A file inside an untrusted root: its descriptor, and the path to show to people."""
 
     fd: int
     path: str
@@ -201,13 +201,13 @@ def move_mount(source: str, target: str) -> None:
 
 @operation(man="chroot(2)", shell="chroot {path} ...")
 def change_root_directory(path: str) -> None:
-    """Make `path` this process's "/"; by itself no wall, because a process with CAP_SYS_CHROOT gets out again."""
+    """Make `path` this process's "/"; it does not confine a process with CAP_SYS_CHROOT, which gets out again."""
     os.chroot(path)
 
 
 @operation(man="umount2(2)", shell="umount -l {target}")
 def unmount_lazily(target: str) -> None:
-    """Take `target` out of the tree now; it is freed when nobody uses it (MNT_DETACH). Raises OSError."""
+    """Detach `target` from the tree now; it is freed when nobody uses it any more (MNT_DETACH). Raises OSError."""
     check(lib.minirun_umount2(os.fsencode(target), lib.MNT_DETACH | lib.UMOUNT_NOFOLLOW), f"unmount {target}")
 
 
@@ -227,7 +227,7 @@ def _new_file_system_line(values: dict[str, Any]) -> str:
 
 @operation(man="fsopen(2)", shell=_new_file_system_line, attributes=hex)
 def new_file_system(fstype: str, options: dict[str, str], attributes: int = 0) -> int:
-    """Make a file system that is mounted nowhere yet and return the mount as a descriptor. Raises OSError.
+    """Make a file system and return its mount, not attached yet, as a descriptor. Raises OSError.
 
     `options` are the file system's own ("mode": "0755"), an empty value stands for a bare word; `attributes` are
     MOUNT_ATTR_*.
@@ -244,7 +244,7 @@ def new_file_system(fstype: str, options: dict[str, str], attributes: int = 0) -
 
 @operation(man="open_tree(2)", shell="mount --bind {path} ...")
 def clone_tree(path: str, recursive: bool = False, directory: int | None = None, follow: bool = True) -> int:
-    """Return a detached copy of the mount at `path`, as a file descriptor: a bind mount that is nowhere yet.
+    """Return a detached copy of the mount at `path`, as a file descriptor: a bind mount that is not attached yet.
 
     With `path` "" it is the file behind the descriptor `directory`. Without `follow` it may be a symbolic link itself.
     Raises OSError.

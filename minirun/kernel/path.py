@@ -1,4 +1,4 @@
-"""Paths inside a root file system that is not to be trusted.
+"""Paths inside an untrusted root file system.
 
 Every lookup is made by openat2(2) with RESOLVE_IN_ROOT: the kernel treats the given directory as "/", so neither "..",
 nor absolute symbolic links, nor a name swapped during the lookup leads out of it. What is found is used only through
@@ -35,7 +35,7 @@ def open_in_root(root: int, path: str, flags: int, mode: int = 0, resolve: int =
 def make_directories_in_root(root: int, path: str, mode: int = 0o755) -> int:
     """Make the directory `path` and its missing parents inside `root` and return an O_PATH fd of it. Raises OSError.
 
-    Symbolic links are followed inside the root, also those that lead to what is not there yet.
+    Symbolic links are followed inside the root, also those to paths that do not exist yet.
     """
     try:
         return open_in_root(root, path, os.O_PATH | os.O_DIRECTORY)
@@ -52,7 +52,7 @@ def make_directories_in_root(root: int, path: str, mode: int = 0o755) -> int:
 def make_file_in_root(root: int, path: str, mode: int = 0o644) -> int:
     """Make the empty file `path` (and its parents) inside `root` unless it exists; return its O_PATH fd.
 
-    Symbolic links are followed inside the root, also those that lead to what is not there yet. Raises OSError.
+    Symbolic links are followed inside the root, also those to paths that do not exist yet. Raises OSError.
     """
     try:
         return open_in_root(root, path, os.O_PATH)
@@ -195,7 +195,7 @@ def enter_directory(fd: int) -> None:
 
 # /etc/passwd of sixty thousand users; what is longer would cost the reader memory rather than tell it of users.
 FILE_SIZE_MAX = 4 << 20
-# What the names and files of an image can bring about. A disk that fails is something else.
+# Errors that the names and files of an image can cause. A disk that fails causes others.
 _ABSENT = {
     errno.ENOENT,
     errno.ENOTDIR,
@@ -212,8 +212,8 @@ _ABSENT = {
 def read_file_in_root(root: int, path: str) -> str | None:
     """Return the text of a regular file inside `root`, or None where there is none.
 
-    Whoever made the root is not trusted, and the reader has the host's rights. So what the name leads to is looked at
-    before it is opened, because opening alone can wait (a FIFO), rewind (a tape) or take away messages (/proc/kmsg).
+    The root is not trusted, and the reader has the host's rights. So the file is examined before it is opened: opening
+    alone can block (a FIFO), rewind (a tape) or consume messages (/proc/kmsg).
     Files of procfs, sysfs and their like are none. Raises MinirunError for more than FILE_SIZE_MAX bytes, and OSError
     where the disk fails, for example: whoever reads must not take that for a file without users.
     """
@@ -237,7 +237,7 @@ def read_file_in_root(root: int, path: str) -> str | None:
     try:
         opened = os.fstat(file)
         if (opened.st_dev, opened.st_ino) != (seen.st_dev, seen.st_ino):
-            return None  # exchanged in between, which only somebody on the attack does
+            return None  # exchanged in between, which only an attacker does
         return _read_all(file, path)
     finally:
         os.close(file)

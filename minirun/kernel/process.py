@@ -89,7 +89,7 @@ def has_threads() -> bool:
 
 @operation(man="umask(2)", shell="umask {mask}", mask=lambda mask: f"{mask:04o}", returns=lambda mask: f"{mask:04o}")
 def set_umask(mask: int) -> int:
-    """Say which permissions this process's new files do not get; return what was said before."""
+    """Set this process's umask; return the former one."""
     return os.umask(mask)
 
 
@@ -186,7 +186,7 @@ def read_signal(signals: int) -> int:
 
 @operation(man="sethostname(2)", shell="hostname {name}")
 def set_hostname(name: str) -> None:
-    """Name the host of this UTS namespace. Raises OSError."""
+    """Set the host name of this UTS namespace. Raises OSError."""
     text = name.encode()
     check(lib.minirun_sethostname(text, len(text)), f"hostname {name}")
 
@@ -209,7 +209,7 @@ PERSONALITIES: dict[str, int] = {"LINUX": lib.PER_LINUX, "LINUX32": lib.PER_LINU
 
 @operation(man="personality(2)", shell="setarch {domain} ...")
 def set_personality(domain: str) -> None:
-    """Have uname(2) tell this process, and what it executes, of another machine: "LINUX" or "LINUX32"."""
+    """Choose the machine that uname(2) reports to this process and what it executes: "LINUX" or "LINUX32"."""
     check(lib.minirun_personality(PERSONALITIES[domain]), domain)
 
 
@@ -273,7 +273,7 @@ def start_program(arguments: Sequence[str], descriptors: Sequence[int]) -> int:
     import subprocess
 
     started = subprocess.Popen(arguments, pass_fds=descriptors)
-    started.returncode = 0  # who has the pid waits for it, and not this object at its end
+    started.returncode = 0  # the caller waits for the pid; this object must not when it is deleted
     return started.pid
 
 
@@ -300,7 +300,7 @@ def run_program(
     stderr: str = "",
 ) -> tuple[int | None, str]:
     """Run a program with `text` as standard input; return its exit code (None: killed after `timeout` seconds)
-    and its output, as far as that does not go to the files `stdout` and `stderr`, which it is added to.
+    and its output, except for what is appended to the files `stdout` and `stderr`.
 
     The exit code is negative for a signal. Raises OSError if it cannot be executed.
     """
@@ -351,7 +351,7 @@ def _wait(pid: int, timeout: float | None) -> int | None:
 
 
 def prepare_to_run_programs() -> None:
-    """Import what `run_program` needs, for a child that will not be able to any more (see `close_imports`)."""
+    """Import what `run_program` needs, for a child that will not be able to later (see `close_imports`)."""
     import select  # noqa: F401
 
 
@@ -365,7 +365,7 @@ def new_session() -> None:
 
 
 def close_imports() -> None:
-    """Make this process unable to import another module.
+    """Make it impossible for this process to import another module.
 
     Called before it enters a container: a late import would look for files by path, find the image's, and run its code
     with the runtime's privileges.

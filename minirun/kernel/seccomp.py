@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     _Instruction = tuple[int, int, int, int]  # struct sock_filter: code, jump if true, jump if false, constant
 
 # System calls that libseccomp may not know yet, up to Linux 6.18: 2.5.4 knows those of Linux 5.17. Where it does know
-# one, its word counts. Since Linux 5.0 a new system call has the same number on every architecture.
+# one, its number is used. Since Linux 5.0 a new system call has the same number on every architecture.
 NEW_SYSCALLS = {
     "cachestat": 451,
     "fchmodat2": 452,
@@ -112,7 +112,7 @@ class Comparison(Record):
 
 
 class Rule(Record):
-    """What to answer to system call `syscall` when all `comparisons` hold: `action` is a SECCOMP_RET_* word."""
+    """The answer to system call `syscall` if all `comparisons` hold: `action` is a SECCOMP_RET_* word."""
 
     syscall: str
     action: int
@@ -166,8 +166,8 @@ def compile_rules(default_action: int, architectures: tuple[int, ...], rules: tu
     """Return the filter program, an array of `struct sock_filter`, that answers as the rules say.
 
     The native architecture is always part of it; a call from an architecture that is not kills the thread. A rule
-    reaches every architecture that has its system call; names that nobody knows, and rules that answer what the
-    default answers, are left out. Raises OSError with the rule's system call or the architecture in `filename`.
+    reaches every architecture that has its system call; unknown names, and rules with the default answer, are left out.
+    Raises OSError with the rule's system call or the architecture in `filename`.
     """
     tokens = tuple(dict.fromkeys((native_architecture(), *architectures)))
     program = _prologue(default_action, tokens, rules) + _search(default_action, tokens, rules)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Socket(_socket.socket):
-    """What the module `socket` has for it, as far as it is used: a `with` closes it."""
+    """The part of the module `socket` that is used: a `with` closes it."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""Watching the kernel being asked: operations, the steps they belong to, and the tracer that hears of both.
+"""Watching what the kernel is asked for: operations, the steps they belong to, and the tracer that hears of both.
 
 A function that asks the kernel for something is an *operation*; a *step* says why a group of them happens:
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class Event(Record):
-    """One operation that the kernel is asked for: whole afterwards, without result, error and duration before.
+    """One operation that the kernel is asked for; before it is done, there is no result, error and duration.
 
     `arguments` maps parameter names to text; `error` is an errno name such as "EPERM" or empty; times are nanoseconds
     of CLOCK_MONOTONIC; `steps` are the (title, topic, why) triples it happened in, outermost first; `process` says
@@ -87,7 +87,7 @@ def set_tracer(tracer: Callable[[Event], None] | None, before: Callable[[Event],
 
 
 def tracing() -> bool:
-    """Say whether anybody watches; for work that is done only to be shown."""
+    """Say whether there is a tracer; for work that is done only to be shown."""
     return _tracer is not None
 
 
@@ -98,7 +98,7 @@ def name_process(name: str) -> None:
 
 
 def forget_steps() -> None:
-    """Leave the steps that this process was forked in, for one that outlives them."""
+    """Leave the steps in which this process was forked, for a process that outlives them."""
     _steps.clear()
 
 
@@ -155,7 +155,7 @@ def operation(
 
 
 def _tell(event: Event) -> None:
-    """Tell the tracer, if there still is one: an operation may be what ends it."""
+    """Tell the tracer, if there still is one: the operation may have ended it."""
     if _tracer is not None:
         _tracer(event)
 
@@ -258,7 +258,7 @@ class forward_to:  # noqa: N801 - reads as what it does: set_tracer(forward_to(c
         try:
             self._channel.sendmsg([self._dumps(event.as_dict()).encode()], rights)
         except OSError:
-            pass  # whoever watched has gone; the work itself must not fail for it
+            pass  # the reader has gone; that must not make the work fail
 
     def announce(self, event: Event) -> int:
         """Send the event of an exec; return the end of a pipe for the name of the errno if it fails, or -1.

@@ -2,8 +2,8 @@
 
 To import a module, Python looks for it in directories, compares its cached code with its source and reads it. For the
 45 modules between `minirun-oci run` and a container that takes 10 ms: as long as Python itself takes to start, and a
-third of what runc takes for everything. Out of one file it takes half of that. A module whose source has changed since,
-or that is not in the file, is imported as ever.
+third of what runc takes for everything. Out of one file it takes half of that. A module whose source has changed since
+then, or that is not in the file, is imported in the usual way.
 
 Both are small static programs, which leave the work to their scripts in Python: `minirun` (native/launcher.c) for the
 sake of Ctrl-C alone, `minirun-oci` (native/oci_launcher.c) carries out the shortest verbs itself.

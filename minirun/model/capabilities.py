@@ -1,4 +1,4 @@
-"""Capabilities: the pieces that root's power was cut into, their numbers and their masks (capabilities(7)).
+"""Capabilities: the pieces into which root's power is divided, their numbers and their masks (capabilities(7)).
 
 The kernel keeps each of a thread's five sets as a bit mask: bit n stands for capability n. The numbers are those of
 `linux/capability.h` and never change.
@@ -63,7 +63,7 @@ _NUMBERS = {name: number for number, name in enumerate(NAMES)}
 def mask(names: Iterable[str]) -> int:
     """Return the 64-bit mask in which the bit of each named capability ("CAP_CHOWN") is set.
 
-    Raises MinirunError for a name that is none.
+    Raises MinirunError for an unknown name.
     """
     bits = 0
     for name in names:

@@ -45,7 +45,7 @@ class Ulimit(Record):
 
 
 class RunRequest(Record):
-    """Everything that `create` and `run` can be told about a container, already parsed and checked for form.
+    """All options of `create` and `run`, already parsed and checked for form.
 
     `command` None means the image's CMD; `entrypoint` None means the image's ENTRYPOINT, () means none at all.
     `environment` holds NAME=VALUE, or a bare NAME that takes the variable away from the image's. `devices` are
@@ -122,7 +122,7 @@ class ExitStatus(Record):
 
 
 class ContainerRecord(Record):
-    """What Docker's meaning of a container adds to the runtime's: kept in root/containers/ID/record.json until `rm`.
+    """What Docker's idea of a container adds to the runtime's: kept in root/containers/ID/record.json until `rm`.
 
     `image_id` is the config digest ("sha256:..."); `command` is what runs, ENTRYPOINT and CMD joined; `started_at` is
     0.0 until the first start. Whether it runs now is not written here: the monitor's lock says so.
@@ -163,7 +163,7 @@ class LaunchSpec(Record):
 
 
 class ExecRequest(Record):
-    """What `exec` is told; empty fields mean: as the container's first process has it."""
+    """The options of `exec`; an empty field means that it is as in the container's first process."""
 
     command: tuple[str, ...]
     environment: tuple[str, ...] = ()

@@ -93,7 +93,7 @@ class ImageRef(Record):
 
 
 def _fits(pattern: str, text: str) -> bool:
-    """Say whether a part of a reference is as it should be."""
+    """Say whether a part of a reference is well-formed."""
     if 0 < len(text) <= 128 and _PLAIN.issuperset(text):
         return True  # as nearly every name, for which `run` does not import `re`: that takes 5 ms
     import re
@@ -167,7 +167,7 @@ class Image(Record):
 
 
 class Snapshot(Record):
-    """An overlayfs mount that is yet to be made.
+    """An overlayfs mount that has not been made yet.
 
     `lowers` are directory names relative to `directory`, topmost layer first (short names, because mount(2) takes at
     most a page of options and 127 layers must fit); `upper` and `work` are absolute paths on one file system;

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class _Settings:
-    """What the scanner asks for: those of `json.JSONDecoder()`."""
+    """The settings that the scanner asks for, as in `json.JSONDecoder()`."""
 
     strict = True
     object_hook = None
@@ -40,7 +40,7 @@ def loads(text: str | bytes) -> Any:
         if end == len(text):
             return value
     except (StopIteration, SystemError):
-        pass  # the scanner leaves it to json's Python part to say what is wrong
+        pass  # only json's Python code can say what is wrong
     import json
 
     return json.loads(text)

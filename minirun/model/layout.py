@@ -1,4 +1,4 @@
-"""Where minirun keeps what: every path of the store and of the run-time state is made here and nowhere else."""
+"""Where minirun keeps its files: every path of the store and of the run-time state is defined here and nowhere else."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Layout(Record):
 
     @property
     def ingest(self) -> str:
-        """One directory per load or removal at work; what a killed one leaves is found here."""
+        """One directory per load or removal in progress; what a killed one leaves behind is found here."""
         return f"{self.root}/ingest"
 
     @property
@@ -42,7 +42,7 @@ class Layout(Record):
 
     @property
     def cache(self) -> str:
-        """What can be made again: compiled seccomp filters."""
+        """What can be made again at any time: compiled seccomp filters."""
         return f"{self.root}/cache"
 
     @property

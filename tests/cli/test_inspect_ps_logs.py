@@ -66,6 +66,14 @@ def test_inspect(minirun: Minirun, background: RunInBackground, busybox_image: s
     assert "missing" in done.stderr
 
 
+def test_inspect_tells_sizes_if_asked(minirun: Minirun, background: RunInBackground) -> None:
+    background("box", command=["sh", "-c", "head -c 100000 /dev/zero >/big; exec sleep 1000"])
+    eventually(lambda: json.loads(minirun("inspect", "--size", "box").stdout)[0]["SizeRw"] == 100000)
+    [document] = json.loads(minirun("inspect", "-s", "box").stdout)
+    assert document["SizeRootFs"] > 1100000  # with the image's busybox
+    assert "SizeRw" not in minirun.inspect("box")
+
+
 def test_inspect_after_the_end(minirun: Minirun, busybox_image: str) -> None:
     minirun("run", "--name=ended", "--network=none", busybox_image, "sh", "-c", "exit 3", check=False)
     ended = state(minirun, "ended")

@@ -1,1 +1,1 @@
-"""What is told to people who ask, mistype or press the tab key. click is imported here only when they do."""
+"""Help, completion, and advice after mistakes. click is imported here alone, and only when somebody asks for help."""

@@ -1,4 +1,4 @@
-"""Advice for a `run` or `exec` that failed: what newcomers to containers mean by what they type.
+"""Advice for a `run` or `exec` that failed: what newcomers to containers may have meant.
 
 Imported only once something has failed.
 """
@@ -64,7 +64,7 @@ def _kind(verb: str) -> str:
 
 
 def for_missing_image(error: MinirunError, layout: Layout, reference: str) -> MinirunError:
-    """Return the error for an image that is not there with what may have been meant, or how to get it."""
+    """Return the error for a missing image with a hint: another name that may have been meant, or how to get it."""
     from minirun.model.image import ImageRef
     from minirun.storage.images import read_names
 

@@ -1,4 +1,4 @@
-"""What a word on the command line may become: commands, flags and their values, containers, images, topics.
+"""Completions of a word on the command line: commands, flags and their values, containers, images, topics.
 
 Nothing is asked of the kernel, and of the store only small files are read. Where there is nothing to say, shells offer
 files.
@@ -83,7 +83,7 @@ def candidates(layout: Layout, words: Sequence[str]) -> list[str]:
 
 
 def _read(layout: Layout, words: Sequence[str]) -> _Line:
-    """Read a line that is not finished, and may be wrong."""
+    """Parse a line that is incomplete, and may be wrong."""
     here: Group | Verb = MINIRUN
     group = verb = ""
     arguments: list[str] = []
@@ -120,7 +120,7 @@ def _flags(here: Group | Verb) -> dict[str, Flag]:
 
 
 def _values(line: _Line, flag: Flag, value: str) -> Iterable[str]:
-    """Return what the value of a flag may be."""
+    """Return the possible values of a flag."""
     name = f"--{flag.key}"
     if name == "--network" or (name in ("--pid", "--ipc") and value.startswith("container:")):
         names = [f"container:{each}" for each in _containers(line.layout, running=True)]

@@ -1,7 +1,7 @@
-"""What is wrong with a command line, in one sentence, and what its writer may have meant.
+"""Errors of command lines: what is wrong, in one sentence, and what may have been meant.
 
-A suggestion is close, or it is not made. Commands that destroy are suggested only where nothing else is as close. What
-Docker has and minirun has not is named, with what serves instead.
+A suggestion is close, or it is not made. Commands that destroy are suggested only where nothing else is as close.
+Docker's commands that minirun lacks are named, with a replacement.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DESTRUCTIVE = frozenset({"kill", "prune", "rm", "rmi"})
 _BUILDING = "Images come by 'docker save NAME | minirun load', from a recipe in images/, or by 'minirun import'."
 _REGISTRY = "minirun knows no registry: 'docker save NAME | minirun load' brings an image."
 _NO_DAEMON = "minirun is one program on one machine, without a daemon."
-# Docker's commands that are not here, and what serves.
+# Docker's commands that minirun lacks, and what to use instead.
 _ELSEWHERE = {
     "bake": _BUILDING,
     "build": _BUILDING,
@@ -58,7 +58,7 @@ _ELSEWHERE = {
 _LISTS = "'minirun ps' lists containers, 'minirun images' images."
 _REMOVES = "'minirun rm' removes containers, 'minirun rmi' images."
 _SHELL = "'minirun exec -it NAME sh' is a shell in a running container, 'minirun run -it IMAGE sh' in a new one."
-# What people try, and no typing error leads to.
+# What people try that is not a typing error.
 _WORDS = {
     "bash": _SHELL,
     "clean": "'minirun image prune' removes images that are not used.",
@@ -121,7 +121,7 @@ def wrong_count(verb: Verb, path: str, words: Sequence[str]) -> MinirunError:
 
 
 def _meant_flag(name: str, path: str, here: Group | Verb, words: Sequence[str]) -> str:
-    """Say which flag was meant, or where this one belongs; "" if it is like none."""
+    """Say which flag may have been meant, or where this one belongs; "" if it resembles none."""
     if isinstance(here, Group):
         for word in words:
             inner = here.find(word)

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirun.cli.oci.call import Call
 
-# Read so that whoever asks for it is told that there is none, rather than that a flag is wrong.
+# Parsed so that the error is that there is no such verb, rather than that a flag is wrong.
 _CHECKPOINT = (
     *CREATE_FLAGS,
     *(

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def delete(call: Call) -> None:
-    """Remove what is left of a container; with --force kill it first, and do not mind if it is gone."""
+    """Remove what is left of a container; with --force kill it first, and ignore it if there is none."""
     from minirun.runtime import lifecycle
 
     force = call.switch("force")

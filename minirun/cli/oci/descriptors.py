@@ -1,4 +1,4 @@
-"""What create, run and exec take from the caller, and give to it: descriptors, the terminal, the pid."""
+"""What create, run and exec take from their caller, and give to it: descriptors, the terminal, the pid."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _came_by_exec(fd: int) -> bool:
 
 
 def check_console(terminal: bool, socket_path: str, *, detached: bool) -> None:
-    """Refuse a terminal that nobody would get, and a socket for one that there is not. Raises MinirunError."""
+    """Refuse a terminal that nobody would receive, and a socket without a terminal. Raises MinirunError."""
     if terminal and detached and not socket_path:
         problem = "cannot allocate tty if runc will detach without setting console socket"
         raise MinirunError(problem, "A detached caller is given the terminal by --console-socket.")

@@ -1,7 +1,7 @@
 """`minirun-oci`: the runtime core with runc's command line, for Docker, Podman, containerd and their shims.
 
 The table VERBS says which module of this package has a verb: its function, which calls `runtime.lifecycle`, and its
-flags. What fails is told twice, as callers expect: in words on standard error, and as a line of `--log` (JSON with
+flags. Errors are reported twice, as callers expect: on standard error, and as a line of `--log` (JSON with
 `--log-format json`).
 """
 
@@ -90,7 +90,7 @@ def _run() -> int:
 
 
 def _code_of(error: Exception, log: _Log, *, debug: bool) -> int:
-    """Tell what ended a call and return the exit code."""
+    """Report the error that ended a call and return the exit code."""
     from minirun.cli.errors import SIGPIPE, tell_traceback
 
     if isinstance(error, BrokenPipeError) and streams.output_is_unread():
@@ -103,7 +103,7 @@ def _code_of(error: Exception, log: _Log, *, debug: bool) -> int:
 
 
 def _as_failure(error: Exception) -> MinirunError:
-    """Return an error as it is told, with the exit code 1 unless the verb has another."""
+    """Return an error in the form in which it is reported, with the exit code 1 unless the verb has another."""
     if isinstance(error, MinirunError):
         return MinirunError(error.message, error.hint, error.exit_code if error.exit_code == EXEC_FAILED else 1)
     if isinstance(error, OSError):
@@ -113,9 +113,9 @@ def _as_failure(error: Exception) -> MinirunError:
 
 
 class _Log:
-    """Where failures are told: standard error, and the file that the caller reads.
+    """Where failures are reported: standard error, and the file that the caller reads.
 
-    Raises MinirunError or OSError for a log that nothing could be told to.
+    Raises MinirunError or OSError for a log that cannot be written.
     """
 
     def __init__(self, path: str, form: str) -> None:
@@ -129,7 +129,7 @@ class _Log:
             os.close(hostfiles.open_to_append(self._path, 0o644))
 
     def failure(self, error: MinirunError) -> None:
-        """Tell an error, first where the caller looks for it: standard error may be one that cannot be written."""
+        """Report an error, first in the log, where the caller looks for it: standard error may not be writable."""
         if self._path:
             try:
                 hostfiles.write_all(hostfiles.open_to_append(self._path, 0o644), self._line("error", error.message))
@@ -138,7 +138,7 @@ class _Log:
         tell(f"minirun-oci: {error.message}", *([f"hint: {error.hint}"] if error.hint else []))
 
     def tell_operations(self) -> None:
-        """From here on tell each operation that the kernel is asked for, by this process or by one that it forks."""
+        """From here on log each operation of this process, and of those that it forks."""
         from minirun.kernel.trace import set_tracer
 
         # In the container, 2 will be another one.
@@ -152,7 +152,7 @@ class _Log:
             try:
                 hostfiles.write_all(file, line)
             except OSError:
-                pass  # the container is made also where nobody can be told how
+                pass  # a log that cannot be written must not keep the container from being made
 
         set_tracer(tell)
 
@@ -207,7 +207,7 @@ def _verb(name: str) -> Verb:
 
 
 def _default_root() -> str:
-    """Return the directory for state: whoever is not root of the machine has one of their own."""
+    """Return the directory for state: users other than the machine's root have one of their own."""
     from minirun.runtime.rootless import user_directory
 
     own = user_directory()

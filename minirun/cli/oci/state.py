@@ -1,4 +1,4 @@
-"""The verbs `state`, `list`, `ps` and `events` of `minirun-oci`: what there is to know of containers."""
+"""The verbs `state`, `list`, `ps` and `events` of `minirun-oci`: what is known about containers."""
 
 from __future__ import annotations
 

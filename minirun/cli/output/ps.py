@@ -216,6 +216,16 @@ def image_config(layout: Layout, record: ContainerRecord) -> Any:
         return ImageConfig()
 
 
+def image_size(layout: Layout, record: ContainerRecord) -> int:
+    """Return the bytes of a container's image; 0 if the image has been removed."""
+    from minirun.storage import images
+
+    try:
+        return images.load_image(layout, record.image_id).size
+    except MinirunError:
+        return 0
+
+
 def written(layout: Layout, record: ContainerRecord) -> int:
     """Return the bytes of the files that a container has written or changed."""
     total = 0

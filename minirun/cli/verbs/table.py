@@ -12,8 +12,10 @@ from minirun.model.record import Record
 
 
 class Group(Record):
-    """A word that verbs come after. `verbs` says in which module below this package each is, and under which name if
-    that is another one there; "" is a group of its own."""
+    """A word that is followed by verbs, such as "image".
+
+    `verbs` says in which module below this package each is, and under which name if that is another one there; "" is a
+    group of its own."""
 
     about: str
     verbs: dict[str, str]

@@ -1,1 +1,1 @@
-"""What cffi compiles when the package is built: the calls that Python has no function for. See setup.py."""
+"""What cffi compiles when the package is built: calls for which Python has no function. See setup.py."""

@@ -1,4 +1,4 @@
-"""Connection tracking: what the kernel remembers of flows, and with them of address translation.
+"""Connection tracking: flows that the kernel remembers, and the address translation that it chose for each.
 
 linux/netfilter/nfnetlink_conntrack.h. A message is a netlink header (16 bytes), the address family and a resource id
 (4 bytes), and attributes: length, type, value, padded to four bytes; some hold attributes themselves.
@@ -32,7 +32,7 @@ def forget_udp_flows(ports: Collection[int]) -> int:
     """Make the kernel forget the UDP flows to ports of this host; return how many there were.
 
     The nat table is asked about the first packet of a flow only. UDP has no end of a connection, so a client that keeps
-    sending from one port would be sent for ever where the rules of an earlier time led. Raises OSError.
+    sending from one port would always be led to where former rules led. Raises OSError.
     """
     with Socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as netfilter:
         flows = [flow for flow in _flows(netfilter) if _is_udp_to_this_host(flow, ports)]

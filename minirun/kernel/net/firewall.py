@@ -28,9 +28,9 @@ LOCK_SECONDS = 10
 def restore(batch: str, lock: int) -> None:
     """Apply a batch in the format of iptables-save(8) to the tables it names, and leave all other rules alone.
 
-    The program inherits the descriptor `lock`: if this process is killed meanwhile, whoever waits for the lock does not
-    get it before the change is done. Raises OSError (EINVAL) with iptables' own words when it refuses, MinirunError
-    when there is no iptables.
+    The program inherits the descriptor `lock`: if this process is killed, processes that wait for the lock do not get
+    it before the change is done. Raises OSError (EINVAL) with iptables' own words when it refuses, MinirunError when
+    there is no iptables.
     """
     _run("iptables-restore", ["--noflush", f"--wait={LOCK_SECONDS}"], batch, lock)
 

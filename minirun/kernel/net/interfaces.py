@@ -1,6 +1,6 @@
 """Network interfaces by ioctl (netdevice(7)): small questions that are not worth a netlink library.
 
-The container's own process is among those who ask, when there is no library left that it could import.
+The container's own process uses them, too, when it can import no library any more.
 """
 
 from __future__ import annotations

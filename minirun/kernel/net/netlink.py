@@ -239,7 +239,7 @@ def ports_of(route: RouteSocket, bridge_index: int) -> dict[str, bool]:
 
 @operation(man="ip-link(8)", shell="ip link set {name} alias {alias}")
 def set_alias(route: RouteSocket, name: str, alias: str) -> None:
-    """Note on an interface what it belongs to; `ip link` shows it. Raises OSError."""
+    """Set an interface's alias, which `ip link` shows: what it belongs to. Raises OSError."""
     link = load_messages().ifinfmsg.ifinfmsg()
     link["attrs"] = [("IFLA_IFNAME", name), ("IFLA_IFALIAS", alias)]
     route.request(RTM_NEWLINK, link, 0, f"alias of {name}")

@@ -1,1 +1,1 @@
-"""What a process has from the one that started it: the terminal, the standard streams, signals, the session itself."""
+"""What a process inherits from its parent: the terminal, the standard streams, signals, the session."""

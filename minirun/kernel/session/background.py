@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 def leave_the_caller(descriptors: Sequence[int]) -> None:
-    """Let go of all that this process has from the one that started it, as daemon(7) has it.
+    """Let go of all that this process has inherited from its parent, as daemon(7) describes.
 
     That is the session, the parent, signals and their mask, the directory, the umask, the tracer and all descriptors.
-    Those that are given have the numbers from 3 on then. Raises OSError.
+    Those that are given then have the numbers from 3 on. Raises OSError.
     """
     new_session()
     if fork():
         os._exit(0)  # the parent is now process 1 (or the nearest subreaper), which reaps this process
     trace.set_tracer(None)
     trace.forget_steps()
-    # What Python would collect later might close a file descriptor by a number that is another file's by then.
+    # An object that Python frees later might close a descriptor whose number then belongs to another file.
     gc.freeze()
     signal.set_wakeup_fd(-1)
     for each in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:

@@ -1,4 +1,4 @@
-"""Ending early and in good order: signals that would end this process at once end what it is doing first."""
+"""Ending early and in good order: a signal that would end this process at once lets it clean up first."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Interrupted(BaseException):
 class interruptible:  # noqa: N801 - reads as a statement: with interruptible():
     """Raise Interrupted in the block when a signal comes that asks this process to end; a context manager.
 
-    When the block has cleaned up and is left by that, the signal does what it would have done. Those that are ignored
-    stay so (signal(7)).
+    When the exception has left the block, the signal has its usual effect. Ignored signals
+    stay ignored (signal(7)).
     """
 
     def __enter__(self) -> None:

@@ -1,4 +1,4 @@
-"""The standard streams as a process inherits them: some callers close one."""
+"""The standard streams as a process inherits them; some callers close one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def complete() -> None:
     """Open /dev/null for every standard stream that is closed; it must be called before anything else is opened.
 
-    A descriptor that is free would become some file or pipe of ours, which then were the container's stream.
+    A free descriptor would become some other file or pipe of minirun's, and then the container's stream.
     """
     null = os.open(os.devnull, os.O_RDWR)
     while null <= 2:
@@ -26,5 +26,5 @@ def as_text(file: int) -> TextIO:
 
 
 def discard_output() -> None:
-    """Let what is still written on standard output go nowhere. Raises OSError."""
+    """Discard what is still written on standard output. Raises OSError."""
     os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 1)

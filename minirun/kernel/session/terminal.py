@@ -20,7 +20,7 @@ _TIOCGPTPEER = 0x5441
 
 
 def prepare_terminals() -> None:
-    """Import what this module needs, for a child that will not be able to any more (see process.close_imports)."""
+    """Import what this module needs, for a child that will not be able to later (see process.close_imports)."""
     import termios  # noqa: F401
 
 
@@ -72,7 +72,7 @@ def set_window_size(fd: int, rows: int, columns: int) -> None:
 
 @operation(man="termios(3)", shell="stty raw -echo")
 def make_raw(fd: int) -> list[Any]:
-    """Make the terminal pass every key on as it is (cfmakeraw) and return its former attributes. Raises OSError.
+    """Make the terminal pass on every key unchanged (cfmakeraw) and return its former attributes. Raises OSError.
 
     The container's own terminal does the echo and turns Ctrl-C into a signal. What was typed before stays readable.
     """
@@ -100,7 +100,7 @@ def restore(fd: int, attributes: list[Any]) -> None:
 
 @operation(man="termios(3)", shell="stty -onlcr")
 def keep_newlines(fd: int) -> None:
-    """Have the terminal `fd` write a newline as it is, without a carriage return before. Raises OSError.
+    """Have the terminal `fd` write a newline without a carriage return before it. Raises OSError.
 
     For a terminal whose output is copied to another one or to a file: the other one adds what it needs.
     """
@@ -144,7 +144,7 @@ def _until_done(set_attributes: Callable[[], object]) -> None:
 
 
 class raw_mode:  # noqa: N801 - reads as a statement: with raw_mode(0):
-    """Keep the terminal `fd` raw within the block, however that is left. Raises OSError."""
+    """Keep the terminal `fd` raw within the block, and restore it at the end of the block. Raises OSError."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd

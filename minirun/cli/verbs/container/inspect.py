@@ -32,11 +32,12 @@ def _inspect(call: Call, kind: str) -> int:
     from minirun.cli.output.documents import print_documents
 
     layout = call.swept_layout()
-    return print_documents(call.arguments, call.text("format"), lambda name: _document(layout, name, kind))
+    sizes = call.switch("size")
+    return print_documents(call.arguments, call.text("format"), lambda name: _document(layout, name, kind, sizes=sizes))
 
 
-def _document(layout: Layout, name: str, kind: str) -> dict[str, Any]:
-    from minirun.cli.output.ps import image_config
+def _document(layout: Layout, name: str, kind: str, *, sizes: bool) -> dict[str, Any]:
+    from minirun.cli.output.ps import image_config, image_size, written
     from minirun.engine.container import inspect, records
     from minirun.engine.container.status import status as status_of
     from minirun.engine.image import images
@@ -50,7 +51,11 @@ def _document(layout: Layout, name: str, kind: str) -> dict[str, Any]:
                 raise
         else:
             status = status_of(layout, record)
-            return inspect.container_document(layout, record, status, image_config(layout, record))
+            document = inspect.container_document(layout, record, status, image_config(layout, record))
+            if sizes:
+                own = written(layout, record)
+                document |= {"SizeRw": own, "SizeRootFs": own + image_size(layout, record)}
+            return document
     try:
         return images.document(layout, find_image(layout, name))
     except MinirunError as error:
@@ -63,7 +68,7 @@ _FORMAT = text("-f/--format", "A Go template, or json.")
 _FLAGS = (
     _FORMAT,
     text("--type", "Look for this kind only.", choices=("container", "image")),
-    switch("-s/--size"),  # Docker's; nothing is asked of it
+    switch("-s/--size", "Show how many bytes a container has written, too."),
 )
 VERBS = {
     "inspect": Verb(

@@ -23,7 +23,7 @@ def act_on_all(
 ) -> int:
     """Do `act` with all containers at once, then what comes `then` with each, and print its name as it was given.
 
-    Errors come in the order of the names, too. With `lenient` a container that is not there is none. Returns the exit
+    Errors come in the order of the names, too. With `lenient` a missing container is no failure. Returns the exit
     code.
     """
     from minirun.engine.container import records
@@ -43,7 +43,7 @@ def act_on_all(
         if isinstance(each, MinirunError):
             if not lenient:
                 raise each
-            tell(f"minirun: {each.message}")  # gone is what was wanted
+            tell(f"minirun: {each.message}")  # it should be gone, and it is
             return
         if each.id in failures:
             raise failures[each.id]
