@@ -135,7 +135,7 @@ def test_what_docker_podman_and_kubernetes_pass_on_for_no_limits_is_not_real() -
     }
     settings = files_of(resources)
     assert settings
-    assert [setting.field for setting in settings if setting.real] == []
+    assert [setting.field for setting in settings if setting.is_limit] == []
 
 
 @pytest.mark.parametrize(

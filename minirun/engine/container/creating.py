@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 def create(layout: Layout, request: RunRequest) -> ContainerRecord:
     """Make a container without starting it. Raises MinirunError with nothing left."""
     cleanup.collect(layout)
-    record, claim = make(layout, request)
-    claim.discard()
+    record, lock = make(layout, request)
+    lock.discard()
     return record
 
 
 def make(layout: Layout, request: RunRequest) -> tuple[ContainerRecord, BundleLock]:
-    """Write the record, under the claim that makes a half-made container recognisable; the caller has the claim then.
+    """Write the record under the lock that makes a half-made container recognisable; the caller then holds the lock.
 
     Raises MinirunError with nothing left.
     """
@@ -46,8 +46,8 @@ def make(layout: Layout, request: RunRequest) -> tuple[ContainerRecord, BundleLo
     mounts = _all_mounts(layout, request, image)
     for mount in mounts:
         check_source(mount)
-    claim = bundle_lock.take(layout, container_id)
-    if claim is None:
+    lock = bundle_lock.take(layout, container_id)
+    if lock is None:
         raise MinirunError("the container's lock is taken")
     try:
         make_private(layout.container(container_id))
@@ -68,9 +68,9 @@ def make(layout: Layout, request: RunRequest) -> tuple[ContainerRecord, BundleLo
         images.confirm(layout, image.id)
     except BaseException:
         records.remove(layout, container_id)
-        claim.discard()
+        lock.discard()
         raise
-    return record, claim
+    return record, lock
 
 
 def _find_image(layout: Layout, name: str) -> Image:

@@ -99,7 +99,7 @@ def remove(
 
 def _remove(layout: Layout, record: ContainerRecord, force: bool, anonymous_volumes: bool) -> None:
     # Not by waiting for the lock: who starts the container right now hands it on to the monitor.
-    while (claim := bundle_lock.take(layout, record.id, wait=False)) is None:
+    while (lock := bundle_lock.take(layout, record.id, wait=False)) is None:
         now = status(layout, record)
         if not now.is_running:
             time.sleep(MOMENT)
@@ -112,11 +112,11 @@ def _remove(layout: Layout, record: ContainerRecord, force: bool, anonymous_volu
                 "Stop the container before attempting removal or force remove.",
                 1,
             )
-    with claim:
+    with lock:
         existed = records.has_record(layout, record.id)
         cleanup.tear_down(layout, record.id)
         cleanup.remove_container(layout, record.id, anonymous_volumes)
-        claim.discard()
+        lock.discard()
     if not existed and not force:  # with --rm it has gone by itself, which was wanted
         raise records.no_such_container(record.name)
 

@@ -52,16 +52,16 @@ def run(
     driver = drivers.find(request.network)
     network = driver.set_up(layout)
     cleanup.collect(layout)
-    record, claim = make(layout, request)
-    with claim:
+    record, lock = make(layout, request)
+    with lock:
         try:
             created(record)
         except BaseException:
             cleanup.remove_container(layout, record.id, anonymous_volumes=True)
-            claim.discard()
+            lock.discard()
             raise
         try:
-            return _start(layout, record, claim, attachment, console_size, driver, network)
+            return _start(layout, record, lock, attachment, console_size, driver, network)
         except MinirunError as error:
             if not request.auto_remove and status(layout, record).state == "created":
                 error.hint = f"{error.hint} {_what_stays(record)}".strip()
@@ -80,19 +80,19 @@ def start(
     network = driver.set_up(layout)
     if status(layout, record).state == "exited":
         wait_until_free(layout, record.id)  # its monitor may still be cleaning up
-    claim = bundle_lock.take(layout, record.id, wait=False)
-    if claim is None:
+    lock = bundle_lock.take(layout, record.id, wait=False)
+    if lock is None:
         if attachment:
             raise MinirunError("You cannot start and attach a container that is running", "Use 'attach'.", 1)
         return 0
-    with claim:
-        return _start(layout, records.load(layout, record.id), claim, attachment, console_size, driver, network)
+    with lock:
+        return _start(layout, records.load(layout, record.id), lock, attachment, console_size, driver, network)
 
 
 def _start(
     layout: Layout,
     record: ContainerRecord,
-    claim: BundleLock,
+    lock: BundleLock,
     attachment: Attachment | None,
     console_size: tuple[int, int],
     driver: Driver,
@@ -109,9 +109,9 @@ def _start(
             hostfiles.remove(f"{layout.container(record.id)}/exit.json")
         records.reserve_exit_status(layout, record.id)
         with monitor_client.listen(layout.bundle(record.id)) as listener:
-            kept = (claim.fd, *(held.fileno() for held in reserved.sockets))
+            kept = (lock.fd, *(held.fileno() for held in reserved.sockets))
             launched = launch.launch(layout, record, _launch_spec(layout, record, console_size), listener, kept)
-        claim.release()
+        lock.release()
         if reserved.endpoint:
             driver.attach(layout, record.id, reserved.endpoint, launched.pid)
             publishing.warn_of_cut_off(layout, driver)
@@ -126,7 +126,7 @@ def _start(
         lifecycle.start(layout.runtime, record.id)
         monitor_client.say_started(launched.control)
     except BaseException:
-        _give_up(layout, record, claim, launched)
+        _give_up(layout, record, lock, launched)
         raise
     finally:
         for held in reserved.sockets:
@@ -146,7 +146,7 @@ def _what_stays(record: ContainerRecord) -> str:
     )
 
 
-def _give_up(layout: Layout, record: ContainerRecord, claim: BundleLock, launched: Launched | None) -> None:
+def _give_up(layout: Layout, record: ContainerRecord, lock: BundleLock, launched: Launched | None) -> None:
     """Take down what a start that failed has made: the container is as if it had never been started."""
     if launched:
         # The monitor has the lock, and cleans up after the end.
@@ -155,12 +155,12 @@ def _give_up(layout: Layout, record: ContainerRecord, claim: BundleLock, launche
         taken = bundle_lock.take(layout, record.id)
         if taken is None:
             return
-        claim = taken
+        lock = taken
     try:
         records.save(layout, record.replace(started_at=0.0))
     except OSError:
         pass  # removed by the monitor's clean-up, with --rm
-    cleanup.tear_down(layout, record.id, claim)
+    cleanup.tear_down(layout, record.id, lock)
 
 
 def _follow(layout: Layout, record: ContainerRecord, control: Socket, attachment: Attachment) -> int:

@@ -8,6 +8,7 @@ import re
 from minirun.engine.sizes import parse_size
 from minirun.errors import MinirunError
 from minirun.model.container import Ulimit
+from minirun.model.number_list import read_numbers
 from minirun.model.resources import Resources
 
 TYPE_CHECKING = False
@@ -112,14 +113,11 @@ def _cpu_quota(quota: int | None) -> int | None:
 
 def _cpuset(flag: str, text: str | None) -> str:
     """Check the form "0-2,4" (cpuset(7), List format); whether the host has them is the cgroup's to say."""
-    if text and not all(_is_range(part) for part in text.split(",")):
-        raise MinirunError(f"invalid value {text} for {flag}", "Write a list such as 0-2,4.")
+    try:
+        read_numbers(text or "")
+    except ValueError:
+        raise MinirunError(f"invalid value {text} for {flag}", "Write a list such as 0-2,4.") from None
     return text or ""
-
-
-def _is_range(text: str) -> bool:
-    match = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", text)
-    return match is not None and int(match[1]) <= int(match[2] or match[1])
 
 
 def _pids_limit(limit: int | None) -> int | None:

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from minirun.model.container import ContainerRecord
 
 
-def tear_down(layout: Layout, container_id: str, claim: BundleLock | None = None) -> None:
+def tear_down(layout: Layout, container_id: str, lock: BundleLock | None = None) -> None:
     """Take down everything that was made to run a container, then do what follows its end.
 
-    `claim` is given by whoever holds the lock itself; the monitor's clean-up runs under the monitor's lock. Raises
+    `lock` is given by whoever holds the lock itself; the monitor's clean-up runs under the monitor's lock. Raises
     MinirunError.
     """
     record = _record_if_any(layout, container_id)
@@ -44,7 +44,7 @@ def tear_down(layout: Layout, container_id: str, claim: BundleLock | None = None
         endpoint = record.endpoint if record else None
         drivers.find(endpoint.network if endpoint else drivers.DEFAULT).detach(layout, container_id, endpoint)
     _decide_what_follows(layout, container_id, record)
-    (claim or bundle_lock.BundleLock(layout, container_id, -1)).discard()
+    (lock or bundle_lock.BundleLock(layout, container_id, -1)).discard()
 
 
 def _decide_what_follows(layout: Layout, container_id: str, record: ContainerRecord | None) -> None:
@@ -101,13 +101,13 @@ def _warn(act: Callable[..., object], *arguments: object) -> None:
 
 
 def _tear_down_abandoned(layout: Layout, container_id: str) -> None:
-    claim = bundle_lock.take_abandoned(layout, container_id)
-    if claim is None:
+    lock = bundle_lock.take_abandoned(layout, container_id)
+    if lock is None:
         return
-    with claim:
+    with lock:
         if os.listdir(layout.bundle(container_id)) != ["monitor.lock"]:
             _record_lost_exit(layout, container_id)
-        tear_down(layout, container_id, claim)
+        tear_down(layout, container_id, lock)
 
 
 def _remove_half_made(layout: Layout) -> None:
@@ -117,13 +117,13 @@ def _remove_half_made(layout: Layout) -> None:
         if records.has_record(layout, container_id):
             continue
         # Whoever makes a container has its lock from before the directory until after the record.
-        claim = bundle_lock.take(layout, container_id, wait=False)
-        if claim is None:
+        lock = bundle_lock.take(layout, container_id, wait=False)
+        if lock is None:
             continue
-        with claim:
+        with lock:
             if not records.has_record(layout, container_id):
                 records.remove(layout, container_id)
-            claim.discard()
+            lock.discard()
 
 
 def _record_lost_exit(layout: Layout, container_id: str) -> None:

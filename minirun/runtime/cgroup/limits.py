@@ -29,7 +29,7 @@ DECIDING = ("memory.max", "memory.swap.max", "memory.current", "cpu.max", "cpu.i
 class Setting(Record):
     """One text for one file of the cgroup; `field` is where config.json has it.
 
-    Without `real` it changes nothing in a fresh cgroup, so a host that lacks the controller can do without it. Where
+    Without `is_limit` it changes nothing in a fresh cgroup, so a host may lack the controller. Where
     the kernel lacks the file, `fallback` is tried, and an `optional` setting is left out. One that the kernel refuses
     is tried once more behind the setting of the file `after`, which may make room for it: of two numbers that bound
     each other, growing ones must be written in one order and shrinking ones in the other.
@@ -38,7 +38,7 @@ class Setting(Record):
     file: str
     text: str
     field: str
-    real: bool = True
+    is_limit: bool = True
     optional: bool = False
     fallback: Setting | None = None
     after: str = ""
@@ -127,11 +127,11 @@ def _memory(resources: Section, now: Mapping[str, str]) -> Iterator[Setting]:
     swap = _swap(field, limit, total, now)
     # Swap first: a cgroup whose memory shrinks must not push into swap what it may not have there.
     if swap:
-        yield Setting("memory.swap.max", swap, f"{field.name}.swap", real=swap != "max", optional=True)
+        yield Setting("memory.swap.max", swap, f"{field.name}.swap", is_limit=swap != "max", optional=True)
     if limit:
-        yield Setting("memory.max", _limit(limit), f"{field.name}.limit", real=limit > 0)
+        yield Setting("memory.max", _limit(limit), f"{field.name}.limit", is_limit=limit > 0)
     if low:
-        yield Setting("memory.low", _limit(low), f"{field.name}.reservation", real=low > 0)
+        yield Setting("memory.low", _limit(low), f"{field.name}.reservation", is_limit=low > 0)
 
 
 def refuse_empty_sum(field: Section) -> None:
@@ -195,21 +195,21 @@ def _cpu(resources: Section, now: Mapping[str, str]) -> Iterator[Setting]:
             raise MinirunError(f"{field.name}.{name}: cgroup v2 has no real-time scheduling of groups", "Leave it out.")
     idle, shares = field.number("idle"), field.number("shares") or 0
     if idle is not None:
-        yield Setting("cpu.idle", str(idle), f"{field.name}.idle", real=idle != 0, optional=idle == 0)
+        yield Setting("cpu.idle", str(idle), f"{field.name}.idle", is_limit=idle != 0, optional=idle == 0)
     elif shares and now.get("cpu.idle") == "1":
         # An idle cgroup has no weight: one that gets a weight is not idle any more.
         yield Setting("cpu.idle", "0", f"{field.name}.shares")
     if shares:
-        yield Setting("cpu.weight", str(weight_of(shares)), f"{field.name}.shares", real=shares != DEFAULT_SHARES)
+        yield Setting("cpu.weight", str(weight_of(shares)), f"{field.name}.shares", is_limit=shares != DEFAULT_SHARES)
     quota, period, burst = field.number("quota") or 0, field.number("period") or 0, field.number("burst")
     if burst is not None:
         # It must not be above the quota: it can be set before a lower quota or after a higher one.
         name = f"{field.name}.burst"
-        yield Setting("cpu.max.burst", str(burst), name, real=burst > 0, optional=burst == 0, after="cpu.max")
+        yield Setting("cpu.max.burst", str(burst), name, is_limit=burst > 0, optional=burst == 0, after="cpu.max")
     if quota or period:
         quota_now, _, period_now = now.get("cpu.max", f"max {DEFAULT_PERIOD}").partition(" ")
         text = f"{_limit(quota) if quota else quota_now} {period or period_now}"
-        yield Setting("cpu.max", text, f"{field.name}.{'quota' if quota else 'period'}", real=quota > 0)
+        yield Setting("cpu.max", text, f"{field.name}.{'quota' if quota else 'period'}", is_limit=quota > 0)
 
 
 def _without_weight_if_idle(settings: list[Setting]) -> list[Setting]:
@@ -251,7 +251,7 @@ def pids(resources: Section, _now: Mapping[str, str]) -> Iterator[Setting]:
     """Translate the number of processes, whose file has the same name in cgroup v1."""
     field = resources.section("pids")
     if limit := field.number("limit") or 0:
-        yield Setting("pids.max", _limit(limit), f"{field.name}.limit", real=limit > 0)
+        yield Setting("pids.max", _limit(limit), f"{field.name}.limit", is_limit=limit > 0)
 
 
 def _block_io(resources: Section, _now: Mapping[str, str]) -> Iterator[Setting]:
@@ -270,7 +270,7 @@ def _block_io(resources: Section, _now: Mapping[str, str]) -> Iterator[Setting]:
         for device in field.each(name):
             rate = device.number("rate") or 0
             text = f"{device_numbers(device)} {key}={rate if rate > 0 else 'max'}"
-            yield Setting("io.max", text, f"{device.name}.rate", real=rate > 0)
+            yield Setting("io.max", text, f"{device.name}.rate", is_limit=rate > 0)
 
 
 def device_numbers(device: Section) -> str:
@@ -296,9 +296,11 @@ def hugepages(resources: Section, file: str) -> Iterator[Setting]:
         size, limit = page.text("pageSize"), page.number("limit") or 0
         if not size[:-2].isdigit() or size[-2:] not in ("KB", "MB", "GB"):
             raise MinirunError(f"{page.name}.pageSize '{size}' is no size of a page", "Write 64KB, 2MB or 1GB.")
-        yield Setting(f"hugetlb.{size}.{file}", str(limit), f"{page.name}.limit", real=limit > 0)
+        yield Setting(f"hugetlb.{size}.{file}", str(limit), f"{page.name}.limit", is_limit=limit > 0)
         # Pages that are reserved but not used yet (5.7).
-        yield Setting(f"hugetlb.{size}.rsvd.{file}", str(limit), f"{page.name}.limit", real=limit > 0, optional=True)
+        yield Setting(
+            f"hugetlb.{size}.rsvd.{file}", str(limit), f"{page.name}.limit", is_limit=limit > 0, optional=True
+        )
 
 
 def rdma(resources: Section, _now: Mapping[str, str]) -> Iterator[Setting]:
@@ -309,7 +311,7 @@ def rdma(resources: Section, _now: Mapping[str, str]) -> Iterator[Setting]:
         handles, objects = limits.number("hcaHandles"), limits.number("hcaObjects")
         text = f"{device} hca_handle={'max' if handles is None else handles} "
         text += f"hca_object={'max' if objects is None else objects}"
-        yield Setting("rdma.max", text, limits.name, real=(handles, objects) != (None, None))
+        yield Setting("rdma.max", text, limits.name, is_limit=(handles, objects) != (None, None))
 
 
 _TRANSLATORS: dict[str, Callable[[Section, Mapping[str, str]], Iterator[Setting]]] = {

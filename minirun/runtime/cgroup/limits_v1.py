@@ -65,7 +65,7 @@ def _memory(resources: Section, now: Mapping[str, str]) -> Iterator[Setting]:
     yield from _limits(field, limit, total, now)
     for key, file in (("reservation", "soft_limit_in_bytes"), ("kernelTCP", "kmem.tcp.limit_in_bytes")):
         if value := field.number(key) or 0:
-            yield Setting(f"memory.{file}", _limit(value), f"{field.name}.{key}", real=value > 0)
+            yield Setting(f"memory.{file}", _limit(value), f"{field.name}.{key}", is_limit=value > 0)
     swappiness = field.number("swappiness")
     if swappiness is not None and swappiness != -1:
         if not 0 <= swappiness <= 100:
@@ -91,7 +91,7 @@ def _limits(field: Section, limit: int, total: int, now: Mapping[str, str]) -> I
     present = int(now.get("memory.limit_in_bytes", "0"))
     settings = []
     if limit:
-        settings.append(Setting("memory.limit_in_bytes", _limit(limit), f"{field.name}.limit", real=limit > 0))
+        settings.append(Setting("memory.limit_in_bytes", _limit(limit), f"{field.name}.limit", is_limit=limit > 0))
     if total:
         both = Setting("memory.memsw.limit_in_bytes", _limit(total), f"{field.name}.swap", total > 0, optional=True)
         # What grows makes room for the other.
@@ -110,12 +110,12 @@ def _cpu(resources: Section, now: Mapping[str, str]) -> Iterator[Setting]:
         kind, allowed = ("minimum", LEAST_SHARES) if shares < LEAST_SHARES else ("maximum", MOST_SHARES)
         raise MinirunError(f"{field.name}.shares {shares}: the {kind} allowed cpu-shares is {allowed}")
     if idle is not None:
-        yield Setting("cpu.idle", str(idle), f"{field.name}.idle", real=idle != 0, optional=idle == 0)
+        yield Setting("cpu.idle", str(idle), f"{field.name}.idle", is_limit=idle != 0, optional=idle == 0)
     elif shares and now.get("cpu.idle") == "1":
         # An idle cgroup has no weight: one that gets a weight is not idle any more.
         yield Setting("cpu.idle", "0", f"{field.name}.shares")
     if shares and idle != 1:
-        yield Setting("cpu.shares", str(shares), f"{field.name}.shares", real=shares != DEFAULT_SHARES)
+        yield Setting("cpu.shares", str(shares), f"{field.name}.shares", is_limit=shares != DEFAULT_SHARES)
     yield from _bandwidth(field, now)
     # The runtime must fit into the period, before and after each of the two.
     for key, file, after in (
@@ -138,11 +138,11 @@ def _bandwidth(field: Section, now: Mapping[str, str]) -> Iterator[Setting]:
     after = "cpu.cfs_quota_us"
     if burst is not None:
         name = f"{field.name}.burst"
-        yield Setting("cpu.cfs_burst_us", str(burst), name, real=burst > 0, optional=burst == 0, after=after)
+        yield Setting("cpu.cfs_burst_us", str(burst), name, is_limit=burst > 0, optional=burst == 0, after=after)
     if period:
         yield Setting("cpu.cfs_period_us", str(period), f"{field.name}.period", after=after)
     if quota:
-        yield Setting("cpu.cfs_quota_us", _limit(quota), f"{field.name}.quota", real=quota > 0)
+        yield Setting("cpu.cfs_quota_us", _limit(quota), f"{field.name}.quota", is_limit=quota > 0)
 
 
 def _block_io(resources: Section, _now: Mapping[str, str]) -> Iterator[Setting]:
@@ -162,7 +162,7 @@ def _block_io(resources: Section, _now: Mapping[str, str]) -> Iterator[Setting]:
         for device in field.each(key):
             rate = device.number("rate") or 0
             text = f"{device_numbers(device)} {max(rate, 0)}"  # 0 is no limit
-            yield Setting(f"blkio.throttle.{file}", text, f"{device.name}.rate", real=rate > 0)
+            yield Setting(f"blkio.throttle.{file}", text, f"{device.name}.rate", is_limit=rate > 0)
 
 
 def _weight(device: str, weight: int, file: str, field: str) -> Setting:

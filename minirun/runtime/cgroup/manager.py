@@ -123,7 +123,7 @@ def _refuse_limits(spec: Spec, directory: str) -> None:
     from minirun.runtime.cgroup.limits import files_of
 
     for setting in files_of(spec.resources):
-        if setting.real:
+        if setting.is_limit:
             raise MinirunError(
                 f"config.json: {setting.field}: cannot set a limit without a cgroup, and {directory} may not be made",
                 "A user without root needs a part of the hierarchy that is delegated, as to systemd's user@.service.",

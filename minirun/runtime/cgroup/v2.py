@@ -99,7 +99,7 @@ def possible(hierarchy: Hierarchy, settings: list[Setting]) -> list[Setting]:
     for setting in settings:
         if setting.controller in hierarchy.controllers | {""}:
             possible.append(setting)
-        elif setting.real:
+        elif setting.is_limit:
             _require(hierarchy, setting)
     return possible
 
