@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import pty
 import signal
 import socket
+import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import minirun as package
 from minirun.engine.container import monitor_client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MONITOR = Path(package.__file__).parent / "native/bin/monitor"
 
@@ -176,3 +181,45 @@ class Monitored:
         if self.pid:
             os.waitpid(self.pid, 0)
         self.pid = self.child = 0
+
+
+LINE = 16 << 10  # the longest piece of a line in the log
+
+
+def collect(sock: socket.socket, *, until_exit: bool = True) -> tuple[bytes, bytes, dict[str, Any] | None]:
+    """Return standard output, standard error and the exit record that a client gets."""
+    streams = {b"o": bytearray(), b"e": bytearray()}
+    while message := monitor_client.receive(sock):
+        if message[:1] == b"x":
+            return bytes(streams[b"o"]), bytes(streams[b"e"]), json.loads(message[1:])
+        if message[:1] in streams:
+            streams[message[:1]] += message[1:]
+    assert not until_exit, "the connection ended without an exit record"
+    return bytes(streams[b"o"]), bytes(streams[b"e"]), None
+
+
+def send_input(sock: socket.socket, data: bytes) -> None:
+    for start in range(0, len(data), LINE):
+        sock.sendall(b"i" + data[start : start + LINE])
+    sock.sendall(b"c")
+
+
+def in_background(work: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def wait_for(condition: Callable[[], object], timeout: float = 10) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not become true"
+        time.sleep(0.005)
+
+
+def go_decode(data: bytes) -> str:
+    """Decode as Go's json does: each byte that belongs to no character becomes U+FFFD, where Python joins some."""
+    return data.decode(errors="go")
+
+
+codecs.register_error("go", lambda error: ("\ufffd", error.start + 1))  # type: ignore[attr-defined]
