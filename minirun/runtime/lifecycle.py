@@ -14,8 +14,7 @@ from minirun.kernel.trace import step
 from minirun.model.record import Record
 from minirun.runtime import removal, state
 from minirun.runtime.bundle import load_spec
-from minirun.runtime.cgroup import v2
-from minirun.runtime.cgroup.files import processes as processes_of
+from minirun.runtime.cgroup import files, v2
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,7 +140,7 @@ def kill(root: str, container_id: str, number: int) -> None:
     A PID namespace of its own ends with its first process; without one, SIGKILL goes to every process of the cgroup.
     """
     found = state.load(root, container_id)
-    if number == SIGKILL and not _has_own_pids(root, container_id) and found.cgroup and processes_of(found.cgroup):
+    if number == SIGKILL and not _has_own_pids(root, container_id) and found.cgroup and files.processes(found.cgroup):
         v2.kill_all(found.cgroup)
         return
     if state.status(root, found) == "stopped":
@@ -246,7 +245,7 @@ def processes(root: str, container_id: str) -> list[int]:
     """Return the pids of a container's processes, as this process's PID namespace numbers them."""
     found = state.load(root, container_id)
     if found.cgroup:
-        return processes_of(found.cgroup)
+        return files.processes(found.cgroup)
     return [found.pid] if state.status(root, found) != "stopped" else []
 
 

@@ -12,9 +12,9 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.oci_bundles import Bundle, Oci
     from tests.support.commands import Minirun
     from tests.support.leftovers import Leftovers
+    from tests.support.oci_bundles import Bundle, Oci
 
 
 def failed(minirun: Minirun, *arguments: str | Path, code: int) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import image_archives
 import pytest
+from support import image_archives
 
 if TYPE_CHECKING:
     from collections.abc import Callable

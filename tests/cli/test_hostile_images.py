@@ -6,7 +6,7 @@ import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
-from image_archives import entry
+from support.image_archives import entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable

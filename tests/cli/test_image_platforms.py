@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import image_archives
 import pytest
-from image_archives import digest
+from support import image_archives
+from support.image_archives import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

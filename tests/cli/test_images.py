@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from eventually import eventually
-from image_archives import config, digest, docker_archive, entry, files, oci_layout, tar, write_directory
+from support.eventually import eventually
+from support.image_archives import config, digest, docker_archive, entry, files, oci_layout, tar, write_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from eventually import eventually
+from support.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.oci_bundles import Bundle, Oci
     from tests.support.commands import Minirun
     from tests.support.leftovers import Leftovers
+    from tests.support.oci_bundles import Bundle, Oci
 
 MILLISECONDS = range(0, 300, 10)
 

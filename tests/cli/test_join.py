@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from oci_bundles import cgroup_of
-from watching import Seen, build_watcher, has_monitor, stopped_at_birth, wait_for
+from support.oci_bundles import cgroup_of
+from support.watching import Seen, build_watcher, has_monitor, stopped_at_birth, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from eventually import eventually
+from support.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from eventually import eventually
+from support.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable

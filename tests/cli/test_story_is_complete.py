@@ -15,8 +15,8 @@ from support import strace
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from oci_bundles import Bundle, Oci
     from support.commands import Minirun
+    from support.oci_bundles import Bundle, Oci
 
 
 def compare(tmp_path: Path, command: Sequence[str | Path], foreign: str = "") -> dict[int, list[str]]:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.oci_bundles import Bundle, Oci
     from tests.support.commands import Minirun
+    from tests.support.oci_bundles import Bundle, Oci
 
 # By name what a shell does to the streams of a command.
 UNUSABLE = {

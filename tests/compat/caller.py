@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from eventually import eventually
-from oci_bundles import host_has_cgroup2
-from systemd_machine import booted
+from support.eventually import eventually
+from support.oci_bundles import host_has_cgroup2
+from support.systemd_machine import booted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

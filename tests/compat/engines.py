@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eventually import eventually
+from support.eventually import eventually
 
 if TYPE_CHECKING:
     from caller import Caller

@@ -6,12 +6,12 @@ import itertools
 import subprocess
 from typing import TYPE_CHECKING
 
-import image_archives
 import pytest
 from caller import Caller, own_namespaces, remove_cgroups
 from docker_daemon import containerd
-from eventually import eventually
-from oci_bundles import mount_point
+from support import image_archives
+from support.eventually import eventually
+from support.oci_bundles import mount_point
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

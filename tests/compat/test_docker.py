@@ -18,7 +18,7 @@ from engines import (
     start_waiting,
     state,
 )
-from eventually import eventually
+from support.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

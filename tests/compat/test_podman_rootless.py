@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from caller import Caller, own_namespaces
 from engines import PODMAN_CONFIGURATION, WAITING
-from eventually import eventually
-from rootless import RANGES, RUNTIME_DIRECTORY, UID, as_user, copy_of_runtime, make_user
+from support.eventually import eventually
+from support.rootless import RANGES, RUNTIME_DIRECTORY, UID, as_user, copy_of_runtime, make_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

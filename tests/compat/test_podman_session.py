@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 from caller import Caller
 from engines import PODMAN_CONFIGURATION, check_exec, check_life, start_waiting
-from oci_bundles import mount_point, read
-from systemd_machine import DIRECTORY
-from user_session import SESSION, user_session
+from support.oci_bundles import mount_point, read
+from support.systemd_machine import DIRECTORY
+from support.user_session import SESSION, user_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from user_session import Session
+    from support.user_session import Session
 
 pytestmark = pytest.mark.needs_cgroup2
 

@@ -14,12 +14,12 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import image_archives
 import pytest
 from caller import own_namespaces, remove_cgroups
 from docker_daemon import containerd, docker_daemon
 from engines import PODMAN_CONFIGURATION
-from oci_bundles import host_has_cgroup2
+from support import image_archives
+from support.oci_bundles import host_has_cgroup2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

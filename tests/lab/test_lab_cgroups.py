@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from eventually import eventually
-from oci_bundles import mount_point, read, sleeper
+from support.eventually import eventually
+from support.oci_bundles import mount_point, read, sleeper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from oci_bundles import Bundle, Oci
+    from support.oci_bundles import Bundle, Oci
 
 MIB = 1 << 20
 

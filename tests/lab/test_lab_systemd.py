@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from oci_bundles import Oci, mount_point, read
-from systemd_machine import DIRECTORY, booted
+from support.oci_bundles import Oci, mount_point, read
+from support.systemd_machine import DIRECTORY, booted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from oci_bundles import Bundle
+    from support.oci_bundles import Bundle
 
 MIB = 1 << 20
 

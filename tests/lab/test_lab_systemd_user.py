@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from oci_bundles import Oci, mount_point, read
-from rootless import UID
-from systemd_machine import DIRECTORY
-from user_session import SESSION, user_session
+from support.oci_bundles import Oci, mount_point, read
+from support.rootless import UID
+from support.systemd_machine import DIRECTORY
+from support.user_session import SESSION, user_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from oci_bundles import Bundle
-    from user_session import Session
+    from support.oci_bundles import Bundle
+    from support.user_session import Session
 
     from tests.support.host import Host
 

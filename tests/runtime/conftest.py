@@ -15,7 +15,7 @@ from monitored import Monitored
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from oci_bundles import Bundle, Oci
+    from support.oci_bundles import Bundle, Oci
 
 
 @pytest.fixture

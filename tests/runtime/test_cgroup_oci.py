@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from eventually import eventually
-from oci_bundles import mount_point, sleeper
+from support.eventually import eventually
+from support.oci_bundles import mount_point, sleeper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from oci_bundles import Bundle, Oci
+    from support.oci_bundles import Bundle, Oci
 
 # What dockerd 20.10 writes for `docker run` without any limit.
 DOCKERS_ZEROS = {

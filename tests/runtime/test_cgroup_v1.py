@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from eventually import eventually
-from oci_bundles import MountPoint, sleeper, v1_hierarchies
+from support.eventually import eventually
+from support.oci_bundles import MountPoint, sleeper, v1_hierarchies
 
 if TYPE_CHECKING:
-    from oci_bundles import Bundle, Oci
+    from support.oci_bundles import Bundle, Oci
 
 HIERARCHIES = v1_hierarchies()
 NEEDED = {"memory", "cpu", "cpuacct", "cpuset", "pids", "blkio", "devices", "freezer"}

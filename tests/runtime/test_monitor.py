@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from eventually import eventually
 from monitored import LINE, collect, in_background, send_input, wait_for, wait_until_gone
+from support.eventually import eventually
 
 from minirun.engine.container import monitor_client
 

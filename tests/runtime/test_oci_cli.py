@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from oci_bundles import Bundle, Oci
+    from support.oci_bundles import Bundle, Oci
 
 QUIET: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": None, "capture_output": False}
 

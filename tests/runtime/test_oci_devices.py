@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from oci_bundles import Bundle, Oci
+    from support.oci_bundles import Bundle, Oci
 
 DEFAULT = {"null", "zero", "full", "random", "urandom", "tty"}
 STAT = "stat -c '%F %t:%T %a %u:%g' "

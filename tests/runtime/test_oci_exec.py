@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from oci_bundles import Bundle, Oci
+    from support.oci_bundles import Bundle, Oci
 
 QUIET: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": None, "capture_output": False}
 

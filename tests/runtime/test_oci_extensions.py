@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from oci_bundles import Bundle, Oci
+    from support.oci_bundles import Bundle, Oci
 
 PRESTART = {"path": "/bin/sh", "args": ["sh", "-c", "echo said; echo complained >&2"]}
 

@@ -14,7 +14,7 @@ from support.host import descendants
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from oci_bundles import Bundle, Oci
+    from support.oci_bundles import Bundle, Oci
 
     from minirun.kernel.trace import Event
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from oci_bundles import Bundle, Oci
+    from support.oci_bundles import Bundle, Oci
 
 IN_ORDER = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
 

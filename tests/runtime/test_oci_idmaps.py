@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from oci_bundles import Bundle, Oci
+    from support.oci_bundles import Bundle, Oci
 
 
 def test_a_mount_with_its_own_mapping(oci: Oci, bundle: Bundle, directory: Path) -> None:

@@ -9,15 +9,15 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from oci_bundles import make_bundle
-from watching import Seen, build_watcher, stopped_at_birth, wait_for
+from support.oci_bundles import make_bundle
+from support.watching import Seen, build_watcher, stopped_at_birth, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import Any
 
-    from oci_bundles import Bundle, Oci
+    from support.oci_bundles import Bundle, Oci
 
 ROUNDS = 12
 SECRET = "host-secret-" + "5f3c9a"

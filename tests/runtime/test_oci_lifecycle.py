@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from eventually import eventually
-from oci_bundles import v1_hierarchies
+from support.eventually import eventually
+from support.oci_bundles import v1_hierarchies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from oci_bundles import Bundle, Oci
+    from support.oci_bundles import Bundle, Oci
 
 
 def status(oci: Oci, container: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from oci_bundles import Bundle, Oci
+    from support.oci_bundles import Bundle, Oci
 
 
 def test_links_are_followed_inside_the_root(oci: Oci, bundle: Bundle, directory: Path) -> None:

@@ -7,12 +7,12 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from oci_bundles import v1_hierarchies
+from support.oci_bundles import v1_hierarchies
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from oci_bundles import Bundle, Oci
+    from support.oci_bundles import Bundle, Oci
 
 
 # -- options ---------------------------------------------------------------------------------------------------------

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from eventually import eventually
+from support.eventually import eventually
 
 if TYPE_CHECKING:
-    from oci_bundles import Bundle, Oci
+    from support.oci_bundles import Bundle, Oci
 
 
 def status_of(oci: Oci, bundle: Bundle) -> dict[str, str]:

@@ -8,13 +8,13 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from eventually import eventually
+from support.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from oci_bundles import Bundle, Oci
+    from support.oci_bundles import Bundle, Oci
 
 
 class Manager:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from eventually import eventually
-from oci_bundles import Oci, v1_hierarchies
+from support.eventually import eventually
+from support.oci_bundles import Oci, v1_hierarchies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from oci_bundles import Bundle
+    from support.oci_bundles import Bundle
 
     ShortVerb = Callable[..., subprocess.CompletedProcess[str]]
 

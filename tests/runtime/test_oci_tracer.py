@@ -20,7 +20,7 @@ from minirun.kernel.trace import Answer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from oci_bundles import Bundle, Oci
+    from support.oci_bundles import Bundle, Oci
 
     from minirun.kernel.trace import Event
 

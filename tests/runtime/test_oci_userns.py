@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from oci_bundles import MountPoint
-from rootless import copy_of_runtime
+from support.oci_bundles import MountPoint
+from support.rootless import copy_of_runtime
 
 if TYPE_CHECKING:
-    from oci_bundles import Bundle, Oci
+    from support.oci_bundles import Bundle, Oci
 
 HOST_ROOT = 100_000
 

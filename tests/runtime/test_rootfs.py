@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from image_archives import docker_archive, entry, files, tar
+from support.image_archives import docker_archive, entry, files, tar
 
 if TYPE_CHECKING:
     from collections.abc import Callable

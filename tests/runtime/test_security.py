@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from image_archives import entry
+from support.image_archives import entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

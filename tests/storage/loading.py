@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from image_archives import (
+from support.image_archives import (
     entry,
     files,
     tar,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
-from image_archives import PLATFORM, digest, docker_archive, entry, files, tar
+from support.image_archives import PLATFORM, digest, docker_archive, entry, files, tar
 
 from minirun.kernel.hostfiles import remove_tree
 

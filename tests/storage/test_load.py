@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
-from image_archives import (
+from loading import BASE, TOP, everything, load_bytes, load_members, names, top_file
+from support.image_archives import (
     COMPRESSORS,
     add_blob,
     config,
@@ -29,7 +30,6 @@ from image_archives import (
     tar,
     write_directory,
 )
-from loading import BASE, TOP, everything, load_bytes, load_members, names, top_file
 
 from minirun.errors import MinirunError
 from minirun.model.image import Layer

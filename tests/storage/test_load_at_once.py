@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from image_archives import (
+from loading import BASE, TOP, everything, load_members
+from support.image_archives import (
     digest,
     docker_archive,
     files,
 )
-from loading import BASE, TOP, everything, load_members
 
 from minirun.model.layout import Layout
 from minirun.storage import images

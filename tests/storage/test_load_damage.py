@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from image_archives import (
+from loading import BASE, TOP, everything, load_bytes, load_members
+from support.image_archives import (
     add_blob,
     config,
     digest,
@@ -21,7 +22,6 @@ from image_archives import (
     oci_manifest,
     write_directory,
 )
-from loading import BASE, TOP, everything, load_bytes, load_members
 
 from minirun.errors import MinirunError
 from minirun.model.layout import Layout

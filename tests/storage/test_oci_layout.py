@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from image_archives import add_blob, config, digest, docker_archive, files, oci_manifest, write_directory
+from support.image_archives import add_blob, config, digest, docker_archive, files, oci_manifest, write_directory
 
 from minirun.errors import MinirunError
 from minirun.model.layout import Layout

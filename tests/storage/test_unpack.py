@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from image_archives import COMPRESSORS, digest, entry, tar
 from layer_tar import tar_of_layer
+from support.image_archives import COMPRESSORS, digest, entry, tar
 
 from minirun.errors import MinirunError
 from minirun.kernel.hostfiles import remove_tree

@@ -7,7 +7,8 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from oci_bundles import Bundle, Oci, make_bundle
+
+from support.oci_bundles import Bundle, Oci, make_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

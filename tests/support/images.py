@@ -6,8 +6,9 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import image_archives
 import pytest
+
+from support import image_archives
 
 if TYPE_CHECKING:
     import tarfile

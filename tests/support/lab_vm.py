@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from oci_bundles import host_has_cgroup2
+
+from support.oci_bundles import host_has_cgroup2
 
 if TYPE_CHECKING:
     from collections.abc import Generator

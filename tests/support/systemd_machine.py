@@ -8,8 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eventually import eventually
-from oci_bundles import mount_point
+from support.eventually import eventually
+from support.oci_bundles import mount_point
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,9 +6,9 @@ import contextlib
 import subprocess
 from typing import TYPE_CHECKING
 
-from eventually import eventually
-from rootless import RUNTIME_DIRECTORY, UID, as_user, copy_of_runtime, make_user
-from systemd_machine import booted
+from support.eventually import eventually
+from support.rootless import RUNTIME_DIRECTORY, UID, as_user, copy_of_runtime, make_user
+from support.systemd_machine import booted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
