@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _LITTLE = 64 << 10
 """Bytes: what is left where something larger did not fit."""
 
@@ -18,14 +19,19 @@ def hint_on(error: BaseException | None, places: Iterable[str]) -> str:
 
     `places` are directories where it may be, after that of the error's own file.
     """
-    while error is not None and not isinstance(error, OSError):
-        error = error.__cause__
-    if error is None or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    cause = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__
+    if cause is None:
+        # What another process reports comes as text alone.
+        if not any(os.strerror(number).lower() in str(error).lower() for number in _FULL):
+            return ""
+    elif cause.errno not in _FULL:
         return ""
-    own = [error.filename] if isinstance(error.filename, str) else []
+    own = [cause.filename] if cause and isinstance(cause.filename, str) else []
     for place in (*own, *places):
-        if (path := _existing(place)) and _is_full(path):
-            return f"The file system at {_mount_point(path)} is full. 'minirun rm' and 'minirun rmi' make room there."
+        if (path := _existing(place)) and (what := _what_is_used_up(path)):
+            return f"The file system at {_mount_point(path)} {what}. 'minirun rm' and 'minirun rmi' make room there."
     return ""
 
 
@@ -35,9 +41,11 @@ def _existing(path: str) -> str:
     return path
 
 
-def _is_full(path: str) -> bool:
+def _what_is_used_up(path: str) -> str:
     disk = os.statvfs(path)
-    return disk.f_bavail * disk.f_frsize < _LITTLE or (disk.f_files > 0 and disk.f_favail == 0)
+    if disk.f_bavail * disk.f_frsize < _LITTLE:
+        return "is full"
+    return "has no inodes left" if disk.f_files > 0 and disk.f_favail == 0 else ""
 
 
 def _mount_point(path: str) -> str:

@@ -111,6 +111,7 @@ def test_an_image_that_is_nearly_there_is_suggested(minirun: Minirun, busybox_im
     ("command", "hint"),
     [
         (["--rm", "echo"], "Flags of 'run' go before the image: minirun run --rm ... busybox ..."),
+        (["-eA=1", "echo"], "Flags of 'run' go before the image: minirun run -eA=1 ... busybox ..."),
         (["echo hi"], "one word with a space in it"),
         (["cd", "/"], "'cd' is a part of the shell and no program: run busybox sh -c 'cd /'."),
         (["A=b", "env"], "minirun run -e A=b busybox env."),
@@ -127,6 +128,7 @@ def test_commands_that_are_no_programs(minirun: Minirun, busybox_image: str, com
 def test_the_same_for_exec(minirun: Minirun, busybox_image: str) -> None:
     minirun("run", "-d", "--name=box", "--network=none", busybox_image, "sleep", "1000")
     assert "before the container: minirun exec -it ... box ..." in failed(minirun, "exec", "box", "-it", "sh", code=127)
+    assert "Flags of" not in failed(minirun, "exec", "box", "--rm", code=127)  # exec has no such flag
     assert "exec box sh -c 'export A=b'" in failed(minirun, "exec", "box", "export", "A=b", code=127)
 
 

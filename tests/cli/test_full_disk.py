@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from minirun.cli import full_disk
+from minirun.errors import MinirunError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -123,5 +126,9 @@ def test_the_message_names_the_path_and_the_file_system(store: SmallStore, busyb
         assert "o space left on device" in message
         assert f"The file system at {store.root} is full" in message
     assert f"{store.root}/" in store("create", "box", "true", code=1).stderr
+    # What the shim has run into reaches the command as text.
+    told = MinirunError("cannot write x: no space left on device")
+    assert f"The file system at {store.root} is full" in full_disk.hint_on(told, [str(store.root)])
+    assert full_disk.hint_on(MinirunError("something else"), [str(store.root)]) == ""
     assert store("ps", "-a", "--format", "{{.Names}}").stdout == "there\n"
     store("rm", "there")

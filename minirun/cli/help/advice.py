@@ -46,6 +46,8 @@ def _about_command(before: str, words: Sequence[str]) -> str:
     if not first:
         return "The command is an empty word: is it a variable that is not set?"
     if first.startswith("-"):
+        if not _is_flag_of(verb, first):
+            return ""
         return f"Flags of '{verb}' go before the {_kind(verb)}: minirun {verb} {first} ... {subject} ..."
     if any(letter.isspace() for letter in first):
         return f"That is one word with a space in it: leave the quotes out, or use a shell: {before} sh -c '{line}'."
@@ -57,6 +59,15 @@ def _about_command(before: str, words: Sequence[str]) -> str:
     if first in _SHELLS:
         return f"Not every image has it; most have sh: {before} sh."
     return ""
+
+
+def _is_flag_of(verb: str, word: str) -> bool:
+    from minirun.cli.grammar import Verb
+    from minirun.cli.verbs.table import MINIRUN
+
+    found = MINIRUN.find(verb)
+    name = word.partition("=")[0] if word.startswith("--") else word[:2]
+    return isinstance(found, Verb) and any(name in flag.names for flag in found.flags)
 
 
 def _kind(verb: str) -> str:
