@@ -44,7 +44,7 @@ BRIDGE_SETTINGS = {
 
 
 def remedies(layout: Layout, network: Network, route: netlink.RouteSocket) -> Iterator[Callable[[], None]]:
-    """Yield, one after the other, what has to be done so that containers have their network; nothing when all is well.
+    """Yield, one after the other, what has to be done so that containers have their network; nothing if all is well.
 
     Each is to be called before the next is asked for, which may depend on it. To find that all is well takes half a
     millisecond.
@@ -164,7 +164,7 @@ def mend(layout: Layout, route: netlink.RouteSocket) -> Network:
 def wire(layout: Layout, route: netlink.RouteSocket, container_id: str, endpoint: Endpoint, namespace: int) -> None:
     """Connect the network namespace behind the file descriptor `namespace` to the bridge and publish its ports.
 
-    Raises MinirunError; what was made by then goes when the namespace ends or by `unpublish`.
+    Raises MinirunError; what was made before the error goes with the namespace or by `unpublish`.
     """
     network = mend(layout, route)
     connect(route, interfaces.interface_index(BRIDGE), container_id, endpoint, namespace)
@@ -173,8 +173,8 @@ def wire(layout: Layout, route: netlink.RouteSocket, container_id: str, endpoint
             "publish the container's ports", topic="ports", why="The host's ports are redirected to the container's."
         ):
             reconcile.reconcile(layout, network)
-    # Whoever cleans up after a killed minirun gives the lease back first and then looks at the rules. If that happens
-    # just now, either it finds the rules made here or this finds the lease gone.
+    # A command that cleans up after a killed minirun gives the lease back first and then looks at the rules. If that
+    # happens just now, either it finds the rules made here or this finds the lease gone.
     if ipam.holder(account.leases_directory(layout), endpoint.address) != container_id:
         raise MinirunError("cannot connect the container: it has been removed meanwhile")
 

@@ -55,7 +55,7 @@ class Driver:
                 )
 
     def set_up(self, layout: Layout) -> Network | None:  # noqa: ARG002
-        """Choose how the network is to be, and have ready what makes it so; None if there is nothing on the host.
+        """Choose the network's settings and prepare what sets it up; None if it needs nothing on the host.
 
         Raises MinirunError.
         """
@@ -70,14 +70,14 @@ class Driver:
     ) -> Reserved:
         """Take an address and the host's ports for a container, whose lock the caller holds, without wiring anything.
 
-        Raises MinirunError with nothing left.
+        Raises MinirunError, and leaves nothing behind then.
         """
         return Reserved()
 
     def attach(self, layout: Layout, container_id: str, endpoint: Endpoint, pid: int) -> None:
         """Wire the network namespace of process `pid` as `endpoint` says.
 
-        Raises MinirunError; what was made by then is taken back by `detach`.
+        Raises MinirunError; what was made before the error is removed by `detach`.
         """
 
     def detach(self, layout: Layout, container_id: str, endpoint: Endpoint | None) -> None:

@@ -48,7 +48,7 @@ def wanted(network: Network, published: Iterable[str] = ()) -> Rules:
     bridge, subnet = network.bridge, network.subnet
     own = {
         "MINIRUN-FORWARD": [
-            # Answers come back, and published ports are open to whoever reaches the host.
+            # Answers come back, and published ports are open to everybody who reaches the host.
             f"-o {bridge} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
             f"-o {bridge} -m conntrack --ctstate DNAT -j ACCEPT",
             # Containers reach each other (where br_netfilter shows bridged packets to iptables) and the world.

@@ -1,10 +1,10 @@
-"""The firewall as it should be: what is there is compared with what the account says, and the difference made up.
+"""The firewall as it should be: the present rules are compared with the account, and the difference is made up.
 
-Who changes the account calls `reconcile`, and so does who finds that somebody else has changed the firewall. Nothing is
-added or removed in any other way: however often it is called, by however many processes, wherever one is killed, the
-next call ends with each rule once.
+A command that changes the account calls `reconcile`, and so does one that finds the firewall changed by others. Rules
+are added and removed in no other way: however often it is called, by however many processes, and wherever one is
+killed, after the next call each rule is there once.
 
-To ask iptables what is there takes 5 ms. A note keeps what was left there, and the kernel's count of changes at that
+Asking iptables for the rules takes 5 ms. A note keeps what was left there, and the kernel's count of changes at that
 time: while the count stands, the note is right, and to know that takes 0.1 ms.
 """
 

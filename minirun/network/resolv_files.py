@@ -40,7 +40,7 @@ def resolv_conf(
 ) -> str:
     """Return a container's resolv.conf: the host's, with what `--dns`, `--dns-search` and `--dns-option` replace.
 
-    The host's loopback name servers are left out, since 127.0.0.1 is the container itself in there, and so are IPv6
+    The host's loopback name servers are left out, since 127.0.0.1 is the container itself there, and so are IPv6
     ones, since the bridge speaks IPv4 only; when none is left FALLBACK_SERVERS come in. `--dns-search .` means no
     search list. Raises MinirunError for a server that is no IP address.
     """

@@ -111,7 +111,7 @@ def confirm(layout: Layout, image_id: str) -> None:
 
 
 def all_images(layout: Layout) -> list[Image]:
-    """Return every image in the store; those whose records are damaged are told of and left out."""
+    """Return every image in the store; those with damaged records are left out, with a warning."""
     images = []
     for name in _record_names(layout):
         try:
@@ -133,7 +133,7 @@ def read_names(layout: Layout) -> dict[str, str]:
 
 
 def checked_names(layout: Layout) -> dict[str, str]:
-    """Return what `read_names` does, for those who would take an image without a name for superfluous.
+    """Return what `read_names` does, for callers that would remove images without a name.
 
     Raises DamagedError.
     """
@@ -184,7 +184,7 @@ def names_of(layout: Layout, image_id: str) -> list[ImageRef]:
 
 
 def parsed_names(layout: Layout) -> list[tuple[ImageRef, str]]:
-    """Return every name with the image that it points to, sorted; what cannot be a name is told of and left out."""
+    """Return every name with the image that it points to, sorted; what cannot be a name is left out, with a warning."""
     found = []
     for name, owner in sorted(read_names(layout).items()):
         try:

@@ -1,10 +1,10 @@
 """Work in progress on the store, and how it is cleaned up when it was killed.
 
-Whoever adds to the store or takes away from it first makes a directory of its own under `ingest/` and holds its lock
-(flock(2) on the directory itself: it is gone when the process is gone, however it ended). New layers are unpacked in
-there and only renamed to their final place when all of them are verified. The names of all layers and blobs that the
-work is about stand in it as empty files, `layer-HEX` and `blob-HEX`, written before anything is done. While the lock
-is held these *pins* keep others from removing what they name; when it is free they say what may be left over.
+A command that adds to the store or removes from it first makes a directory of its own under `ingest/` and holds its
+lock (flock(2) on the directory itself: it is gone when the process is gone, however it ended). New layers are unpacked
+in there and only renamed to their final place when all of them are verified. The names of all layers and blobs that the
+work is about stand in it as empty files, `layer-HEX` and `blob-HEX`, written before anything is done. While the lock is
+held these *pins* keep others from removing what they name; when it is free they say what may be left over.
 """
 
 from __future__ import annotations
@@ -85,8 +85,7 @@ def make_store(layout: Layout) -> None:
 
 
 def unfinished(layout: Layout) -> tuple[list[str], list[str]]:
-    """Return the names of the directories that something comes in by, and of records not whole; of killed commands or
-    of some that are at work."""
+    """Return the names of ingest directories and of unfinished records, of killed commands or of others at work."""
     try:
         return os.listdir(layout.ingest), [name for name in os.listdir(layout.images) if name.endswith(TORN)]
     except FileNotFoundError:

@@ -109,7 +109,7 @@ class _Blob:
             thread.start()
 
     def tar(self) -> Iterator[bytes]:
-        """Give the plain tar to whoever unpacks it. Raises what the reader ran into."""
+        """Give the plain tar to the unpacking thread. Raises the reader's error."""
         while chunk := self._to_unpack.get():
             yield chunk
         if self._error is not None:

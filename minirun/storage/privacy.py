@@ -1,9 +1,9 @@
 """Nobody but root may look into minirun's directories.
 
-Layers, volumes and what containers write hold setuid programs, devices and secrets, put there by images and by whoever
-is root in a container. A user of the host who reached one of these programs by its path could become root
-(CVE-2021-41091). So each directory of minirun's is closed by itself, and the store as a whole, too. Containers are not
-concerned: to them only the mode of the mounted directory counts, not of those above it on the host.
+Layers, volumes and what containers write hold setuid programs, devices and secrets, put there by images and by root of
+a container. A user of the host who reached one of these programs by its path could become root (CVE-2021-41091). So
+each directory of minirun's is closed by itself, and the store as a whole, too. Containers are not affected: to them
+only the mode of the mounted directory counts, not of those above it on the host.
 
 New directories are made closed (`kernel.hostfiles.make_private`). This module closes those that are open: an earlier
 minirun has left them so, or somebody has made the store's directory beforehand.
@@ -34,7 +34,7 @@ def close_to_others(layout: Layout) -> None:
 
 
 def _close_all(top: str, rooms: tuple[str, ...], nests: tuple[str, ...]) -> None:
-    """Close `rooms` and `nests`, what is directly in a nest, and `top` itself, if nothing but those is in there.
+    """Close `rooms` and `nests`, everything directly in a nest, and `top` itself if it holds nothing else.
 
     A `top` that minirun shares with others is left to them: it may be /srv or somebody's home.
     """

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 
 class Progress:
-    """Hears how a load goes on; whoever shows it overrides these."""
+    """Hears how a load proceeds; a subclass shows it."""
 
     def layer(self, name: str, size: int) -> None:
-        """Something of `size` bytes begins: a layer, by its short id, or the "archive" itself; 0 is not known."""
+        """A part of `size` bytes begins (0: not known): a layer, by its short id, or the "archive" itself."""
 
     def advance(self, size: int) -> None:
-        """So many more bytes of it have been read."""
+        """This many further bytes of it have been read."""
 
     def finish(self) -> None:
         """Nothing more comes."""

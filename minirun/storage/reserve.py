@@ -1,7 +1,7 @@
-"""A little room that is kept back: to remove something from a full disk takes some first.
+"""A small reserve: removing something from a full disk needs some space first.
 
-Before an image goes, a directory for the work is made, and the table of names is written anew; a container that goes
-is given another name first. So the store holds a file that is good for nothing but being deleted then.
+Before an image goes, a directory for the work is made, and the table of names is rewritten; a container is renamed
+before it is removed. So the store holds a file whose only purpose is to be deleted then.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ DETACH_KEYS = b"\x10\x11"  # ctrl-p,ctrl-q
 _INPUT_SIZE = 16 << 10  # what the monitor takes in one message
 
 # Not forwarded: what cannot be caught, what the kernel sends for a fault of our own, and what is about this process
-# alone. SIGTTIN and SIGTTOU must stop it, or it would try for ever to use a terminal that it does not own.
+# alone. SIGTTIN and SIGTTOU must stop it, or it would keep trying to use a terminal that it does not own.
 _OWN_SIGNALS = frozenset(
     {
         *(signal.SIGKILL, signal.SIGSTOP),
@@ -102,7 +102,7 @@ def terminal_size() -> tuple[int, int]:
 
 
 def ask_redraw(sock: socket.socket) -> None:
-    """Make a program that fills the screen draw it anew, by a change of size that `attach` takes back."""
+    """Make a full-screen program redraw its screen, by a change of size that `attach` takes back."""
     rows, columns = terminal_size()
     if rows:
         tell(sock, _size_message(rows + 1, columns))
@@ -210,14 +210,14 @@ class _Streams:
 
 
 class DetachKeys:
-    """Finds a sequence of keys in what is typed. A beginning of it is held back until it is clear what it becomes."""
+    """Finds a sequence of keys in the input. The beginning of a match is held back until it is complete, or is none."""
 
     def __init__(self, keys: bytes) -> None:
         self._keys = keys
         self._held = b""
 
     def filter(self, data: bytes) -> tuple[bytes, bool]:
-        """Return what is to be passed on, and whether the sequence is complete; what comes after it is dropped."""
+        """Return the bytes to pass on, and whether the sequence is complete; bytes after it are dropped."""
         if not self._keys:
             return data, False
         typed = self._held + data

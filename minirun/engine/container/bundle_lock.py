@@ -1,9 +1,9 @@
-"""Who may bring a container up or take it down: the lock of its bundle.
+"""The right to bring a container up or to take it down: the lock of its bundle.
 
 Every container that exists in the kernel, or is about to, has a directory state/bundles/ID with a file monitor.lock.
-Whoever brings the container up holds its lock; the lock then passes by inheritance to the monitor, which holds it
-until all is unmade. flock(2) belongs to the open file: the kernel frees it when the last holder ends, however that
-ends. So a directory whose lock is free is what a killed minirun has left behind.
+The process that brings the container up holds its lock; the monitor inherits the lock and holds it until everything is
+taken down. flock(2) belongs to the open file: the kernel frees it when the last holder ends, however that
+ends. So a directory whose lock is free was left behind by a minirun that was killed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class BundleLock:
             self.fd = -1
 
     def discard(self) -> None:
-        """Remove the bundle and let go: nothing of the container is in the kernel any more."""
+        """Remove the bundle and release the lock: the kernel holds nothing of the container any more."""
         bundle = self._layout.bundle(self._id)
         try:
             # The lock goes last: without it, somebody would take the directory for one that was left behind.
@@ -53,7 +53,7 @@ class BundleLock:
         except FileNotFoundError:
             pass  # somebody else has just removed it
         except OSError as error:
-            if error.errno != errno.ENOTEMPTY:  # somebody has just claimed it anew
+            if error.errno != errno.ENOTEMPTY:  # another command has just taken it again
                 raise
         self.release()
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def create(layout: Layout, request: RunRequest) -> ContainerRecord:
-    """Make a container without starting it. Raises MinirunError with nothing left."""
+    """Make a container without starting it. Raises MinirunError, and leaves nothing behind then."""
     cleanup.collect(layout)
     record, lock = make(layout, request)
     lock.discard()
@@ -36,7 +36,7 @@ def create(layout: Layout, request: RunRequest) -> ContainerRecord:
 def make(layout: Layout, request: RunRequest) -> tuple[ContainerRecord, BundleLock]:
     """Write the record under the lock that makes a half-made container recognisable; the caller then holds the lock.
 
-    Raises MinirunError with nothing left.
+    Raises MinirunError, and leaves nothing behind then.
     """
     image = platforms.checked(_find_image(layout, request.image), request)
     container_id = records.new_id()
@@ -112,7 +112,7 @@ def _all_mounts(layout: Layout, request: RunRequest, image: Image) -> tuple[Volu
 
 
 def check_source(mount: VolumeMount) -> None:
-    """Refuse a bind mount of what is not there, unless it is one whose source is made. Raises MinirunError."""
+    """Refuse a bind mount whose source does not exist, unless the source will be made. Raises MinirunError."""
     if mount.kind == "bind" and not mount.create_source and not os.path.exists(mount.source):
         raise MinirunError(
             f'invalid mount config for type "bind": bind source path does not exist: {mount.source}',

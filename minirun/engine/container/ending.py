@@ -2,9 +2,9 @@
 
     connect to each monitor, offer to clean up, signal  ->  wait for all; as each ends, clean up  ->  say how it went
 
-Signals go to all before the first is waited for, so that nobody's end waits for another's. Cleaning up is offered to
-the monitors (native/monitor.c, "U"), because each of them would start a Python of its own for it, which takes ten times
-as long as the cleaning itself.
+Signals go to all before the first is waited for, so that no container's end waits for another's. Cleaning up is offered
+to the monitors (native/monitor.c, "U"), because each of them would start a Python of its own for it, which takes ten
+times as long as the cleaning itself.
 
 The functions take several containers and return the errors of those that could not be ended, by their ids: nobody's
 error keeps the others from their turn.
@@ -98,7 +98,7 @@ def remove(
 
 
 def _remove(layout: Layout, record: ContainerRecord, force: bool, anonymous_volumes: bool) -> None:
-    # Not by waiting for the lock: who starts the container right now hands it on to the monitor.
+    # Not by waiting for the lock: a command that starts the container right now hands it on to the monitor.
     while (lock := bundle_lock.take(layout, record.id, wait=False)) is None:
         now = status(layout, record)
         if not now.is_running:

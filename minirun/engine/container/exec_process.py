@@ -50,7 +50,7 @@ def of_request(request: ExecRequest, spec: Spec, pid: int, console_size: tuple[i
 
 
 def _with(environment: list[str], text: str) -> list[str]:
-    """Return the environment with one variable set anew, or without it where the text is a bare name."""
+    """Return the environment with one variable replaced, or without it if the text is a bare name."""
     name = text.partition("=")[0]
     kept = [entry for entry in environment if entry.partition("=")[0] != name]
     return [*kept, text] if "=" in text else kept

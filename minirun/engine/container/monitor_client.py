@@ -1,4 +1,5 @@
-"""What is said to a container's monitor: which streams a client wants, that all is started or cleaned, and its answers.
+"""The messages to a container's monitor (which streams a client wants, that all is started or cleaned up) and its
+answers.
 
 The messages are drawn at the head of native/monitor.c. A foreground `run` uses the control socket that it was started
 with; `attach`, `logs --follow`, `wait` and `stop` connect to the container's attach.sock.

@@ -1,4 +1,4 @@
-"""A container's place in its network, as its user sees it: what is published, and who is in the way by name."""
+"""A container's place in its network, as its user sees it: what is published, and the name of what is in the way."""
 
 from __future__ import annotations
 

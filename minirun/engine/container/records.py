@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirun.model.layout import Layout
 
-# For containers without a name: what is seen from a harbour, with a mood.
+# Names for containers without one: things seen from a harbour, each with a mood.
 _MOODS = (
     "amber bold brave bright brisk calm clear clever cosy dapper deft eager fair fleet fond free fresh gentle glad "
     "golden grand handy happy hardy jolly keen kind lively lucky merry mild neat nimble noble plucky proud quick quiet "
@@ -69,7 +69,7 @@ class Unreadable(ContainerRecord):
 
 
 def load_any(layout: Layout, container_id: str) -> ContainerRecord:
-    """Read the record of a full id; a damaged one is told of, and what can be known without it is returned.
+    """Read the record of a full id; of a damaged one, warn, and return what can be known without it.
 
     Raises MinirunError (exit code 1) when there is none.
     """
@@ -121,9 +121,9 @@ _EXIT_BYTES = 4096  # more than an exit record has, and a block of most file sys
 
 
 def reserve_exit_status(layout: Layout, container_id: str) -> None:
-    """Take the room that the record of the exit will need: the disk may be full by then.
+    """Allocate the space that the record of the exit will need: the disk may be full at that time.
 
-    It is where the monitor writes it before it gives it its name. Raises OSError.
+    The monitor writes the record there, and then renames it. Raises OSError.
     """
     hostfiles.reserve(f"{layout.container(container_id)}/exit.json{hostfiles.TORN}", _EXIT_BYTES)
 
@@ -145,7 +145,7 @@ def find(layout: Layout, name: str) -> ContainerRecord:
 
 
 def find_any(layout: Layout, name: str) -> ContainerRecord:
-    """As `find`, but a container whose record is damaged is found, too, as `load_any` has it."""
+    """As `find`, but finds containers with a damaged record, too, as `load_any` does."""
     return load_any(layout, _find_id(layout, name))
 
 
@@ -211,7 +211,7 @@ def claim_name(layout: Layout, name: str, container_id: str) -> str:
                 continue
         holder = _names(layout).get(claimed, "")
         if holder and not os.path.isdir(layout.container(holder)):
-            release_names(layout, holder)  # whoever removed that container was killed over it
+            release_names(layout, holder)  # the command that removed that container was killed
             continue
         raise MinirunError(
             f'Conflict. The container name "/{name}" is already in use by container "{holder}"',
@@ -250,7 +250,7 @@ def release_names(layout: Layout, container_id: str) -> None:
     """Free every name of a container: after a rename that was cut off there may be two."""
     if container_id not in _names(layout).values():
         return
-    # Between a look at a name and its end nobody else may free it, or it could be another container's by then.
+    # Nobody else may free the name between this look at it and its removal, or it could be another container's.
     directory = hostfiles.lock_existing(layout.names)
     try:
         for name, owner in _names(layout).items():
@@ -269,8 +269,8 @@ _GONE = ".gone"
 def remove(layout: Layout, container_id: str) -> None:
     """Forget a container: its writable layer, its log, its record and its name.
 
-    One rename ends its existence. Whoever is killed after that leaves a directory that `remove_leftovers` knows, and
-    whose lock is free. Raises OSError.
+    One rename ends its existence. A command that is killed after that leaves a directory that `remove_leftovers`
+    recognises, and whose lock is free. Raises OSError.
     """
     directory = layout.container(container_id)
     lock = hostfiles.try_lock(directory)
@@ -302,7 +302,7 @@ def remove_leftovers(layout: Layout) -> None:
         if name.endswith(_GONE) and (lock := hostfiles.try_lock(path)) >= 0:
             try:
                 release_names(layout, name.removesuffix(_GONE))
-                if os.path.isdir(path):  # whoever had the lock may have been just about to end
+                if os.path.isdir(path):  # the holder of the lock may have been just about to end
                     hostfiles.remove_tree(path)
             finally:
                 os.close(lock)

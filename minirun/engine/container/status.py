@@ -50,7 +50,7 @@ def status(layout: Layout, record: ContainerRecord) -> Status:
 
 
 def _lost(record: ContainerRecord) -> ExitStatus:
-    """What stands for the exit of a container that has run, and of whose end there is no record."""
+    """The exit status of a container that has run and whose end is not on record."""
     return ExitStatus(255, finished_at=record.started_at, error="how it ended is lost: its exit could not be recorded")
 
 

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def checked(image: Image, request: RunRequest) -> Image:
-    """Return an image that is for the platform that was asked for; without one, warn of what is not for this host.
+    """Return the image if it is for the platform that was asked for; if none was, warn of an image for another host.
 
-    What the kernel cannot execute it may still hand to an emulator (binfmt_misc), so that is not refused. Raises
+    The kernel may hand a foreign program to an emulator (binfmt_misc), so foreign images are not refused. Raises
     MinirunError.
     """
     wanted = request.platform

@@ -3,7 +3,7 @@
 `from_options` is the table of contents: one function per theme, each of which reads its options and refuses what makes
 no sense. Every error here is a MinirunError with exit code 125.
 
-What few containers are given is read by a module that is imported only then: `run` is short for all others.
+Rare options are read by modules that are imported only if they are given, so that `run` stays fast.
 """
 
 from __future__ import annotations

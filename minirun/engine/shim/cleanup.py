@@ -1,4 +1,4 @@
-"""Clean-up: what a container has in the kernel and on disk goes, after its end or after minirun was killed.
+"""Clean-up: what a container has in the kernel and on disk is removed, after its end or after minirun was killed.
 
 `tear_down` is the one way down, for every way in which a container can end: its foreground command calls it, or its
 monitor starts this module's `main`, or, when both were killed, the next command finds it by `collect`. What then
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def tear_down(layout: Layout, container_id: str, lock: BundleLock | None = None) -> None:
     """Take down everything that was made to run a container, then do what follows its end.
 
-    `lock` is given by whoever holds the lock itself; the monitor's clean-up runs under the monitor's lock. Raises
+    `lock` is the lock, if the caller holds it; the monitor's clean-up runs under the monitor's lock. Raises
     MinirunError.
     """
     record = _record_if_any(layout, container_id)
@@ -69,7 +69,7 @@ def remove_container(layout: Layout, container_id: str, anonymous_volumes: bool)
 
 
 def _record_if_any(layout: Layout, container_id: str) -> ContainerRecord | None:
-    """Return the record; one that is damaged is a container's, too, and nobody has asked for its end."""
+    """Return the record, None for a damaged one: that is a container's, too, and nobody has asked to remove it."""
     try:
         return records.load_any(layout, container_id)
     except MinirunError:
@@ -79,7 +79,7 @@ def _record_if_any(layout: Layout, container_id: str) -> ContainerRecord | None:
 def collect(layout: Layout) -> None:
     """Take down what killed commands have left behind. Costs next to nothing when there is nothing.
 
-    The command that comes across it needs nothing of this: a failure is told of, and the rest left to the next command.
+    The command that finds it does not depend on it: a failure is a warning, and the rest is left to the next command.
     """
     for container_id in bundle_lock.claimed_ids(layout):
         _warn(_tear_down_abandoned, layout, container_id)
@@ -93,7 +93,7 @@ def _warn(act: Callable[..., object], *arguments: object) -> None:
     try:
         act(*arguments)
     except NotADirectoryError:
-        pass  # nothing can have been left in what is no store; the command itself says so
+        pass  # this is not a store, so nothing was left in it; the command itself says so
     except MinirunError as error:
         warn_once(f"cannot clean up what an earlier command has left: {error.message}")
     except OSError as error:
@@ -116,7 +116,7 @@ def _remove_half_made(layout: Layout) -> None:
     for container_id in records.ids(layout):
         if records.has_record(layout, container_id):
             continue
-        # Whoever makes a container has its lock from before the directory until after the record.
+        # A command that makes a container holds its lock from before the directory exists until after the record does.
         lock = bundle_lock.take(layout, container_id, wait=False)
         if lock is None:
             continue
@@ -127,7 +127,7 @@ def _remove_half_made(layout: Layout) -> None:
 
 
 def _record_lost_exit(layout: Layout, container_id: str) -> None:
-    """Say of a container whose monitor was killed that nobody knows how it ended."""
+    """Record that nobody knows how a container ended, since its monitor was killed."""
     if records.exit_status(layout, container_id) is None and os.path.isdir(layout.container(container_id)):
         status = ExitStatus(137, 9, finished_at=time.time(), error="its monitor was killed")
         try:

@@ -10,12 +10,12 @@ CREATED = "created"
 
 
 class Job(Record):
-    """The one thing a shim is told: a container to bring up (`container`), or a further process in one (`process`).
+    """The input of a shim: a container to bring up (`container`), or a further process in one (`process`).
 
     `root` and `state` are those of the `Layout`. The numbers are descriptors that the shim inherits: `channel` leads to
-    whoever wants the container, `control` is the monitor's end of the control socket, `trace` takes what `--explain`
-    tells (-1: nobody watches). A container's monitor listens on `listener` and keeps `kept` open to the end: the
-    container's lock, and the sockets that reserve its ports. A further process waits on `start`.
+    the process that wants the container, `control` is the monitor's end of the control socket, `trace` takes what
+    `--explain` tells (-1: nobody watches). A container's monitor listens on `listener` and keeps `kept` open to the
+    end: the container's lock, and the sockets that reserve its ports. A further process waits on `start`.
     """
 
     root: str

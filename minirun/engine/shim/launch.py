@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Launched(Record):
-    """A process that stands before its start, seen from whoever wanted it.
+    """A process that waits for its start, as the process that asked for it sees it.
 
     `pid` is its own, `control` leads to its monitor. `monitor` is the monitor's pid: a child of this process, for it to
     wait for if it lives longer. `start_fd` is what an exec'd process waits on; a container waits on its fifo.

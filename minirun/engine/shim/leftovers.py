@@ -1,4 +1,4 @@
-"""Whether a killed command has left something behind: what `ps` asks before it imports what could take it away."""
+"""Whether a killed command has left something behind: asked before the code that could remove it is imported."""
 
 from __future__ import annotations
 

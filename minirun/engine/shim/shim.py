@@ -3,7 +3,7 @@
 It has a mount namespace of its own: the overlay is mounted there and nowhere else, so no mount of a container ever
 shows on the host, and when its last process has ended, the kernel unmounts it. When the container stands, the shim
 becomes the monitor by exec and so is the parent of the container's first process. What it brings up is in its `Job`;
-whoever started it (`launch`) waits at the other end of its channel.
+the process that started it (`launch`) waits at the other end of its channel.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def bring_up_container(layout: Layout, job: Job, wanted: LaunchSpec, channel: Ch
     os.close(root)
 
     streams = _Streams(tty=record.request.tty, stdin=record.request.open_stdin)
-    # Where the host's hierarchies are to be seen, the container needs a place of its own in each of them.
+    # A container that can see the host's hierarchies needs a cgroup of its own in each of them.
     use_v1 = host_cgroups.are_shown(wanted.mounts)
     options = lifecycle.CreateOptions(
         stdio=streams.container, cache_dir=layout.cache, use_cgroup_v1=use_v1, caller=channel.fileno()
@@ -201,7 +201,7 @@ def bring_up_exec(layout: Layout, job: Job, wanted: ExecSpec, channel: Channel) 
         channel.send(CREATED, {"pid": cloned.pid})
         become_monitor(record.id, cloned, streams, job.control, ["--exit-file", wanted.exit_file, *once], [])
     except BaseException:
-        # The command was killed meanwhile. Left to itself, the process would wait for whoever becomes its parent: the
+        # The command was killed meanwhile. Left to itself, the process would wait for its next parent: the
         # container's PID namespace ends only when all of its processes are reaped.
         send_signal(cloned.pid, signal.SIGKILL)
         os.waitpid(cloned.pid, 0)

@@ -55,12 +55,12 @@ _OPPOSITE = {"noexec": "exec", "nosuid": "suid", "nodev": "dev", "rprivate": "rs
 
 
 class SpecInputs(Record):
-    """What the engine has found out for one container, beside what was asked for and what the image says.
+    """What the engine has found out for one container, besides the request and the image.
 
-    `hostname` is what HOSTNAME says; `user` is who runs; `files` is the directory with its resolv.conf, hostname and
-    hosts; `mounts` are all volumes, with `source` an absolute path of the host; `joined` maps namespace types to the
-    paths of those it shares with another container ("network": "/proc/7/ns/net"); `available` are the capabilities
-    that minirun has itself.
+    `hostname` is the value of HOSTNAME; `user` is the command's; `files` is the directory with its resolv.conf,
+    hostname and hosts; `mounts` are all volumes, with `source` an absolute path of the host; `joined` maps namespace
+    types to the paths of those it shares with another container ("network": "/proc/7/ns/net"); `available` are the
+    capabilities that minirun has itself.
     """
 
     container_id: str
@@ -233,7 +233,7 @@ def _system_mounts(request: RunRequest) -> list[dict[str, Any]]:
 def _volume(mount: VolumeMount) -> dict[str, Any]:
     read_only = "ro" if mount.read_only else ""
     if mount.kind == "tmpfs":
-        # Later words win, but contradictions would confuse whoever reads the file.
+        # Later words win, but contradictions would confuse readers of the file.
         defaults = [word for word in ("noexec", "nosuid", "nodev", "rprivate") if _OPPOSITE[word] not in mount.options]
         return _mount(mount.target, "tmpfs", "tmpfs", [*defaults, *mount.options])
     return _bind(mount.source, mount.target, read_only, mount.options)

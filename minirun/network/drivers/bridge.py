@@ -61,7 +61,7 @@ class Bridge(Driver):
         """Wire the network namespace of process `pid` as `endpoint` says: veth, address, route, published ports.
 
         The process brings up its own loopback interface (`kernel.interfaces.bring_up_loopback`). Raises MinirunError;
-        what was made by then is taken back by `detach`.
+        what was made before the error is removed by `detach`.
         """
         with step("connect the container to its network", topic="network"):
             namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)

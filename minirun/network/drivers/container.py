@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from minirun.model.layout import Layout
 
-# What the other container has been given, by the flags that would give it anew.
+# Settings that the other container has already, by the flags that would change them.
 _THE_OTHERS = {
     "dns": "dns",
     "add_host": "custom host-to-IP mapping",

@@ -1,2 +1,1 @@
-"""Archives of images, as docker, podman and skopeo write them: which images are in there, and which of them is for
-here."""
+"""Archives of images, as docker, podman and skopeo write them: which images they hold, and which are for this host."""

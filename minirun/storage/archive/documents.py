@@ -31,7 +31,7 @@ def parse_json(data: bytes, what: str) -> Any:
 
 
 def _check_values(document: Any, what: str) -> None:
-    """Refuse what is nested too deep for those who walk through it, and text that nothing can hold."""
+    """Refuse documents nested too deep to walk through, and text that no file name or terminal can hold."""
     level = [document]
     for _ in range(DOCUMENT_DEPTH_MAX):
         texts = [value for value in level if isinstance(value, str)]

@@ -23,7 +23,7 @@ class Found(Record):
 
 
 class Skipped(Record):
-    """Something in an archive that is no image for this machine; `reason` is a sentence without a full stop."""
+    """Something in an archive that is not an image for this machine; `reason` is a sentence without a full stop."""
 
     name: str
     reason: str

@@ -122,7 +122,7 @@ def _inflate(name: str, chunks: Iterator[bytes], free: int) -> Iterator[bytes]:
 def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Give the same bytes in pieces of at most OUTPUT_CHUNK, the small ones joined.
 
-    Whoever waits for them in a queue counts pieces: few large ones are fast, and none may be larger.
+    The queue that they wait in counts pieces: a few large ones are fast, and none may be larger.
     """
     small: list[bytes] = []
     size = 0

@@ -1,4 +1,4 @@
-"""What is left to be done to the directories of a layer when all of it is unpacked.
+"""What remains to be done to the directories of a layer after everything is unpacked.
 
 Whatever is put into a directory changes its time, and its group and default ACL may be passed on to what is made in it.
 So these come last. A layer may have a million directories: the notes about them are kept in a file.

@@ -1,6 +1,6 @@
 """How much an image archive may ask for: all limits of the readers of archives, in one place.
 
-Whoever made an archive is not trusted, and compression makes a gigabyte of anything out of a megabyte. Hence two rules:
+The author of an archive is not trusted, and compression can turn a megabyte into a gigabyte. Hence two rules:
 
 - Memory does not grow with the archive. What is kept while it streams by is counted here; the largest part is the
   window of a decompressor.

@@ -1,4 +1,4 @@
-"""What is left of a layer's tar once the files are on disk, so that the very same bytes can be written again.
+"""What must be kept of a layer's tar besides the files on disk, so that the very same bytes can be written again.
 
 A layer's name is the hash of its tar, and no two programs write the same tar of the same files. To push or save an
 image later, the headers and the padding must be kept as they were; the files' content is on disk already. Docker keeps

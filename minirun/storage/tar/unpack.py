@@ -1,6 +1,6 @@
 """A layer's tar onto the disk, in overlayfs's form.
 
-Whoever made the archive is not trusted. Every name is looked up by the kernel itself as if the layer's directory were
+The author of the archive is not trusted. Every name is looked up by the kernel itself as if the layer's directory were
 `/` (openat2 with RESOLVE_IN_ROOT), the descriptor of the parent directory is what is then used, and the last part of a
 name is never followed: so `..`, absolute names and symbolic links, also ones that come earlier in the same archive, end
 inside the directory. What cannot be put right, a hard link that leaves the root for one, is refused.
@@ -169,7 +169,7 @@ class _Unpacker:
                 self._make_room(path, parent, name)
                 layerfs.make_directory(parent, name)
             if layerfs.is_whiteout(status):
-                # Deleted and made anew in one layer: nothing of the directory below may show through.
+                # Deleted and made again in one layer: the directory below must not show through.
                 self._mark_opaque(path)
         self._directories.add(path, entry)
 
