@@ -1,15 +1,15 @@
 /*
  * How a process comes into a PID namespace that exists, as `exec` needs it.
  *
- * In there others may be who have CAP_SYS_PTRACE. From its first instruction on they can stop the new process, read and
- * write its memory, take its descriptors, and go through /proc/PID/root, cwd and exe. So nothing may be in it that is
- * not the container's already. Python, which has entered all other namespaces, stays outside (setns(2) with CLONE_NEWPID
+ * Other processes in it may have CAP_SYS_PTRACE. From its first instruction on they can stop the new process, read and
+ * write its memory, take its descriptors, and go through /proc/PID/root, cwd and exe. So it must hold only what is the
+ * container's already. Python, which has entered all other namespaces, stays outside (setns(2) with CLONE_NEWPID
  * changes only where children go), and executes this program, which forgets what Python knew. It gives up its rights,
  * and then makes the command's process as a copy of itself, and as its own sibling (CLONE_PARENT), whose parent is
  * minirun.
  *
- * Whose pid it is minirun must not be told by the new process, which is not to be trusted any more. The kernel writes it
- * into a page that the new process does not get.
+ * minirun must not learn the pid from the new process, which cannot be trusted any more. The kernel writes it into a
+ * page that the new process does not get.
  */
 
 #include <errno.h>
@@ -36,7 +36,7 @@ static void wait_at_gate(const struct plan *plan)
     close(plan->gate_fd);
 }
 
-/* Makes the command's process. Returns in there; this process ends. */
+/* Makes the command's process. Returns in that process only; this one ends. */
 void be_born(const struct plan *plan)
 {
     pid_t *page = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_SHARED, plan->birth_fd, 0);

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 /* Prints why an execve(2) of `program` failed: `reason` is the error's text. What the file is comes after that, since a
- * seccomp filter may have no mercy with who looks. */
+ * seccomp filter may kill this process for looking. */
 static void tell_exec_failure(const char *program, int error, const char *reason)
 {
     dprintf(STDERR_FILENO, "exec %s: %s", program, reason);

@@ -14,7 +14,7 @@
  * The order matters:
  *   1. hide        nobody in the container may trace this process while it has rights (CVE-2016-9962), and there is no
  *                  descriptor but those meant for the command and our own (CVE-2024-21626): closed now, because a
- *                  filter may refuse to later, and so that a container that waits holds nothing of its creator's
+ *                  filter may refuse to later, and so that a waiting container holds nothing of its creator's
  *   2. label       for the next exec: AppArmor's profile or SELinux's context
  *   3. no_new_privs  first, because it lets an unprivileged process load a filter
  *   4. seccomp     now if no_new_privs is off: loading then needs CAP_SYS_ADMIN, which step 5 takes away;
@@ -134,8 +134,8 @@ static void end_by_signal(int number)
     _exit(128 + number);
 }
 
-/* The kernel spares the PID 1 of a namespace every signal that it does not catch. The command may want that, but who
- * waits to become the command can be ended by what ends others. */
+/* The kernel spares the PID 1 of a namespace every signal that it does not catch. The command may want that, but a
+ * process that only waits to become the command can be ended like any other. */
 static void wait_for_start(int fifo)
 {
     static const int ending[] = { SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGTERM };

@@ -16,7 +16,7 @@ enum {
     PLAN_NO_NEW_PRIVILEGES = 1, /* set no_new_privs */
     PLAN_REAPER = 2,            /* stay as PID 1, forward signals, reap orphans */
     PLAN_KEEP_GROUPS = 4,       /* setgroups is denied in this user namespace: leave the groups alone */
-    PLAN_TERMINAL = 8,          /* standard input is to be the controlling terminal of who is born (birth.c) */
+    PLAN_TERMINAL = 8,          /* standard input becomes the controlling terminal of the new process (birth.c) */
     PLAN_TELL = 16,             /* events go over the channel, not over `trace_fd` */
 };
 
@@ -30,8 +30,8 @@ struct plan {
     int32_t trace_fd;     /* datagram socket for --explain; -1: nobody watches */
     int32_t attribute_fd; /* the directory /proc/self/attr, for a label; -1: there is none */
     int32_t state_fd;     /* the container's state, which hooks read; -1: there are no hooks */
-    int32_t birth_fd;     /* file in memory for the pid of who is born (birth.c); -1: this process is the one */
-    int32_t gate_fd;      /* pipe that minirun writes to when who is born has its priorities; -1: it gets none */
+    int32_t birth_fd;     /* file in memory for the pid of the new process (birth.c); -1: this process is the one */
+    int32_t gate_fd;      /* pipe that minirun writes to when the new process has its priorities; -1: it gets none */
     uint32_t preserve;    /* descriptors after 2 that the command inherits */
     uint32_t seccomp_flags;
     uint32_t group_count;

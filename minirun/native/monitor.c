@@ -1,8 +1,8 @@
 /*
  * The monitor: one small process per container, parent of the container's first process.
  *
- * It takes the container's output to the log, serves those who attach, records how the container ended, and sees to it
- * that what was made for the container is unmade. It must outlive every terminal, so it is a session of its own that no
+ * It takes the container's output to the log, serves clients that attach, records how the container ended, and has
+ * everything taken down that was made for the container. It must outlive every terminal, so it is a session of its own that no
  * signal but SIGKILL ends; it must cost next to nothing, so it is C, linked statically, and waits in one epoll loop.
  *
  *     starter (minirun run)                     monitor                               container
@@ -323,7 +323,7 @@ static void flush_log(void)
     journal.length = 0;
 }
 
-/* Moves PATH to PATH.1, PATH.1 to PATH.2 and so on, and begins PATH anew. The oldest one falls off. */
+/* Moves PATH to PATH.1, PATH.1 to PATH.2 and so on, and begins a new PATH. The oldest one is removed. */
 static void rotate_log(void)
 {
     char from[4096 + 16], to[4096 + 16];
@@ -611,8 +611,8 @@ static void accept_clients(void)
     }
 }
 
-/* Takes in those who have connected and asked for output by now. Called between reading output and passing it on, so
- * that who has asked before the container wrote gets what it wrote, however late the monitor was woken. */
+/* Takes in the clients that have connected and asked for output. Called between reading output and passing it on, so
+ * that a client that asked before the container wrote gets what it wrote, however late the monitor was woken. */
 static void greet(void)
 {
     accept_clients();
@@ -627,7 +627,7 @@ static void greet(void)
 /* ---- the container's streams ------------------------------------------------------------------------------------ */
 
 /* Keeps the terminal's other end open. Without it the terminal hangs up whenever no process of the container has it
- * open for a moment, as happens when a first process closes everything and opens /dev/console anew. */
+ * open for a moment, as happens when a first process closes everything and opens /dev/console again. */
 static bool hold_peer(void)
 {
     if (peer_fd >= 0)
@@ -983,7 +983,7 @@ static int by_number(const void *a, const void *b)
     return ((const struct range *)a)->first - ((const struct range *)b)->first;
 }
 
-/* Closes what was inherited but not named; nothing of it may keep a pipe or a lock alive. */
+/* Closes all inherited descriptors that were not named: none may keep a pipe or a lock alive. */
 static void close_others(struct range *kept, size_t count)
 {
     unsigned first = 0;

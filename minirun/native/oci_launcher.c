@@ -144,7 +144,7 @@ static outcome end_process(const struct state *state)
     char path[PATH_MAX + 32], text[32];
     if (!has_own_pids(state->pid))
         return FOR_PYTHON;
-    if (*state->freezer) { /* by whoever uses v1's freezer: a process that is frozen there cannot even die */
+    if (*state->freezer) { /* frozen by some user of v1's freezer, a process cannot even die */
         snprintf(path, sizeof path, "%s/freezer.state", state->freezer);
         if (read_text(path, text, sizeof text) > 0 && strncmp(text, "THAWED", 6) != 0)
             return FOR_PYTHON;
@@ -165,7 +165,7 @@ static outcome remove_cgroups(const struct state *state)
         if (getxattr(path, KEEP_ATTRIBUTE, NULL, 0) >= 0)
             return FOR_PYTHON;
         if (rmdir(path) < 0 && errno != ENOENT)
-            return FOR_PYTHON; /* busy: somebody is left in there, or there are cgroups below */
+            return FOR_PYTHON; /* busy: a process is left in it, or there are cgroups below */
         /* minirun's common parent goes with its last container. */
         const char *name = strrchr(path, '/');
         if (name && name - path >= 8 && strncmp(name - 8, "/minirun", 8) == 0) {

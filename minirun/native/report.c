@@ -94,7 +94,7 @@ static void report_with(const char *operation, const char *arguments, const char
                           (unsigned long long)started, (unsigned long long)(now_ns() - started), man,
                           told_over_channel ? "]" : "");
     if (length > 0 && length < (int)sizeof text && send_with(fd, text, (size_t)length, descriptor) < 0)
-        report_to(-1, 0); /* whoever watched has gone */
+        report_to(-1, 0); /* the reader has gone */
 }
 
 /* Sends one operation as an event. `arguments` is JSON text and holds nothing that comes from outside. */
@@ -117,7 +117,7 @@ static void close_end(int *end)
     *end = -1;
 }
 
-/* Tells, once, of the exec that comes next. Its event goes with the end of a pipe that tells whoever prints how it went
+/* Tells, once, of the exec that comes next. Its event goes with the end of a pipe that tells the printer how it went
  * (minirun/explain/printer.py): the exec closes the other end, and one that fails writes its error there. */
 void report_exec(void)
 {
