@@ -2,8 +2,9 @@
  * The monitor: one small process per container, parent of the container's first process.
  *
  * It takes the container's output to the log, serves clients that attach, records how the container ended, and has
- * everything taken down that was made for the container. It must outlive every terminal, so it is a session of its own that no
- * signal but SIGKILL ends; it must cost next to nothing, so it is C, linked statically, and waits in one epoll loop.
+ * everything taken down that was made for the container. It must outlive every terminal, so it is a session of its own
+ * that no signal but SIGKILL ends; it must cost next to nothing, so it is C, linked statically, and waits in one epoll
+ * loop.
  *
  *     starter (minirun run)                     monitor                               container
  *     ---------------------                     -------                               ---------
