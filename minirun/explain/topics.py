@@ -21,10 +21,10 @@ CHAPTERS = {
         """\
 An OCI bundle may name programs that the runtime runs while it makes, starts
 and deletes a container: prestart and createRuntime on the host, once all is
-mounted; createContainer in the container's mount namespace, before its root
-is left for; startContainer inside, just before the command; poststart and
+mounted; createContainer in the container's mount namespace, before the change
+of root; startContainer inside, just before the command; poststart and
 poststop on the host, afterwards. Each gets the container's state as JSON on
-standard input. Before the start a hook that fails fails the container.
+standard input. If a hook before the start fails, the container fails.
 Podman and others wire networks and devices this way; 'minirun run' needs
 none, because it does its own wiring between create and start.""",
         "environ(7); runtime-spec, config.md, POSIX-platform Hooks",
@@ -100,7 +100,7 @@ mounted, and a process with CAP_SYS_CHROOT climbs out with a second chroot.
 pivot_root(2) exchanges the root mount of the whole mount namespace; the old
 root can then be unmounted, and no path leads to the host any more.
 
-  1. The new root must be a mount point: bind it onto itself if it is none.
+  1. The new root must be a mount point: bind it onto itself if it is not.
   2. pivot_root(".", ".") from inside it stacks the old root on top of the new
      one, so that no directory is needed for it.
   3. umount2(".", MNT_DETACH) takes the old root away.
@@ -159,7 +159,7 @@ have, root could make their nodes. What forbids their use is the device cgroup:
 in cgroup v2 a small BPF program that the kernel asks at each open and mknod.
 
 --device adds a node and a rule; --privileged adds all nodes and allows
-everything: that is no longer a container's protection.""",
+everything, so the container no longer protects the host.""",
         "mknod(2), null(4), random(4), Documentation/admin-guide/cgroup-v2.rst (Device controller)",
         "minirun run --rm IMAGE ls -l /dev",
     ),
@@ -231,7 +231,7 @@ default route.
 
 Towards the outside the host is a router: it forwards packets
 (net.ipv4.ip_forward) and puts its own address in place of the container's
-(masquerade), because nobody outside knows a way to that.
+(masquerade), because no host outside knows a route to that.
 
 When the network namespace dies, the kernel takes the veth pair along.""",
         "veth(4), bridge(8), network_namespaces(7), rtnetlink(7)",
@@ -249,7 +249,7 @@ When the network namespace dies, the kernel takes the veth pair along.""",
   POSTROUTING  a source address that can be answered, where a packet returns to
                the network that it came from
 
-All rules of minirun are in chains of its own and carry the container's id as a
+All of minirun's rules are in chains of its own and carry the container's id as a
 comment, so what a killed command left behind is found in the kernel itself.
 While the container runs the port is reserved: a second one gets "port is
 already allocated".""",
@@ -275,7 +275,7 @@ terminal. Ctrl-P Ctrl-Q leaves the container running.""",
         "exec: the last step",
         """\
 Up to here Python has built the container's world. The process that becomes the
-user's command must not drag along anything of it: descriptors of the host
+user's command must not take any of this with it: descriptors of the host
 (CVE-2024-21626), a way back to its own executable (CVE-2019-5736), rights. So
 Python executes a tiny static program from a sealed copy in memory. In order, it
 
@@ -309,11 +309,11 @@ is no monitor any more, whatever has become of it.""",
     "cleanup": Chapter(
         "Cleaning up: after an end nobody planned",
         """\
-minirun has no daemon that remembers. Any process of it may be killed at any
-point, so nothing is remembered that cannot be found again: mounts are in a
+minirun has no daemon that remembers. Any of its processes may be killed at any
+point, so there is no knowledge that cannot be found again: mounts are in a
 namespace that dies with its processes, a lock that nobody holds means that a
 container's monitor is gone, and cgroups, interfaces and rules carry the
-container's id. Each command looks for such leftovers and unmakes them.""",
+container's id. Each command looks for such leftovers and removes them.""",
         "flock(2), mount_namespaces(7), cgroups(7)",
         "sudo kill -9 (a monitor); minirun --explain ps",
     ),

@@ -59,7 +59,7 @@ try:
     with open({packed!r}, "rb") as file:
         contents = memoryview(file.read())
 except OSError:
-    pass  # everything is imported as ever
+    pass  # everything is imported in the usual way
 else:
     length = int.from_bytes(contents[:{header}])
     code, index, extensions = marshal.loads(contents[{header}:length])

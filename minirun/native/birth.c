@@ -51,7 +51,7 @@ void be_born(const struct plan *plan)
     uint64_t started = now_ns();
     long pid = syscall(SYS_clone3, &arguments, sizeof arguments);
     if (pid < 0)
-        fail(errno == EAGAIN ? "cannot make a process in the container, whose limit takes no two more for a moment"
+        fail(errno == EAGAIN ? "cannot make a process in the container: its process limit must have room for two more for a moment"
                              : "cannot make a process in the container", errno);
     if (pid > 0) {
         report("clone3", "{\"flags\":\"CLONE_PARENT\"}", "clone3(2)", started, 0);

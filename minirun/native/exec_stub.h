@@ -1,6 +1,6 @@
 /*
- * What the parts of `init` share: the plan that Python packs (minirun/runtime/create/init_plan.py; change both together), and
- * what the parts do for each other. What each part is for is said in exec_stub.c.
+ * What the parts of exec_stub share: the plan that Python packs (minirun/runtime/create/init_plan.py; change both
+ * together), and the functions that they call of each other. exec_stub.c says what each part is for.
  */
 
 #ifndef MINIRUN_INIT_H

@@ -78,7 +78,7 @@ def recorded_network(layout: Layout) -> Network | None:
     except FileNotFoundError:
         return None
     except DamagedError as damage:
-        warn_once(f"{damage.message}. It is written anew.")
+        warn_once(f"{damage.message}. It is written again.")
         return None
 
 

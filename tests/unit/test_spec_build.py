@@ -22,6 +22,7 @@ from minirun.errors import MinirunError
 from minirun.model.capabilities import NAMES
 from minirun.model.container import RunRequest, Ulimit, VolumeMount
 from minirun.model.image import ImageConfig
+from minirun.model.oci_version import OCI_VERSION
 from minirun.model.resources import Resources
 from minirun.model.spec import Spec
 
@@ -79,7 +80,7 @@ def test_a_plain_container() -> None:
     assert process["oomScoreAdj"] == 0
     assert config["root"] == {"path": "rootfs", "readonly": False}
     assert config["hostname"] == "9b2b21784af3"
-    assert config["ociVersion"] == "1.1.0"
+    assert config["ociVersion"] == OCI_VERSION
     assert config["linux"]["cgroupsPath"] == f"/minirun/{ID}"
     assert config["linux"]["sysctl"] == {
         "net.ipv4.ip_unprivileged_port_start": "0",

@@ -12,6 +12,7 @@ import stat
 from minirun.engine.spec.capabilities import container_capabilities, oci_capabilities
 from minirun.engine.spec.environment import of_process
 from minirun.errors import MinirunError
+from minirun.model.oci_version import OCI_VERSION
 from minirun.model.record import Record
 from minirun.network import drivers
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from minirun.model.image import ImageConfig
     from minirun.model.resources import Resources
 
-OCI_VERSION = "1.1.0"
 INIT_ANNOTATION = "org.minirun.init"
 """Set to "true", it asks minirun's runtime to stay as PID 1 and reap orphans (`--init`)."""
 

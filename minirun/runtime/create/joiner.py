@@ -78,8 +78,8 @@ def run(target: Target, plan: ChildPlan, channel: Channel, page: int, gate: int,
         child.use_own_keyring(plan)
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         slave = target.terminal if target.terminal >= 0 else child.open_console(root, plan, channel, bind=False)
-        # This process has made both ends, so that by its own the command's process gets at nothing but this one, which
-        # is gone by then.
+        # This process makes both ends: by its own end, the command's process can reach no other process than this one,
+        # which will have ended.
         ours, theirs = protocol.open_channel()
         channel.send(protocol.REPORTS, {}, ours.fileno())
         ours.close()
