@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.eventually import eventually
 
 from minirun.errors import MinirunError
 from minirun.kernel import trace
@@ -190,7 +191,7 @@ def test_with_the_legacy_iptables(
     assert not here.call("127.0.0.1", 8080).startswith("box ")
     BRIDGE.look_after(network.layout)
     assert here.call("127.0.0.1", 8080).startswith("box ")
-    assert other.call(box.endpoint.address, 80).startswith("box ")
+    eventually(lambda: other.call(box.endpoint.address, 80).startswith("box "))
     rules = subprocess.run(["iptables-legacy-save"], check=True, capture_output=True, text=True).stdout.splitlines()
     rules = [line for line in rules if line.startswith("-A ") and "MINIRUN" in line]
     assert len(rules) == len(set(rules))
