@@ -68,6 +68,24 @@ def test_debugging_changes_nothing_about_that(oci: Oci, tmp_path: Path, redirect
     assert redirected(redirection, *oci.command, "--debug", "start", "y").returncode == 1
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (["--nosuch", "list"], "flag provided but not defined: -nosuch"),
+        (["--log-format", "xml", "list"], "invalid log format 'xml'"),
+        (["--root"], "flag needs an argument: -root"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_wrong_line_is_told_in_the_log_that_it_names(
+    oci: Oci, tmp_path: Path, wrong: list[str], message: str
+) -> None:
+    log = tmp_path / "log"
+    done = redirected("2>/dev/full", *oci.command[:1], "--log", log, *wrong)
+    assert done.returncode == 1
+    assert message in log.read_text()
+
+
 @each_way
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["list"], ["state", "x"]], ids=" ".join)
 def test_an_answer_that_cannot_be_written_is_an_error_in_the_log(

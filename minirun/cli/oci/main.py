@@ -74,7 +74,7 @@ def main() -> NoReturn:
 
 
 def _run() -> int:
-    log = _Log("", "text")
+    log = None
     debug = False
     try:
         globals_ = parse(sys.argv[1:], GLOBAL_FLAGS, GO, interspersed=False)
@@ -86,7 +86,17 @@ def _run() -> int:
         sys.stdout.flush()
         return code
     except Exception as error:  # noqa: BLE001 - callers read the log, whatever it was
-        return _code_of(error, log, debug=debug)
+        return _code_of(error, log or _log_of_wrong_line(sys.argv[1:]), debug=debug)
+
+
+def _log_of_wrong_line(words: list[str]) -> _Log:
+    """Return the log that a line names before what is wrong with it; one without a file if there is none."""
+    for end in range(len(words), 0, -1):
+        try:
+            return _Log(parse(words[:end], GLOBAL_FLAGS, GO, interspersed=False).text("log"), "text")
+        except (MinirunError, OSError):
+            continue
+    return _Log("", "text")
 
 
 def _code_of(error: Exception, log: _Log, *, debug: bool) -> int:
