@@ -15,7 +15,7 @@ import os
 
 from minirun.errors import DamagedError, warn_once
 from minirun.kernel import files
-from minirun.kernel.hostfiles import TORN, locked, make_private, read_json, read_record, remove, replace
+from minirun.kernel.hostfiles import TORN, locked, make_private, read_json, read_record, remove, rename, replace
 from minirun.kernel.net import interfaces
 from minirun.model import jsontext
 from minirun.model.layout import Layout
@@ -73,12 +73,15 @@ def is_routed_elsewhere(network: Network) -> bool:
 
 def recorded_network(layout: Layout) -> Network | None:
     """Return what bridge.json says, or None when there is no such file, or a damaged one."""
+    path = f"{layout.network}/bridge.json"
     try:
-        return read_record(f"{layout.network}/bridge.json", Network)
+        return read_record(path, Network)
     except FileNotFoundError:
         return None
     except DamagedError as damage:
         warn_once(f"{damage.message}. It is written again.")
+        if os.path.isdir(path):
+            rename(path, f"{path}.damaged")  # no file takes the place of a directory
         return None
 
 

@@ -168,6 +168,11 @@ def test_the_record_of_the_network(minirun: Minirun, busybox_image: str) -> None
         path.write_bytes(data)
         told(minirun, path, "run", "--rm", busybox_image, "true")
         assert json.loads(path.read_text())["bridge"] == "minirun0"
+    path.unlink()
+    path.mkdir()
+    told(minirun, path, "run", "--rm", busybox_image, "true")
+    assert json.loads(path.read_text())["bridge"] == "minirun0"
+    path.with_name("bridge.json.damaged").rmdir()
     junk = STATE / "network" / "bridge" / "leases" / "junk"
     junk.symlink_to("nobody")
     (STATE / "bundles" / "junk").mkdir()
