@@ -249,8 +249,8 @@ When the network namespace dies, the kernel takes the veth pair along.""",
   POSTROUTING  a source address that can be answered, where a packet returns to
                the network that it came from
 
-All of minirun's rules are in chains of its own and carry the container's id as a
-comment, so what a killed command left behind is found in the kernel itself.
+All of minirun's rules are in chains of its own and carry the container's id as
+a comment, so what a killed command left behind is found in the kernel itself.
 While the container runs the port is reserved: a second one gets "port is
 already allocated".""",
         "iptables(8), iptables-extensions(8), conntrack(8)",
