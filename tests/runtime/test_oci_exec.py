@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.eventually import eventually
 
 if TYPE_CHECKING:
     from support.oci_bundles import Bundle, Oci
@@ -115,9 +116,12 @@ def test_detached_with_a_pid_file(oci: Oci, bundle: Bundle, container: str) -> N
     pid_file = bundle.path / "pid"
     oci("exec", "--detach", "--pid-file", pid_file, container, "sleep", "77", **QUIET)
     pid = int(pid_file.read_text())
-    assert Path(f"/proc/{pid}/cmdline").read_bytes() == b"sleep\x0077\x00"
-    assert pid in json.loads(oci("ps", "--format=json", container).stdout)
-    end(pid)
+    try:
+        # `exec` returns when the process is ready to execute its command.
+        eventually(lambda: Path(f"/proc/{pid}/cmdline").read_bytes() == b"sleep\x0077\x00")
+        assert pid in json.loads(oci("ps", "--format=json", container).stdout)
+    finally:
+        end(pid)  # or its PID namespace, and with it the container, could never end
 
 
 def end(pid: int) -> None:
