@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from minirun.runtime.cgroup.limits import Setting
 
+GONE = (errno.ENOENT, errno.ENODEV)  # what the kernel says of a cgroup that another command has removed
 KEEP_ATTRIBUTE = "trusted.org.minirun.keep"  # on a cgroup that was there before its container
 
 

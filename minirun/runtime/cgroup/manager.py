@@ -157,9 +157,9 @@ def create(target: CgroupTarget, resources: dict[str, Any], annotations: Mapping
                 try:
                     v2.make_all(hierarchy, path.split("/"), needed)
                     break
-                except FileNotFoundError:
+                except OSError as error:
                     # The last container of another command has just taken the common parent with it.
-                    if attempt == 9:
+                    if error.errno not in files.GONE or attempt == 9:
                         raise
         v2.check_type(directory, needed)
         files.apply(directory, settings)

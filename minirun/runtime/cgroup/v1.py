@@ -126,9 +126,9 @@ def _make_all(directory: str) -> None:
             return
         except FileExistsError:
             return
-        except FileNotFoundError:
+        except OSError as error:
             # The last container of another command may take the common parent away between the two.
-            if attempt == 9:
+            if error.errno not in files.GONE or attempt == 9:
                 raise
             _make_all(os.path.dirname(directory))
 
