@@ -244,11 +244,13 @@ QUICKSTART = "sudo scripts/quickstart"
 def test_a_second_quickstart_takes_the_place_of_the_first(
     minirun: Minirun, type_line: Callable[..., tuple[int, str]]
 ) -> None:
-    first, second = type_line(QUICKSTART), type_line(QUICKSTART)
-    assert (first[0], second[0]) == (0, 0), first[1] + second[1]
-    assert "The demo image is there already" in second[1]
-    assert minirun("ps", "-a", "--format", "{{.Names}} {{.State}}").stdout == "demo running\n"
-    minirun("rm", "-f", "demo")
+    try:
+        first, second = type_line(QUICKSTART), type_line(QUICKSTART)
+        assert (first[0], second[0]) == (0, 0), first[1] + second[1]
+        assert "The demo image is there already" in second[1]
+        assert minirun("ps", "-a", "--format", "{{.Names}} {{.State}}").stdout == "demo running\n"
+    finally:
+        minirun("rm", "-f", "demo")
 
 
 def last_words(shown: str) -> list[str]:
