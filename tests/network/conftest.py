@@ -52,14 +52,14 @@ while True:
 # Prints what the server said, or "refused", or "silence".
 CLIENT = """
 import socket, sys
-protocol, address, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+protocol, address, port, patience = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[5])
 try:
     if protocol == "tcp":
-        with socket.create_connection((address, port), timeout=1.5) as connection:
+        with socket.create_connection((address, port), timeout=patience) as connection:
             print(connection.recv(100).decode())
     else:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
-            connection.settimeout(1.5)
+            connection.settimeout(patience)
             connection.bind(("", int(sys.argv[4])))
             connection.connect((address, port))
             connection.send(b"hello")
@@ -104,8 +104,9 @@ class Place:
         assert server.stdout is not None
         assert server.stdout.readline() == "ready\n"
 
-    def call(self, address: str, port: int, protocol: str = "tcp", source_port: int = 0) -> str:
-        return self.run(sys.executable, "-ISc", CLIENT, protocol, address, str(port), str(source_port))
+    def call(self, address: str, port: int, protocol: str = "tcp", source_port: int = 0, patience: float = 10) -> str:
+        """Return what a server says, or "refused", or "silence" when it says nothing for `patience` seconds."""
+        return self.run(sys.executable, "-ISc", CLIENT, protocol, address, str(port), str(source_port), str(patience))
 
     def links(self) -> dict[str, dict[str, object]]:
         """Return the network interfaces by their names, as ip(8) tells of them."""
@@ -224,6 +225,8 @@ def forward_policy_drop(host: Host) -> Iterator[None]:  # noqa: ARG001
     """Let the host forward nothing that no rule accepts, as a running Docker does."""
     subprocess.run(["iptables", "-P", "FORWARD", "DROP"], check=True)
     yield
+    # Rules that the test has added would refuse the next test's packets, between its containers, too.
+    subprocess.run(["iptables", "-F", "FORWARD"], check=True)
     subprocess.run(["iptables", "-P", "FORWARD", "ACCEPT"], check=True)
 
 

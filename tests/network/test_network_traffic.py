@@ -73,11 +73,11 @@ def test_the_outside_cannot_route_to_what_is_not_published(network: Network, hos
     subnet = f"{box.endpoint.address}/32"
     outside.run("ip", "route", "add", subnet, "via", host.address)
     try:
-        assert outside.call(box.endpoint.address, 81) == "silence"
+        assert outside.call(box.endpoint.address, 81, patience=1.5) == "silence"
         assert outside.call(host.address, 8080).startswith("published ")
         # It is minirun's rule that keeps the caller out, whatever the policy says.
         subprocess.run(["iptables", "-P", "FORWARD", "ACCEPT"], check=True)
-        assert outside.call(box.endpoint.address, 81) == "silence"
+        assert outside.call(box.endpoint.address, 81, patience=1.5) == "silence"
         subprocess.run(["iptables", "-D", "MINIRUN-FORWARD", "-o", "minirun0", "-j", "DROP"], check=True)
         assert outside.call(box.endpoint.address, 81).startswith("private ")
     finally:
@@ -93,18 +93,19 @@ def test_a_container_cannot_reach_the_hosts_loopback(network: Network) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service:
         service.bind(("127.0.0.1", 7070))
         service.settimeout(0.2)
-        box.call("127.0.0.1", 7070, "udp")
+        box.call("127.0.0.1", 7070, "udp", patience=1.5)
         with pytest.raises(TimeoutError):
             service.recv(100)
         subprocess.run(["iptables", "-t", "raw", "-F", "MINIRUN-RAW"], check=True)
-        box.call("127.0.0.1", 7070, "udp")
+        box.call("127.0.0.1", 7070, "udp", patience=1.5)
         assert service.recv(100) == b"hello", "the attack itself must work"
 
 
 def test_a_udp_client_that_never_pauses_reaches_the_new_container(network: Network, host: Host, outside: Place) -> None:
     """The kernel remembers where a flow went before; UDP flows do not end when a container does."""
     network.box()  # from here on connections are tracked
-    outside.call(host.address, 8080, "udp", source_port=5000)  # and this one is known to lead to no container
+    # And this one is known to lead to no container.
+    outside.call(host.address, 8080, "udp", source_port=5000, patience=1.5)
     for name in ("first", "second"):
         box = network.box(PortMapping(80, 8080, protocol="udp"))
         box.serve(name, 80)
