@@ -108,7 +108,7 @@ class Helper:
             netlink.load_messages()  # nobody waits yet, so use the time
         self._listener.settimeout(TICK_SECONDS)
         idle_since = time.monotonic()
-        while _inode(self._path) == self._inode:
+        while self._is_in_place():
             if self._serve_next():
                 idle_since = time.monotonic()
             self._reap_due()
@@ -118,6 +118,10 @@ class Helper:
         self._listener.settimeout(0)
         while self._serve_next():
             pass
+
+    def _is_in_place(self) -> bool:
+        """Tell whether callers find this helper's socket: it may have been removed before its inode was looked up."""
+        return self._inode != 0 and _inode(self._path) == self._inode
 
     def _serve_next(self) -> bool:
         try:

@@ -160,6 +160,25 @@ def test_the_helper_ends_when_its_socket_is_removed(network: Network, monkeypatc
     assert helper_pid(network) != pid
 
 
+def test_the_helper_ends_when_its_socket_is_removed_before_it_looks(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(helper, "IDLE_SECONDS", 60.0)
+
+    def become_helper(name: str) -> None:  # the last step before the helper looks
+        os.unlink(os.path.join(network.layout.network, network.helper_socket()))
+        set_name(name)
+
+    set_name = helper.become_helper
+    os.makedirs(network.layout.network, exist_ok=True)
+    directory = os.open(network.layout.network, os.O_PATH)
+    with monkeypatch.context() as patch:
+        patch.setattr(helper, "become_helper", become_helper)
+        assert helper.start(network.layout, directory)
+    os.close(directory)
+    assert helper_pid(network)
+
+
 @pytest.mark.parametrize("packet", [b"{", b"[]", b"{}", b'{"do": "sing"}', b'{"do": "attach"}', b"\xff\x00"])
 def test_the_helper_survives_malformed_requests(network: Network, packet: bytes) -> None:
     pid = helper_pid(network)
