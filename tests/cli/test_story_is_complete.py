@@ -99,19 +99,8 @@ def plain(bundle: Bundle) -> None:
 
 
 def rich(bundle: Bundle) -> None:
-    """A user namespace, a limit, a device, sysctls, a mount of the bundle's own, and hooks."""
-    bundle.map_users()
-    bundle.limit({"pids": {"limit": 50}})
-    source = bundle.path / "source"
-    source.mkdir()
-    bundle.mount("/mnt", source, ("bind", "ro"))
-    bundle.linux["devices"] = [
-        {"path": "/dev/own", "type": "c", "major": 1, "minor": 3, "fileMode": 0o640, "uid": 7, "gid": 8}
-    ]
-    bundle.linux["sysctl"] = {"net.ipv4.ip_forward": "1"}
-    bundle.config["root"]["readonly"] = True
-    moments = ("createRuntime", "createContainer", "startContainer", "poststart", "poststop")
-    bundle.config["hooks"] = {moment: [{"path": HOOK}] for moment in moments}
+    """One that asks for much."""
+    bundle.enrich(HOOK, ("createRuntime", "createContainer", "startContainer", "poststart", "poststop"))
 
 
 @pytest.mark.parametrize("kind", [plain, rich])

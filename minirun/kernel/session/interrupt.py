@@ -23,8 +23,7 @@ class Interrupted(BaseException):
 class interruptible:  # noqa: N801 - reads as a statement: with interruptible():
     """Raise Interrupted in the block when a signal comes that asks this process to end; a context manager.
 
-    When the exception has left the block, the signal has its usual effect. Ignored signals
-    stay ignored (signal(7)).
+    When the exception has left the block, the signal has its usual effect. Ignored signals stay ignored (signal(7)).
     """
 
     def __enter__(self) -> None:

@@ -14,6 +14,7 @@ from minirun.kernel.net.interfaces import bring_up_loopback
 from minirun.kernel.path import enter_directory, make_directories_in_root
 from minirun.kernel.privilege import set_parent_death_signal
 from minirun.kernel.process import (
+    SIGKILL,
     close_imports,
     enter_cgroup,
     join_session_keyring,
@@ -47,8 +48,6 @@ from minirun.runtime.rootfs.pivot import (
     pivot,
     set_root_propagation,
 )
-
-SIGKILL = 9  # the module `signal` would bring `enum` along, for 5 ms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

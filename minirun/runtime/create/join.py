@@ -33,7 +33,14 @@ from time import monotonic
 from minirun.errors import MinirunError
 from minirun.kernel.files import write_to_pipe
 from minirun.kernel.limits import set_affinity
-from minirun.kernel.process import NAMESPACE_FLAGS, clone3, memory_file, pidfd_open, pidfd_send_signal
+from minirun.kernel.process import (
+    NAMESPACE_FLAGS,
+    SIGKILL,
+    clone3,
+    memory_file,
+    pidfd_open,
+    pidfd_send_signal,
+)
 from minirun.kernel.session.interrupt import interruptible
 from minirun.kernel.trace import relay, step, tracing
 from minirun.runtime.create import joiner, protocol
@@ -49,7 +56,6 @@ if TYPE_CHECKING:
 
 PATIENCE = 30  # seconds without progress; the whole handshake takes a few dozen system calls
 _PATIENCE_WITH_THE_DEAD = 5  # seconds: a process in a frozen cgroup of v1 cannot even die
-_SIGKILL = 9
 
 
 def clone_into(
@@ -255,7 +261,7 @@ def _pid_in(page: int) -> int:
 def _end(pid: int, pidfd: int) -> None:
     """Kill a child and reap it; one that cannot die, or that is being traced, is left to its next parent."""
     try:
-        pidfd_send_signal(pidfd, _SIGKILL)
+        pidfd_send_signal(pidfd, SIGKILL)
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         poll.poll(_PATIENCE_WITH_THE_DEAD * 1000)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 
 from minirun.kernel.privilege import forbid_tracing, set_parent_death_signal
-from minirun.kernel.process import close_imports, new_session
+from minirun.kernel.process import SIGKILL, close_imports, new_session
 from minirun.kernel.trace import forget_steps, name_process
 from minirun.model.record import Record
 from minirun.runtime.create import child, protocol
@@ -58,7 +58,7 @@ def run(target: Target, plan: ChildPlan, channel: Channel, page: int, gate: int,
     try:
         name_process("exec")
         forget_steps()
-        set_parent_death_signal(child.SIGKILL)
+        set_parent_death_signal(SIGKILL)
         close_imports()
         new_session()
         ids, cgroup_tasks = child.wait_for_parent(channel, protocol.PREPARED)
