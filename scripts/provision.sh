@@ -1,5 +1,6 @@
 #!/bin/sh
-# Install minirun from this checkout, or bring an installation up to date. Does nothing, quickly, when nothing has changed.
+# Install minirun from this checkout, or bring an installation up to date. If nothing has changed, this does nothing and
+# is quick.
 #
 # Usage: provision.sh [--test] [--packages]
 #   --test      also what the tests need: QEMU, image tools, linters
@@ -51,7 +52,7 @@ main() {
     [ "$(id -u)" = 0 ] || fail "installing needs root; run: sudo $0 $*"
     command -v dpkg-query > /dev/null || fail "this machine is not a Debian; the README lists what minirun needs"
 
-    # Ctrl-C ends it here and now, with what it has made in temporary directories gone.
+    # Ctrl-C ends it at once; its temporary directories are removed.
     trap 'exit 130' INT
     trap 'exit 129' HUP
     trap 'exit 143' TERM
@@ -61,7 +62,7 @@ main() {
     flock 9
 
     install_packages
-    # What the tests need stays: an installation made with --test is brought up to date with it.
+    # What the tests need stays: an installation made with --test is always brought up to date as if with --test.
     [ -n "$extra" ] || extra=$(sed -n 's/^extra: //p' "$prefix/provisioned" 2> /dev/null || true)
     state=$(state_of_sources)
     if [ "$(cat "$prefix/provisioned" 2> /dev/null)" != "$state" ]; then
@@ -78,7 +79,7 @@ install_packages() {
     missing=$(missing_packages)
     [ -n "$missing" ] || return 0
     echo "Installing Debian packages: $missing"
-    # The package lists may be absent or old: only then are they fetched.
+    # The package lists may be absent or old; they are fetched only then.
     # shellcheck disable=SC2086 # a list of words
     apt_install $missing > /dev/null 2>&1 || { apt-get -q update && apt_install $missing; } >&2 ||
         fail "apt could not install: $missing"
@@ -102,7 +103,7 @@ installed:$package
 }
 
 apt_install() {
-    # The daemons that the tests start by themselves are not to run as services: deny starting any, as Debian has it.
+    # The tests start the daemons that they need; none must run as a service, so policy-rc.d forbids starting any.
     policy=/usr/sbin/policy-rc.d
     if [ ! -e $policy ]; then
         trap 'rm -f $policy' EXIT
@@ -138,7 +139,8 @@ install_minirun() {
     echo "Installing minirun into $prefix"
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
-    # `python -m venv` keeps what is there, and brings pip back; what is half made or of an older Python has to go.
+    # `python -m venv` keeps what is there and brings pip back; an environment that is incomplete or of an older Python
+# has to go.
     clear=--clear
     [ ! -e "$prefix/provisioned" ] || ! "$prefix/bin/python" -I -c 'import minirun' 2> /dev/null || clear=""
     # shellcheck disable=SC2086 # one word or none
@@ -155,7 +157,7 @@ install_minirun() {
     strip_installation
 }
 
-# Two thirds of what pip installs serve nobody later: debugging symbols, zstandard's second half, and pip itself.
+# Two thirds of what pip installs is of no use later: debugging symbols, zstandard's second backend, and pip itself.
 strip_installation() {
     site=$(echo "$prefix"/lib/python3*/site-packages)
     rm -f "$site"/zstandard/_cffi.*.so "$site"/zstandard/backend_cffi.py
@@ -174,7 +176,7 @@ write_executables() {
     write_completion fish fish/vendor_completions.d/minirun.fish
 }
 
-# Shells look there for what completes the commands in $bin.
+# This is where shells look for completions of the commands in $bin.
 write_completion() {
     file="$(dirname "$bin")/share/$2"
     mkdir -p "$(dirname "$file")"
@@ -186,7 +188,7 @@ pip_install() {
         fail "pip could not install: $*"
 }
 
-# Run a command and show what it says only if it fails, and not when Ctrl-C has ended it.
+# Run a command; show what it says only if it fails, but not if Ctrl-C has ended it.
 quietly() {
     "$@" > "$work/said" 2>&1 < /dev/null || {
         cat "$work/said" >&2
