@@ -1,6 +1,6 @@
 """Nothing stays behind: after many containers, and after kill -9 of any of minirun's processes at any moment.
 
-The events of --explain=json are the clock: they tell how far a command has come, and the pid of each process.
+The events of --explain=json are the clock: they show how far a command has come, and the pid of each process.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def test_fifty_at_once_have_addresses_of_their_own(minirun: Minirun, busybox_ima
 def killed_run(minirun: Minirun, image: str, moment: int, victim: str, *command: str) -> list[dict[str, Any]]:
     """Run a container and kill -9 a process at the event with the number `moment`; return the events until then.
 
-    `victim` is "command" for the process that the user has started, or the name of another one of minirun's.
+    `victim` is "command" for the process that the user has started, or the name of another process of minirun's.
     """
     process = subprocess.Popen(
         [minirun.executable, "--explain=json", "run", *OPTIONS, image, *command],
@@ -77,7 +77,7 @@ def killed_run(minirun: Minirun, image: str, moment: int, victim: str, *command:
             except ProcessLookupError:
                 pass  # it has ended by itself: an end like any other
             break
-    # Not to the end of the events: a process that waits for its start for ever still has the pipe.
+    # The events are not read to the end: a process that waits for its start forever still holds the pipe.
     process.stderr.close()
     process.wait(timeout=20)
     return events

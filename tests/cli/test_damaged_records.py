@@ -1,4 +1,4 @@
-"""A damaged record is told of in one line, with its path and a way out; everything else goes on working."""
+"""A damaged record is reported in one line, with its path and a remedy; everything else goes on working."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def told(minirun: Minirun, path: Path, *arguments: str, code: int = 0) -> str:
 
 
 def damages(path: Path) -> Iterator[str]:
-    """Put one thing after the other in the place of a file."""
+    """Damage a file in one way after another."""
     text = path.read_text()
     for data in (b"", GARBLED, text[:40].encode(), b"[" * 100_000, b"[]", b'"\\ud800"', b'{"unknown": 1}'):
         path.write_bytes(data)
@@ -109,7 +109,7 @@ def test_it_can_be_ended(
 
 
 def test_its_end_does_not_remove_it(minirun: Minirun, container: Container) -> None:
-    """Nobody has asked for that: what it has written may be all that there is of it."""
+    """Nobody has asked for that: what it has written may exist nowhere else."""
     minirun("exec", "damaged", "touch", "/precious")
     container.record.write_bytes(b"")
     os.kill(container.pid, 9)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def failed(minirun: Minirun, *arguments: str | Path, code: int) -> str:
-    """Run what must fail with `code`, and return its message."""
+    """Run a command that must fail with `code`, and return its message."""
     done = minirun(*arguments, check=False)
     assert done.returncode == code, done.stderr
     assert done.stdout == ""
@@ -245,7 +245,7 @@ def test_paths_that_cannot_be(minirun: Minirun, busybox_image: str, leftovers: L
 
 def test_without_root(minirun: Minirun, busybox_image: str) -> None:
     command = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
-    # Nobody else may enter pytest's directory, so the program is given as an open file.
+    # No other user may enter pytest's directory, so the program is given as an open file.
     with open(minirun.executable.parent / "scripts" / "minirun") as program:
         done = subprocess.run(
             [*command, *program.readline()[2:].split(), "-", "run", busybox_image, "true"],

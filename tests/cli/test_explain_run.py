@@ -1,4 +1,4 @@
-"""`--explain` on real containers: the story is whole, in order, and beside the container's own output."""
+"""`--explain` on real containers: the story is complete, in order, and apart from the container's own output."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_start_fifo_is_in_the_story(minirun: Minirun, busybox_image: str) ->
     began = {event["operation"]: event["started_ns"] for event in events}
     ended = {event["operation"]: event["started_ns"] + event["duration_ns"] for event in events}
     assert ended["make_fifo"] < began["wait_for_start"]
-    # When the writer is told that it has written, the other may have executed its command already.
+    # By the time the writer knows that it has written, the other process may already have executed its command.
     assert began["write_to_fifo"] < ended["wait_for_start"] < began["execve"] < ended["execve"]
 
 
@@ -97,7 +97,7 @@ def test_an_operation_that_fails_is_told_with_its_error(minirun: Minirun, busybo
     said = [line for line in done.stderr.splitlines() if not line.startswith("{")]
     assert "clone3" in {event["operation"] for event in told}
     assert said[0] == 'minirun: exec: "no-such-command": executable file not found in $PATH.'
-    # What was made is unmade after the error, and that is told, too.
+    # What was made is removed after the error, and the story tells that, too.
     assert "remove_directory" in {event["operation"] for event in told}
 
 

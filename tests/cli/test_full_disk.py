@@ -1,4 +1,4 @@
-"""A full disk: what makes room works, the end of a container is recorded, and messages say which disk it is."""
+"""A full disk: commands that make room work, the end of a container is recorded, and messages name the disk."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_an_exit_that_could_not_be_recorded_is_told_to_be_lost(store: SmallStore
     reserved = store.root / "containers" / container / "exit.json.new"
     assert reserved.stat().st_size > 0
     reserved.unlink()
-    reserved.mkdir()  # now nobody can write there
+    reserved.mkdir()  # now the record cannot be written
     store("kill", "lost")
     assert store("wait", "lost").stdout == "255\n"
     assert "lost exited" in store("ps", "-a", "--format", "{{.Names}} {{.State}}").stdout
@@ -126,7 +126,7 @@ def test_the_message_names_the_path_and_the_file_system(store: SmallStore, busyb
         assert "o space left on device" in message
         assert f"The file system at {store.root} is full" in message
     assert f"{store.root}/" in store("create", "box", "true", code=1).stderr
-    # What the shim has run into reaches the command as text.
+    # An error of the shim reaches the command as text.
     told = MinirunError("cannot write x: no space left on device")
     assert f"The file system at {store.root} is full" in full_disk.hint_on(told, [str(store.root)])
     assert full_disk.hint_on(MinirunError("something else"), [str(store.root)]) == ""

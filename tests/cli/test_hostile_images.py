@@ -1,4 +1,4 @@
-"""Images made to make the host's root do something: what is in them is looked at before it is opened."""
+"""Images meant to trick the host's root into something: a file of theirs is checked before it is opened."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_passwd_that_is_no_file_is_not_there(minirun: Minirun, make_image: Cal
 
 
 def test_exec_reads_no_file_that_the_kernel_makes_up(minirun: Minirun, make_image: Callable[..., str]) -> None:
-    """This one would name a user: a container chooses what its processes' command lines are."""
+    """This one would define a user: a container chooses the command lines of its processes."""
     link = entry("etc/passwd", kind=tarfile.SYMTYPE, linkname="/proc/1/cmdline")
     image = make_image("hostile", [link], Cmd=["sh", "-c", "sleep 1000; true", "\nme:x:7:8::/:\n"])
     minirun("run", "-d", "--network=none", "--name=hostile", image)
@@ -62,4 +62,4 @@ def test_a_volume_is_filled_however_deep_it_is(minirun: Minirun, make_image: Cal
     try:
         assert minirun("run", "--rm", "--network=none", image, "sh", "-c", script).stdout == "deep"
     finally:
-        minirun("rmi", image)  # Python's own ways through a tree, as other tests take them, do not get that deep
+        minirun("rmi", image)  # Python's own functions that walk a tree, which other tests use, do not get that deep

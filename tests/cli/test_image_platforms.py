@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def image_for(minirun: Minirun, busybox_image: str, busybox_rootfs: Path) -> Callable[..., str]:  # noqa: ARG001
-    """Return a function that makes busybox an image for a platform, as far as it says, and returns its name."""
+    """Return a function that makes a busybox image whose config names a platform, and returns the image's name."""
 
     def make(architecture: str, variant: str = "") -> str:
         layer = busybox_rootfs.read_bytes()

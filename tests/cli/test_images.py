@@ -222,7 +222,7 @@ def test_removing_an_image_that_a_container_is_made_from(minirun: Minirun, archi
 
 
 def test_prune_removes_what_has_no_name(minirun: Minirun, archive: Path) -> None:
-    minirun("image", "prune", "-f")  # what tests before this one have left
+    minirun("image", "prune", "-f")  # what earlier tests have left
     minirun("load", "-i", archive)
     minirun("load", input=files(docker_archive([LAYER], "app:1")))
     minirun("load", input=files(docker_archive([TOP], "other/app:2")))

@@ -1,4 +1,4 @@
-"""What `ps`, `inspect`, `logs`, `top`, `stats` and `port` tell of containers."""
+"""What `ps`, `inspect`, `logs`, `top`, `stats` and `port` say about containers."""
 
 from __future__ import annotations
 

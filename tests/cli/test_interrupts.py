@@ -1,4 +1,4 @@
-"""Ctrl-C and other signals at any moment of a command's beginning: no traceback, and nothing left behind."""
+"""Ctrl-C and other signals at any moment while a command starts: no traceback, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_oci_runtime(oci: Oci, bundle: Bundle, leftovers: Leftovers) -> None
 
 
 def test_an_interrupt_that_the_caller_ignores(minirun: Minirun, busybox_image: str) -> None:
-    """What a shell runs in the background is not ended by the Ctrl-C that ends what is in front."""
+    """What a shell runs in the background is not ended by the Ctrl-C that ends what runs in the foreground."""
     run = [str(minirun.executable), "run", "--rm", "--network=none", busybox_image, "sh", "-c", "sleep 1; exit 7"]
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command inherits it
     try:

@@ -37,7 +37,7 @@ def marker(scratch: Path) -> Path:
 
 @pytest.fixture
 def watch(minirun: Minirun, busybox_image: str, watcher: Path) -> Callable[..., Callable[[], str]]:
-    """Return a function that runs the watcher in the container `watching` and returns what reads its output."""
+    """Return a function that runs the watcher in the container `watching` and returns a function to read its output."""
 
     def start(options: tuple[str, ...], *arguments: Path | str) -> Callable[[], str]:
         words = ["--name=watching", "--network=none", f"--volume={watcher}:/watcher:ro", *options]
@@ -99,8 +99,8 @@ def test_exec_of_a_stopped_process_can_be_interrupted(
             continue
         caller.send_signal(number)
         assert caller.wait(30) in (-number, 128 + number)
-        wait_for(lambda: not Path(f"/proc/{pid}").exists() or has_monitor(pid), "that nothing is left behind")  # noqa: B023
+        wait_for(lambda: not Path(f"/proc/{pid}").exists() or has_monitor(pid), "nothing is left behind")  # noqa: B023
         if not Path(f"/proc/{pid}").exists():
             return
-        os.kill(pid, signal.SIGKILL)  # it had told that it is ready, and was stopped before it closed its socket
+        os.kill(pid, signal.SIGKILL)  # it had reported that it is ready, and was stopped before it closed its socket
     pytest.fail("no process was stopped before its exec")

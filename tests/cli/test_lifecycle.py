@@ -232,7 +232,7 @@ def test_rm_of_a_container_that_is_being_started(minirun: Minirun, busybox_image
     eventually(Path(f"/run/minirun/bundles/{container}/monitor.lock").exists)
     starting.send_signal(signal.SIGSTOP)
     removing = minirun.start("rm", "-f", "starting")
-    time.sleep(0.5)  # it stands before the lock by now
+    time.sleep(0.5)  # it waits for the lock by now
     starting.send_signal(signal.SIGCONT)
     assert removing.wait(timeout=20) == 0
     starting.wait(timeout=20)

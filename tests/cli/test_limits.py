@@ -1,4 +1,4 @@
-"""Asking for limits on the machine that the tests run on: they hold, or are refused; they are never dropped.
+"""Limits on the machine that runs the tests: they hold or are refused; they are never dropped.
 
 What limits do is tested in tests/lab, on a machine whose cgroup v2 has every controller.
 """

@@ -1,4 +1,4 @@
-"""stop, kill, restart and rm of several: no end waits for another one, and no error stops the others."""
+"""stop, kill, restart and rm of several containers: none waits for another's end, and no error stops the others."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_who_offers_to_clean_up_and_is_killed(minirun: Minirun, busybox_image: s
 
 @contextlib.contextmanager
 def no_firewall() -> Iterator[None]:
-    """Let every call of iptables fail."""
+    """Make every call of iptables fail."""
     programs = {Path("/usr/sbin", name).resolve() for name in ("iptables-restore", "iptables-save")}
     for path in programs:
         subprocess.run(["mount", "--bind", "/bin/false", path], check=True)
@@ -121,7 +121,7 @@ def no_firewall() -> Iterator[None]:
 def test_garbage_that_cannot_be_collected_is_a_warning(
     minirun: Minirun, busybox_image: str, leftovers: Leftovers
 ) -> None:
-    """A container whose monitor was killed: its rules are to be removed, and iptables fails."""
+    """A container whose monitor was killed: its rules have to be removed, but iptables fails."""
     minirun("run", "-d", "--name=there", "-p", "18700:80", busybox_image, "sleep", "1000")
     first = minirun.inspect("there")["State"]["Pid"]
     monitor = Path(f"/proc/{first}/stat").read_text().rpartition(")")[2].split()[1]

@@ -1,4 +1,4 @@
-"""What minirun keeps is root's alone: a user of the host without rights reaches nothing of it."""
+"""What minirun keeps is for root alone: an unprivileged user of the host can reach none of it."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def everything_below(*tops: Path) -> list[str]:
 
 
 def reachable(paths: Iterable[str]) -> list[str]:
-    """Return those paths that a user without rights can look at."""
+    """Return those of the paths that an unprivileged user can look at."""
     looking = 'while IFS= read -r path; do if [ -e "$path" ] || [ -L "$path" ]; then echo "$path"; fi; done'
     return as_nobody(looking, text="".join(f"{path}\n" for path in paths)).splitlines()
 
 
 def open_to_others(*parents: Path) -> list[str]:
-    """Return the directories directly below `parents` that are not closed by themselves."""
+    """Return the directories directly below `parents` whose own mode lets others in."""
     return [
         str(path) for parent in parents for path in parent.iterdir() if path.is_dir() and path.stat().st_mode & 0o77
     ]
@@ -54,7 +54,7 @@ def open_to_others(*parents: Path) -> list[str]:
 def container(minirun: Minirun, busybox_image: str) -> Iterator[str]:
     """Return the id of a running container that has put a setuid program and a secret where users must not find them.
 
-    Its processes are those of the user without rights.
+    Its processes run as the unprivileged user.
     """
     script = "cp /bin/busybox /volume/su; chmod 4755 /volume/su; echo secret > /volume/secret"
     minirun("run", "--rm", "-v", "closed:/volume", busybox_image, "sh", "-c", script)
@@ -78,7 +78,7 @@ def test_paths_that_a_container_of_the_same_user_tells(minirun: Minirun, contain
     told = [line.split()[3] for line in as_nobody('cat "/proc/$1/mountinfo"', str(pid)).splitlines()]
     sources = [path for path in told if path.endswith(("/_data", "/hosts"))]
     assert len(sources) == 2
-    # A mount's source is told by its path on its file system, which is the store's own here.
+    # mountinfo shows a mount's source as its path on its file system, which is the store's own here.
     assert reachable([f"{STORE}{source}{name}" for source in sources for name in ("", "/su", "/secret")]) == []
 
 

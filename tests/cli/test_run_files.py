@@ -58,7 +58,7 @@ def test_resolv_conf(shell: Shell, minirun: Minirun, busybox_image: str) -> None
     try:
         words = shell("cat /etc/resolv.conf").split("\n")
         assert "nameserver 192.0.2.1" in words
-        assert not any("127.0.0.53" in word for word in words), "a loopback address of the host is another one inside"
+        assert not any("127.0.0.53" in word for word in words), "inside, a loopback address is not the host's"
         assert "search example.org" in words
         given = ["--dns=192.0.2.8", "--dns=192.0.2.9", "--dns-search=a.example", "--dns-option=ndots:2"]
         words = shell(*given, "cat /etc/resolv.conf").split("\n")
@@ -181,7 +181,7 @@ def image_with_data(make_image: MakeImage) -> str:
 
 @pytest.fixture(autouse=True)
 def no_volumes() -> Iterator[None]:
-    """Remove what volumes a test has made: each test finds none."""
+    """Remove the volumes that a test has made, so that each test starts with none."""
     yield
     for directory in VOLUMES.iterdir() if VOLUMES.is_dir() else ():
         os.system(f"rm -r '{directory}'")

@@ -1,4 +1,4 @@
-"""Containers that see the host's cgroups, as those whose first process is systemd are often started."""
+"""Containers that see the host's cgroups: a common way to start those whose first process is systemd."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 MOUNT = ["--volume", "/sys/fs/cgroup:/sys/fs/cgroup:ro"]
 
-# What systemd does first: join the paths of /proc/self/cgroup with the mounts, and move into a cgroup below.
+# What systemd does first: combine the paths of /proc/self/cgroup with the mounts, and move into a cgroup below.
 SYSTEMD = r"""
 while IFS=: read number names path; do
     case $number:$names in

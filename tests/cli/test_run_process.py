@@ -25,7 +25,7 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     ("script", "code"), [("exit 7", 7), ("exit 300", 44), ("kill -9 $$; sleep 9", 137), ("true", 0)]
 )
 def test_the_commands_exit_code_is_minirun_s(minirun: Minirun, busybox_image: str, script: str, code: int) -> None:
-    # A first process of a PID namespace is immune to its own SIGKILL, so a second one stands in for it.
+    # The first process of a PID namespace is immune to its own SIGKILL, so a second one stands in for it.
     wrapped = f"sh -c '{script}'; exit $?"
     assert minirun("run", "--rm", "--network=none", busybox_image, "sh", "-c", wrapped, check=False).returncode == code
 

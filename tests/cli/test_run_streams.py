@@ -124,7 +124,7 @@ def test_the_size_follows_the_users_terminal(terminal: OpenTerminal, busybox_ima
 
 
 def test_no_change_of_size_is_missed(terminal: OpenTerminal, busybox_image: str) -> None:
-    """Each one comes at once after the output that the last one caused, as minirun is about to wait for the next."""
+    """Each comes right after the output that the last one caused, when minirun is about to wait for the next."""
     script = "trap 'stty size' WINCH; echo ready; while :; do sleep 0.01; done"
     shown = terminal("run", "--rm", "-it", "--network=none", busybox_image, "sh", "-c", script)
     shown.expect("ready")

@@ -1,4 +1,4 @@
-"""The story of a container against strace(1), both ways: all that the kernel is asked for is told, and nothing else."""
+"""The story of a container compared with strace(1), both ways: it has all that the kernel is asked for, and no more."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def await_end_of_network_helper() -> None:
     ids=["plain", "with init", "on the bridge"],
 )
 def test_run(minirun: Minirun, busybox_image: str, tmp_path: Path, options: list[str]) -> None:
-    """The mount points that the image lacks, a directory and a file, are made in the story, too."""
+    """The story also has the making of mount points that the image lacks: a directory and a file."""
     await_end_of_network_helper()
     (tmp_path / "file").touch()
     mounts = [f"--volume={tmp_path}:/missing/below", f"--volume={tmp_path}/file:/new/file"]
@@ -77,7 +77,7 @@ def test_exec(minirun: Minirun, busybox_image: str, tmp_path: Path) -> None:
     assert {name for names in seen.values() for name in names} >= {"setns", "clone3", "seccomp", "capset", "execve"}
 
 
-# minirun-oci has runc's command line, and so no flag that tells the story.
+# minirun-oci has runc's command line, and so no flag for the story.
 OCI = """
 import sys
 from minirun.cli.oci.main import main
@@ -99,7 +99,7 @@ def plain(bundle: Bundle) -> None:
 
 
 def rich(bundle: Bundle) -> None:
-    """One that asks for much."""
+    """A bundle that asks for a lot."""
     bundle.enrich(HOOK, ("createRuntime", "createContainer", "startContainer", "poststart", "poststop"))
 
 

@@ -1,6 +1,6 @@
 """Standard streams that cannot be used: closed, opened the wrong way, on a full disk, or without a reader.
 
-Whatever they are, the exit code and the caller's log say what happened, and a container's life does not hang on them.
+Whatever they are, the exit code and the caller's log say what happened, and no container's life depends on them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.support.commands import Minirun
     from tests.support.oci_bundles import Bundle, Oci
 
-# By name what a shell does to the streams of a command.
+# What a shell does to the streams of a command, by name.
 UNUSABLE = {
     "closed output": ">&-",
     "closed error": "2>&-",
@@ -35,14 +35,14 @@ def redirected(redirection: str, *command: str | Path) -> subprocess.CompletedPr
 
 
 def piped(into: str, *command: str | Path) -> tuple[int, str, str]:
-    """Run a command whose output goes to another; return its own status, the other's output, and all errors."""
+    """Run a command whose output goes to another one; return its own status, the other's output, and all errors."""
     shell = ["bash", "-c", f'"$@" | {into}; exit ${{PIPESTATUS[0]}}', "bash", *map(str, command)]
     done = subprocess.run(shell, capture_output=True, text=True, check=False, timeout=60)
     return done.returncode, done.stdout, done.stderr
 
 
 def logged(path: Path) -> list[str]:
-    """Return the messages of a log; who has nothing to say need not make it."""
+    """Return the messages of a log, which need not exist if there was nothing to say."""
     if not path.exists():
         return []
     return [json.loads(line)["msg"] for line in path.read_text().splitlines()]
@@ -147,7 +147,7 @@ def test_an_error_of_minirun_that_cannot_be_written(minirun: Minirun, words: lis
 def test_a_container_of_minirun_has_its_exit_code(minirun: Minirun, busybox_image: str, redirection: str) -> None:
     run = (minirun.executable, "run", "--rm", "--network=none")
     assert redirected(redirection, *run, busybox_image, "sh", "-c", "exit 7").returncode == 7
-    # What is asked for besides, such as the story, is no reason to fail, either.
+    # Nor is extra output that was asked for, such as the story, a reason to fail.
     assert redirected(redirection, minirun.executable, "--explain", *run[1:], busybox_image, "false").returncode == 1
 
 

@@ -28,7 +28,7 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
     """Wait until a condition holds."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen"
+        assert time.monotonic() < deadline, f"still waiting after {PATIENCE} s: {what}"
         time.sleep(0.02)
 
 
@@ -74,7 +74,7 @@ def stopped_at_birth(cgroup: Path) -> int:
                 found.append(pid)
         return bool(found)
 
-    wait_for(is_there, "that a process is stopped")
+    wait_for(is_there, "a process is stopped")
     if any(str(file.readlink()).startswith("socket:") for file in Path(f"/proc/{found[0]}/fd").iterdir()):
         return found[0]  # it would close that as soon as it is ready
     os.kill(found[0], signal.SIGKILL)
