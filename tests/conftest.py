@@ -1,4 +1,4 @@
-"""Loads what the tests stand on, and settings for all of them: `support/` has the fixtures, a file for each subject."""
+"""Loads the fixtures of `support/`, which has a file for each subject, and settings for all tests."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ pytest_plugins = [
     "support.bundles",
 ]
 
-# How long one example takes says more about what else runs on the machine than about the code.
+# How long one example takes says more about the machine's other load than about the code.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")

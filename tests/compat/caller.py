@@ -1,4 +1,4 @@
-"""Calls a foreign engine's client, with bounded patience, and gives it a terminal if asked."""
+"""Calls a foreign engine's client, with a limit on the time, and gives it a terminal if asked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.systemd_machine import booted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-PATIENCE = 90  # seconds, for one call: an emulated machine takes a tenth of that
+PATIENCE = 90  # seconds for one call: an emulated machine takes a tenth of that
 
 
 class Caller:
@@ -87,9 +87,9 @@ def own_namespaces() -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def machine() -> Iterator[tuple[Sequence[str], str]]:
-    """Give a place for an engine: the command that runs others there, and who makes its cgroups.
+    """Yield a place for an engine: the command that runs others there, and what makes its cgroups.
 
-    On cgroup v2 alone that is systemd, as on most machines; here it is the engine, in namespaces of its own.
+    On cgroup v2 alone that is systemd, as on most machines; elsewhere it is the engine, in namespaces of its own.
     """
     if host_has_cgroup2():
         with booted() as beside_systemd:

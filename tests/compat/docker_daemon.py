@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-# What takes long to start, or looks for what is not there.
+# Plugins that take long to start, or look for what is not there.
 DISABLED = [
     "io.containerd.grpc.v1.cri",
     *(f"io.containerd.snapshotter.v1.{name}" for name in ("aufs", "btrfs", "devmapper", "zfs")),

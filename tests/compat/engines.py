@@ -9,7 +9,7 @@ from support.eventually import eventually
 if TYPE_CHECKING:
     from caller import Caller
 
-# Limits that every machine can give: Podman's own defaults may be more than this test may have.
+# Limits that every machine can give: Podman's own defaults may be higher than what this test is allowed.
 PODMAN_CONFIGURATION = """
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]
@@ -56,7 +56,7 @@ def start_waiting(engine: Caller, *options: str) -> str:
 
 
 def check_streams(engine: Caller) -> None:
-    """Standard input and output pass through, and errors apart from them."""
+    """Standard input and output pass through, and standard error apart from them."""
     done = engine("run", "--rm", "-i", "busybox", "sh", "-c", "cat; echo error >&2", input="hello\n")
     assert (done.stdout, done.stderr) == ("hello\n", "error\n")
 
@@ -72,7 +72,7 @@ def check_terminals(engine: Caller, waiting: str) -> None:
 
 
 def check_exec(engine: Caller, waiting: str) -> None:
-    """`exec` with input, another user and directory, exit codes, and in the background."""
+    """`exec` with input, with another user and directory, its exit codes, and `exec` in the background."""
     assert engine("exec", "-i", waiting, "cat", input="hello\n").stdout == "hello\n"
     assert engine("exec", "-u", "1000", "-w", "/tmp", waiting, "sh", "-c", "id -u; pwd").stdout == "1000\n/tmp\n"
     engine("exec", waiting, "sh", "-c", "exit 9", code=9)

@@ -127,8 +127,9 @@ def test_a_limit_on_processes(docker: Caller) -> None:
 def test_too_much_memory(docker: Caller) -> None:
     limits = ["--memory", "20m", "--memory-swap", "20m"]
     docker("run", "--rm", *limits, "busybox", "sh", "-c", GREEDY, code=137)
-    # Of a container's last process containerd 1.6 may see the cgroup go before it has read why, and of one that dies
-    # at once it may not watch yet, whatever the runtime. So others die, again and again, and the first one goes on.
+    # When a container's last process dies, containerd 1.6 may see the cgroup go before it has read why; when one dies
+    # at once, containerd may not watch yet. This is so with any runtime. So other processes die here, again and again,
+    # and the first one goes on.
     script = f"while :; do sh -c '{GREEDY}'; sleep 1; done"
     name = docker("run", "--detach", *limits, "busybox", "sh", "-c", script).stdout.strip()
     until_now = ["--since=1h", "--until=0s", f"--filter=container={name}"]

@@ -1,4 +1,4 @@
-"""Podman as a user without root, with minirun-oci as its runtime."""
+"""Podman run by a user without root, with minirun-oci as its runtime."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# In its last section, [engine].
+# The two lines go to the last section, [engine].
 CONFIGURATION = f"""{PODMAN_CONFIGURATION}
 cgroup_manager = "cgroupfs"
 runtime_supports_nocgroup = ["minirun-oci"]
@@ -43,7 +43,7 @@ def podman(place: Path, busybox_rootfs: Path) -> Iterator[Caller]:
 
 
 def ranges(*lines: tuple[int, int, int]) -> str:
-    """Return a uid_map file as it is read."""
+    """Return the text of a uid_map file with these lines."""
     return "".join(f"{inside:10} {outside:10} {count:10}\n" for inside, outside, count in lines)
 
 

@@ -1,4 +1,4 @@
-"""Podman as a user without root whose own systemd makes the cgroups, with minirun-oci as its runtime."""
+"""Podman run by a user without root, whose own systemd makes the cgroups, with minirun-oci as its runtime."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_limits(podman: Caller) -> None:
     limits = ["--memory=32m", "--pids-limit=20", "--cpus=0.5"]
     name = podman("run", "--detach", *limits, "busybox", "sleep", "1000").stdout.strip()
     directory = mount_point() / DIRECTORY / SESSION / "user.slice" / f"libpod-{name}.scope"
-    # Podman gives a container a cgroup below its scope's, where systemd may not touch what is in there.
+    # Podman gives a container a cgroup below its scope's, in which systemd may not touch anything.
     found = next(path.parent for path in directory.rglob("cgroup.procs") if path.read_text())
     assert read(directory, "memory.max", "pids.max") == {"memory.max": str(32 << 20), "pids.max": "20"}
     assert found.is_relative_to(directory)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).resolve().parents[2]
 NO_SOURCES = shutil.ignore_patterns(".git", "__pycache__", ".*_cache", "*.egg-info", "*.so", "*.o")
 
-# What is not run, and why. A command that is new in the README runs unless it is decided otherwise here.
+# What is not run, and why. A command that is new in the README runs unless it is added here.
 NOT_RUN = {
     "sudo scripts/test": "it runs this test",
     "sudo scripts/test tests/unit -k names": "it runs tests as this one is run",
@@ -43,7 +43,7 @@ NOT_RUN = {
     ),
 }
 
-# For commands that somebody sits before: what is waited for, and then typed.
+# For interactive commands: what is waited for, and then typed.
 PROMPT = "/ # "
 TYPED = {
     "sudo minirun run --rm -it busybox": (PROMPT, "exit\n"),
@@ -88,7 +88,8 @@ def commands(block: Block) -> list[str]:
 def newcomer(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:  # noqa: ARG001 - on that host
     """Return a checkout; minirun will be in /usr/local/bin, and `sudo` works without a password.
 
-    The installation is the tested one under another name: quickstart finds nothing to install, and writes in there.
+    The installation is the tested one under another path: quickstart finds nothing to install, and writes its own
+    files there.
     """
     place = tmp_path_factory.mktemp("newcomer")
     shutil.copytree(CHECKOUT, place / "checkout", ignore=NO_SOURCES)
@@ -120,7 +121,7 @@ def newcomer(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 
 @pytest.fixture
 def type_line(newcomer: Path, terminal: Callable[..., Terminal]) -> Callable[..., tuple[int, str]]:
-    """Return a function that runs a shell command in the checkout, on a terminal; it gives the status and what shows.
+    """Return a function that runs a shell command in the checkout, on a terminal; it returns the status and the output.
 
     With `expected`, `typed` is typed once that has appeared.
     """
@@ -178,7 +179,7 @@ def engines(newcomer: Path, busybox_rootfs: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def check_file(block: Block, handler: str) -> None:
-    """Check what is to be written into a file, or only shows something."""
+    """Check a block that goes into a file, or that only shows something."""
     if block.language == "json":
         assert json.loads(block.text)["runtimes"]["minirun"]["path"] == "/usr/local/bin/minirun-oci"
     elif block.language == "toml" and "runtime_supports_nocgroup" in block.text:
@@ -206,7 +207,7 @@ def check_file(block: Block, handler: str) -> None:
             assert (CHECKOUT / ("minirun" if line.startswith("  ") else "") / name).is_dir(), line
         assert package is False
     else:
-        pytest.fail(f"nobody checks this block of the README:\n{block.text}")
+        pytest.fail(f"nothing checks this block of the README:\n{block.text}")
 
 
 def test_the_readme_works_as_it_is_read(
@@ -229,7 +230,7 @@ def test_the_readme_works_as_it_is_read(
                 continue
             assert status == (130 if command in TYPED and TYPED[command][1] == "\x03" else 0), f"{command}\n{shown}"
             assert re.search(SHOWN.get(command, ""), shown), f"{command}\n{shown}"
-    # A command that has left the README leaves the tables, too.
+    # A command that is no longer in the README must leave these tables, too.
     assert {*NOT_RUN, *TYPED, *SHOWN, LIMITED} <= run
     nothing = subprocess.run(["minirun", "ps", "-aq"], check=True, capture_output=True, text=True).stdout
     assert nothing == ""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from support.commands import Minirun
     from support.leftovers import Leftovers
 
-# A thread that holds a lock for ever stands for those of a server: a copy of this process could never take it.
+# A thread that holds a lock forever stands for those of a server: a copy of this process could never take the lock.
 SERVER = """
 import os, sys, threading
 from minirun.engine.container import records, running, starting

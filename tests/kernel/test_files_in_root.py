@@ -1,4 +1,4 @@
-"""Files of a root file system that somebody else made: only what is stored there is read, and nothing is waited for."""
+"""Files of a root file system that somebody else made: only what is stored there is read, and no read has to wait."""
 
 from __future__ import annotations
 

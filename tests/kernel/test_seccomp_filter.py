@@ -1,7 +1,7 @@
 """The default filter at work: processes load it and try what it refuses.
 
-Each child loads the program as the last step before exec does, makes calls with arguments that would do nothing even
-if they were let through, and reports what the kernel answered.
+Each child loads the program just as a container's process does in its last step before exec, makes calls with
+arguments that would do nothing even if they were let through, and reports what the kernel answered.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from minirun.kernel.session.terminal import make_raw, restore
 
 
 def shell_with_a_background_job(terminal: int) -> int:
-    """Be a shell: start a job in the background, which is stopped over its raw mode, and bring it to the foreground."""
+    """Act as a shell: start a background job, which is stopped as it sets raw mode, and bring it to the foreground."""
     os.setsid()
     fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
     job = os.fork()
