@@ -92,7 +92,7 @@ def test_counters_are_there_without_limits(oci: Oci, bundle: Bundle) -> None:
 
 
 def test_a_container_has_every_controller(oci: Oci, bundle: Bundle) -> None:
-    # Another runtime in it has no others to give.
+    # A runtime inside it can give its containers no other controllers.
     available = read(mount_point(), "cgroup.controllers")
     bundle.command("exec sleep 1000").cgroup("/lab-parent/lab-child")
     oci.launch(bundle, "all")
@@ -119,7 +119,7 @@ def test_an_oom_kill_is_an_event(oci: Oci, bundle: Bundle) -> None:
     command = [*oci.command, "events", "--interval", "1h", "eater"]
     with subprocess.Popen(["timeout", "60", *command], stdout=subprocess.PIPE, text=True) as events:
         assert events.stdout
-        time.sleep(2)  # until it watches; there is no sign of that
+        time.sleep(2)  # until it watches; there is no sign when it does
         (bundle.rootfs / "go").touch()
         assert json.loads(events.stdout.readline()) == {"type": "oom", "id": "eater"}
         assert "oom_kill 1" in (directory / "memory.events").read_text()
@@ -185,7 +185,7 @@ def test_a_slow_disk_is_slow(oci: Oci, bundle: Bundle) -> None:
 
 @pytest.fixture
 def parent(tmp_path: Path) -> Iterator[Path]:
-    """Return a cgroup for odd things; afterwards it is gone."""
+    """Return a cgroup that a test can put into an odd state; afterwards it is gone."""
     directory = mount_point() / f"odd-{tmp_path.name}"
     directory.mkdir()
     yield directory

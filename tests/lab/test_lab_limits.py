@@ -1,4 +1,4 @@
-"""Limits on cgroup v2: what is asked for is what the kernel has, from the first instruction on, and nothing stays."""
+"""Limits on cgroup v2: the kernel has what was asked for, from the first instruction on, and nothing stays behind."""
 
 from __future__ import annotations
 

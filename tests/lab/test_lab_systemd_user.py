@@ -40,7 +40,7 @@ def oci(session: Session) -> Iterator[Oci]:
 
 @pytest.fixture
 def own_bundle(session: Session, bundle: Bundle) -> Bundle:
-    """Return a bundle of the user's."""
+    """Return a bundle that belongs to the user."""
     bundle.map_users(UID, 1)
     (bundle.path / "config.json").unlink(missing_ok=True)
     bundle.path.chmod(0o777)

@@ -1,4 +1,4 @@
-"""What the network's tests stand on: containers that are no more than a process in a network namespace of its own."""
+"""Fixtures of the network's tests: containers that are no more than a process in a network namespace of its own."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def events() -> Iterator[list[trace.Event]]:
 
 @pytest.fixture(autouse=True)
 def _helper_is_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the network helper forked: so it has what a test has patched. pytest's threads hold no lock it needs."""
+    """Fork the network helper, so that it has what a test has patched; pytest's threads hold no lock that it needs."""
     monkeypatch.setattr(process, "has_threads", bool)
 
 
@@ -109,7 +109,7 @@ class Place:
         return self.run(sys.executable, "-ISc", CLIENT, protocol, address, str(port), str(source_port), str(patience))
 
     def links(self) -> dict[str, dict[str, object]]:
-        """Return the network interfaces by their names, as ip(8) tells of them."""
+        """Return the network interfaces by their names, as ip(8) shows them."""
         return {link["ifname"]: link for link in json.loads(self.run("ip", "-details", "-json", "address"))}
 
     def close(self) -> None:
@@ -145,7 +145,7 @@ class Box(Place):
 
 
 class Network:
-    """minirun's network on a state directory of the test's own."""
+    """minirun's network with a state directory of the test's own."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
@@ -197,7 +197,7 @@ class Network:
 @pytest.fixture
 def network(host: Host, tmp_path: Path) -> Iterator[Network]:  # noqa: ARG001 - it is that host's network
     """Return minirun's network; before and afterwards the host has none."""
-    # A container that a test of another file has left would answer at an address that is given here again.
+    # A container left by a test of another file would answer at an address that is given out again here.
     subprocess.run(["ip", "link", "delete", "minirun0"], stderr=subprocess.DEVNULL, check=False)
     network = Network(Layout(str(tmp_path / "root"), str(tmp_path / "state")))
     yield network
@@ -222,7 +222,7 @@ def outside(host: Host) -> Iterator[Place]:
 
 @pytest.fixture
 def forward_policy_drop(host: Host) -> Iterator[None]:  # noqa: ARG001
-    """Let the host forward nothing that no rule accepts, as a running Docker does."""
+    """Make the host forward only what a rule accepts, as a running Docker does."""
     subprocess.run(["iptables", "-P", "FORWARD", "DROP"], check=True)
     yield
     # Rules that the test has added would refuse the next test's packets, between its containers, too.

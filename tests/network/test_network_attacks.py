@@ -1,4 +1,4 @@
-"""What a container with NET_RAW, which it has by default, sends to the host and through it with a forged source."""
+"""What a container with NET_RAW, the default, can send to the host and through it with a forged source."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def arrived_from(service: socket.socket) -> str:
 
 
 def test_no_forged_loopback_address_reaches_the_hosts_services(network: Network, services: list[socket.socket]) -> None:
-    """route_localnet on the bridge takes a source of 127.0.0.0/8 for one like any other."""
+    """With route_localnet on the bridge, a source in 127.0.0.0/8 is like any other."""
     everywhere, loopback = services
     box = network.box()
     gateway = box.endpoint.gateway
@@ -125,7 +125,7 @@ def test_the_host_speaks_no_ipv6_with_containers(network: Network) -> None:
         service.settimeout(30)
         mac = [int(part, 16) for part in Path("/sys/class/net/minirun0/address").read_text().split(":")]
         address = f"fe80::{mac[0] ^ 2:x}{mac[1]:02x}:{mac[2]:02x}ff:fe{mac[3]:02x}:{mac[4]:02x}{mac[5]:02x}"
-        # Neighbour discovery would let the one over IPv4 overtake.
+        # The neighbour entry is fixed: during neighbour discovery, the packet over IPv4 would overtake.
         hardware = Path("/sys/class/net/minirun0/address").read_text().strip()
         send = (
             "import socket, sys; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); "

@@ -57,7 +57,7 @@ def helper_pid(network: Network) -> int:
 
 
 def start_attaching(network: Network, box: Box, port: PortMapping, prepare: Callable[[], object]) -> int:
-    """Attach in a process of its own, where `prepare` is called first, and return its number."""
+    """Attach in a process of its own, where `prepare` is called first, and return its pid."""
     network.prepare(box, port)
     child = os.fork()
     if child == 0:
@@ -85,7 +85,7 @@ def tell_of_request(pipe: int) -> None:
 
 
 def kill_at_event(pid: int, moment: int) -> None:
-    """Kill a process when it has told of its event with the number `moment`."""
+    """Kill a process when it has reported the event with the number `moment`."""
     told = 0
 
     def count(event: trace.Event) -> None:
@@ -150,7 +150,7 @@ def test_the_helper_holds_nothing_of_its_starter_and_ends_when_idle(network: Net
 
 
 def test_the_helper_ends_when_its_socket_is_removed(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(helper, "IDLE_SECONDS", 60.0)  # being idle shall not be the reason
+    monkeypatch.setattr(helper, "IDLE_SECONDS", 60.0)  # idleness must not be the reason
     pid = helper_pid(network)
     os.unlink(os.path.join(network.layout.network, network.helper_socket()))
     deadline = time.monotonic() + 10

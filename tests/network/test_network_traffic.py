@@ -104,7 +104,7 @@ def test_a_container_cannot_reach_the_hosts_loopback(network: Network) -> None:
 def test_a_udp_client_that_never_pauses_reaches_the_new_container(network: Network, host: Host, outside: Place) -> None:
     """The kernel remembers where a flow went before; UDP flows do not end when a container does."""
     network.box()  # from here on connections are tracked
-    # And this one is known to lead to no container.
+    # And this flow is known to lead to no container.
     outside.call(host.address, 8080, "udp", source_port=5000, patience=1.5)
     for name in ("first", "second"):
         box = network.box(PortMapping(80, 8080, protocol="udp"))
@@ -115,7 +115,7 @@ def test_a_udp_client_that_never_pauses_reaches_the_new_container(network: Netwo
 
 
 def test_it_works_behind_the_chains_of_a_docker_that_starts_later(network: Network, host: Host, here: Place) -> None:
-    """What dockerd 20.10 puts on top of FORWARD when it starts; it decides about docker0 only."""
+    """What dockerd 20.10 puts at the top of FORWARD when it starts; it decides about docker0 only."""
     box = network.box(PortMapping(80, 8080))
     box.serve("box", 80)
     docker = """*filter

@@ -63,7 +63,7 @@ COMMIT
 
 @pytest.fixture
 def ways(host: Host, here: Place, outside: Place) -> Callable[..., list[str]]:
-    """Return what the ways to a container and out of it lead to; `ALL_WELL` when they lead where they should."""
+    """Return a function that says where the ways to a container and out of it lead: `ALL_WELL` if as they should."""
     outside.serve("internet", 5353, host.internet_address)
 
     def call(box: Box, patience: float = 10) -> list[str]:
@@ -203,7 +203,7 @@ def test_with_the_legacy_iptables(
 
 
 def in_child(act: Callable[[], object]) -> int:
-    """Do something in a process of its own and return its number; its exit status says whether it was done."""
+    """Do something in a process of its own and return its pid; its exit status says whether that succeeded."""
     child = os.fork()
     if child == 0:
         try:
@@ -227,7 +227,7 @@ def test_twenty_menders_at_once_make_each_rule_once(network: Network, ways: Call
 
 
 def test_menders_that_are_killed_leave_no_rule_twice(network: Network, ways: Callable[..., list[str]]) -> None:
-    """Whoever dies over iptables leaves it running: the next one must not add what that one is about to add."""
+    """A mender that dies leaves its iptables running: the next one must not add what that iptables is about to add."""
     box = serving_box(network, 8080)
     rules = sorted(own_rules())
     chance = random.Random(1)
@@ -267,7 +267,7 @@ def test_an_account_that_others_change_meanwhile_ends_as_it_should_be(network: N
 
 @pytest.fixture
 def fixed_setting(host: Host, tmp_path: Path) -> Iterator[Callable[[str], None]]:  # noqa: ARG001
-    """Return a function that makes a setting of the kernel one that is 0 and cannot be changed, as in a sandbox."""
+    """Return a function that makes a setting of the kernel 0 and impossible to change, as in a sandbox."""
     mounted = []
 
     def fix(path: str) -> None:

@@ -1,4 +1,4 @@
-"""Published ports: reserved on the host, refused to others, led to the container."""
+"""Published ports: reserved on the host, refused to others, and forwarded to the container."""
 
 from __future__ import annotations
 
@@ -116,4 +116,4 @@ def test_a_host_without_iptables_gets_told(network: Network, tmp_path: Path, mon
         with pytest.raises(MinirunError, match="iptables is not installed") as caught:
             BRIDGE.attach(network.layout, box.id, endpoint, box.pid)
     assert "apt install iptables" in caught.value.hint
-    Path(network.layout.network, network.helper_socket()).unlink()  # the next helper shall have the right path
+    Path(network.layout.network, network.helper_socket()).unlink()  # the next helper must have the right path
