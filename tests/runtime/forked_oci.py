@@ -24,12 +24,12 @@ PATIENCE_SECONDS = 60
 
 
 def start(output: Path, before: Callable[[Event], Answer | None], *words: str | Path) -> int:
-    """Run what the executable runs, asking `before` each operation; return the pid. What it prints goes to `output`."""
+    """Run what the executable runs, with `before` called ahead of operations; return the pid. It prints to `output`."""
     child = os.fork()
     if child:
         return child
     try:
-        # What pytest has made of this process's streams and signals goes.
+        # Undo what pytest has done to this process's streams and signals.
         null = os.open("/dev/null", os.O_RDWR)
         told = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         for number, file in enumerate((null, told, told)):

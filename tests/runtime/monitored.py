@@ -25,7 +25,7 @@ MONITOR = Path(package.__file__).parent / "native/bin/monitor"
 
 
 def wait_until_gone(client: socket.socket) -> None:
-    """Wait until everything that was made for the container is unmade: then the monitor ends."""
+    """Wait until everything that was made for the container is removed: then the monitor ends."""
     client.settimeout(20)
     while monitor_client.receive(client):
         pass
@@ -97,7 +97,7 @@ class Monitored:
     def _become_monitor(
         self, arguments: list[str], command: tuple[str, ...], childs: list[int], inherited: list[int], tell: int
     ) -> None:
-        self.control.close()  # or the starter's death would not show: the child, which waits, would hold it open
+        self.control.close()  # or the starter's death would not show: the waiting child would hold it open
         child = os.fork()
         if child == 0:
             os.setsid()
@@ -107,7 +107,7 @@ class Monitored:
             for number, fd in enumerate(childs):
                 os.dup2(fd, number)
             if os.isatty(0):
-                os.close(os.open(os.ttyname(0), os.O_RDWR))  # a session leader's first terminal controls it
+                os.close(os.open(os.ttyname(0), os.O_RDWR))  # the first one that a session leader opens controls it
             os.execvp(command[0], command)
         os.write(tell, str(child).encode())
         os.setsid()

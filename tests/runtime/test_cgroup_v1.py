@@ -151,7 +151,7 @@ def test_exec_enters_all_of_them(oci: Oci, bundle: Bundle, path: str) -> None:
     bundle.command("exec sleep 100").cgroup(path).namespace("cgroup")
     oci.launch(bundle, "executed")
     lines = oci("exec", "executed", "cat", "/proc/self/cgroup").stdout.splitlines()
-    # Another place than the container's own would be "/..".
+    # A place other than the container's own would show as "/..".
     paths = [line.split(":", 2)[2] for line in lines if ":name=" not in line]
     assert set(paths) == {"/"}
 
@@ -198,7 +198,7 @@ def test_update(oci: Oci, bundle: Bundle, path: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "flags", "steps"),
     [
-        # What is true between two of these numbers must be true between the two writes, too.
+        # What must hold between the two numbers must hold between the two writes, too.
         ("rt", ("rt-period", "rt-runtime"), [(900000, 60000), (10000, 600), (900000, 60000), (20000, 1000)]),
         ("cfs", ("period", "quota"), [(1000000, 900000), (1000, 1000), (1000000, 900000), (10000, 5000)]),
     ],
@@ -209,7 +209,7 @@ def test_numbers_that_bound_each_other_are_written_in_an_order_that_holds(
     files = {"rt": ("cpu.rt_period_us", "cpu.rt_runtime_us"), "cfs": ("cpu.cfs_period_us", "cpu.cfs_quota_us")}[kind]
     if not Path(HIERARCHIES["cpu"], files[0]).exists():
         pytest.skip("this kernel does not schedule groups in real time")
-    path = f"/{path.rpartition('/')[2]}"  # without a parent, which would have to have the time, too
+    path = f"/{path.rpartition('/')[2]}"  # without a parent, which would need the time, too
     bundle.command("exec sleep 100").cgroup(path)
     oci.launch(bundle, "scheduled")
     for numbers in steps:

@@ -229,7 +229,7 @@ def test_an_idle_monitor_does_nothing(monitored: Callable[..., Monitored]) -> No
     monitor = monitored("sleep", "60")
 
     def rests() -> bool:
-        """Say whether it is not woken for a while; on a busy machine it takes a moment to begin to wait."""
+        """Say whether nothing wakes it for a while; on a busy machine it takes a moment before it begins to wait."""
         before, _ = switches(monitor.pid), time.sleep(0.5)
         return switches(monitor.pid) == before
 
@@ -237,6 +237,6 @@ def test_an_idle_monitor_does_nothing(monitored: Callable[..., Monitored]) -> No
 
 
 def switches(pid: int) -> list[str]:
-    """Return how often the kernel has switched to a process and away from it."""
+    """Return the kernel's counts of switches of a process."""
     status = Path(f"/proc/{pid}/status").read_text()
     return [line for line in status.splitlines() if "ctxt_switches" in line]

@@ -100,7 +100,7 @@ def test_files_are_not_made_on_the_host_by_a_race(
 def test_proc_is_not_put_elsewhere_by_a_race(
     oci: Oci, bundle: Bundle, volume: Path, outside: Path, racing: Callable[[Path, str], None]
 ) -> None:
-    """CVE-2019-19921: /proc is a volume's directory, which is exchanged so that what masks it misses it."""
+    """CVE-2019-19921: /proc is a volume's directory, which is exchanged so that the masks miss it."""
     racing(volume / "proc", str(outside))
     bundle.config["mounts"].insert(
         0, {"destination": "/proc", "type": "bind", "source": str(volume / "proc"), "options": ["rbind"]}
@@ -125,7 +125,7 @@ def test_a_volume_of_the_image_covers_proc(oci: Oci, bundle: Bundle, volume: Pat
 
 
 def test_a_link_of_the_image_leads_a_volume_into_proc(oci: Oci, bundle: Bundle, volume: Path) -> None:
-    """CVE-2025-52881: as above, by a link."""
+    """CVE-2025-52881: the same by way of a link."""
     (bundle.rootfs / "data").symlink_to("/proc/self/attr")
     (bundle.rootfs / "tasks").symlink_to("proc/sys")
     assert "inside /proc" in oci.refusal(bundle.mount("/data", volume))
@@ -200,7 +200,7 @@ def test_a_path_to_cover_is_a_link(oci: Oci, bundle: Bundle, field: str) -> None
 
 
 def test_a_fake_proc_below_what_is_masked(oci: Oci, bundle: Bundle) -> None:
-    """CVE-2025-52881: without a procfs, files of the image stand for those that are to be masked."""
+    """CVE-2025-52881: without a procfs, files of the image take the place of those that should be masked."""
     bundle.without_mount("/proc")
     (bundle.rootfs / "proc").mkdir(exist_ok=True)
     (bundle.rootfs / "proc/kcore").write_text("fake")
@@ -220,7 +220,7 @@ def test_a_fake_proc_of_an_image_in_memory(oci: Oci, bundle: Bundle) -> None:
 
 
 def test_parameters_are_written_to_the_real_proc(oci: Oci, bundle: Bundle) -> None:
-    """CVE-2025-52881: a write to /proc/sys of the image's making would go to a file of its choice."""
+    """CVE-2025-52881: a write to a /proc/sys made by the image would go to a file of its choice."""
     victim = bundle.rootfs / "victim"
     victim.write_text("before")
     (bundle.rootfs / "proc/sys/net/ipv4").mkdir(parents=True)

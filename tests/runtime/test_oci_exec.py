@@ -131,7 +131,7 @@ def end(pid: int) -> None:
 
 
 def test_a_detached_process_becomes_the_child_of_the_callers_reaper(oci: Oci, bundle: Bundle, container: str) -> None:
-    """Unless it could be reaped, the PID namespace, and with it the container, could never end."""
+    """If it could not be reaped, the PID namespace, and with it the container, could never end."""
     pid_file = bundle.path / "pid"
     oci("exec", "--detach", "--pid-file", pid_file, container, "sh", "-c", "exit 3", **QUIET)
     assert os.waitstatus_to_exitcode(os.waitpid(int(pid_file.read_text()), 0)[1]) == 3
@@ -176,7 +176,7 @@ def test_preserved_descriptors(oci: Oci, bundle: Bundle, container: str) -> None
         return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
     assert with_fd_3("--preserve-fds", "1").stdout == "content\n"
-    # Numbers that nobody uses stay unused: minirun's own descriptors have them meanwhile.
+    # Numbers that the caller does not use stay unused, although minirun's own descriptors have them for a while.
     more = with_fd_3("--preserve-fds", "20", script="ls /proc/$$/fd; true")
     assert more.stdout.split() == ["0", "1", "2", "3"], more.stderr
     assert with_fd_3().stdout == ""

@@ -22,9 +22,9 @@ NAME = f"faulty-{os.getpid()}"
 
 
 class Fault:
-    """A tracer's `before`: notes each operation in the file `heard`, and fails the one that stands in line `place`.
+    """A tracer's `before`: notes each operation in the file `heard`, and makes the one at `place` fail.
 
-    Places are counted in each process for itself, as processes run side by side: ("container", 3).
+    Each process counts its own places, as processes run side by side: ("container", 3).
     """
 
     def __init__(self, heard: Path, place: tuple[str, int], error: int) -> None:
@@ -45,7 +45,7 @@ class Fault:
 
 
 class Place(NamedTuple):
-    """Where an operation stands: its number in which process, its name, and the innermost step it is in."""
+    """Where an operation stands: its process and number there, its name, and the innermost step it is in."""
 
     number: tuple[str, int]
     operation: str
@@ -53,7 +53,7 @@ class Place(NamedTuple):
 
 
 class Outcome:
-    """What came of one call: its exit code, what it said on standard error, and the operations it was about to ask."""
+    """The outcome of one call: its exit code, its standard error, and the operations it was about to ask for."""
 
     def __init__(self, code: int, errors: str, heard: Path) -> None:
         self.code = code
@@ -96,13 +96,13 @@ def plain(bundle: Bundle) -> None:
 
 
 def rich(bundle: Bundle) -> None:
-    """One that asks for much."""
+    """A bundle that asks for a lot."""
     bundle.command("true").enrich("/bin/true", ("createRuntime", "createContainer", "poststart", "poststop"))
 
 
-# What `run` does in another way or does without where the kernel does not permit it (EPERM): so it is in a user
-# namespace, in a sandbox, or for a user without rights. Whatever else is refused must end the container: one that ran
-# nevertheless would be less closed than its bundle says. (There is not always another way.)
+# What `run` does in another way, or does without, where the kernel does not permit it (EPERM), as in a user namespace,
+# in a sandbox, or for an unprivileged user. Whatever else is refused must end the container: one that ran all the same
+# would be less closed than its bundle says.
 DISPENSABLE = {
     ("use_every_cpu", "run on every CPU that the cgroup allows"),
     ("join_session_keyring", "take a new session keyring"),
@@ -121,7 +121,7 @@ DISPENSABLE = {
 def test_each_operation_may_fail(
     oci: Oci, bundle: Bundle, tmp_path: Path, kind: Callable[[Bundle], None], error: int
 ) -> None:
-    """EIO for each operation there is, EPERM for the first of each sort: what is dispensable shows by that."""
+    """Each operation fails with EIO, and the first of each sort with EPERM, which shows what is dispensable."""
     kind(bundle)
     oci.save(bundle, "")
     run = ("--root", oci.root, "run", "--bundle", bundle.path)
@@ -147,10 +147,10 @@ def test_each_operation_may_fail(
 
 
 def check(place: Place, error: int, outcome: Outcome) -> None:
-    """Check what a call has said and answered in which an operation has failed."""
+    """Check the output and the exit code of a call in which an operation has failed."""
     what = f"{place} with {errno.errorcode[error]}: exit code {outcome.code}, {outcome.errors!r}"
     if place not in outcome.places:
-        # A cgroup that is still busy is tried again, which is more often on some days than on others.
+        # Removing a busy cgroup is tried again, not equally often in each run.
         assert place.title == "remove the container's cgroup", what
         assert (outcome.code, outcome.errors) == (0, ""), what
     elif place.title.startswith("run poststop hook"):
@@ -176,7 +176,7 @@ def check(place: Place, error: int, outcome: Outcome) -> None:
 
 
 def test_a_child_that_fails_first_is_heard(oci: Oci, bundle: Bundle, tmp_path: Path) -> None:
-    """It fails as soon as it is there, before the parent has told it to go on, or just after."""
+    """It fails as soon as it exists, before the parent has told it to go on, or just after."""
     oci.save(bundle, "true")
     for _ in range(10):
         words = ("--root", oci.root, "run", "--bundle", bundle.path, NAME)

@@ -164,11 +164,11 @@ def test_a_hook_inherits_its_streams_only_and_the_command_what_is_preserved(
     bundle.config["hooks"] = {kind: [hook(f"ls /proc/self/fd > {notes}/hook")]}
     oci.save(bundle, f"cat <&4 > {notes}/command")
     words = [*oci.command, "run", "--preserve-fds", "2", "--bundle", str(bundle.path), oci.new_id()]
-    # 3 is not open; 5 is, but it is not to be passed on.
+    # 3 is not open; 5 is, but it must not be passed on.
     script = 'echo kept > "$0"; exec "$@" 4< "$0" 5< "$0"'
     subprocess.run(["sh", "-c", script, str(bundle.path / "kept"), *words], check=True, timeout=30)
     assert (notes / "command").read_text() == "kept\n"
-    # The last one is that of the directory that ls reads.
+    # The last one is the directory that ls reads.
     assert (notes / "hook").read_text().split() == ["0", "1", "2", "3"]
 
 

@@ -1,4 +1,4 @@
-"""Idmapped mounts: whose the files of a mount seem to be."""
+"""Idmapped mounts: who seems to own the files of a mount."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def watch(oci: Oci, bundle: Bundle, watcher: Path, *arguments: Path | str) -> tu
 def test_exec_shows_nothing_of_the_host(
     oci: Oci, bundle: Bundle, watcher: Path, marker: Path, users: str, capabilities: tuple[str, ...]
 ) -> None:
-    """CVE-2016-9962 and what is behind it: whoever is seen in there must hold nothing but the container's."""
+    """CVE-2016-9962 and what is behind it: a process seen in there must hold nothing that is not the container's."""
     if users == "mapped":
         bundle.map_users()
     bundle.capabilities(*capabilities)
@@ -83,7 +83,7 @@ def test_exec_shows_nothing_of_the_host(
 def test_a_container_that_joins_shows_nothing_of_the_host(
     oci: Oci, bundle: Bundle, make_other: Callable[[], Bundle], watcher: Path, marker: Path, users: str
 ) -> None:
-    """A container whose PID namespace is another's is built outside of that: Podman's pods, `--pid container:`."""
+    """A container that joins another's PID namespace is built outside of it: Podman's pods, `--pid container:`."""
     other = make_other()
     if users == "mapped":
         bundle.map_users()

@@ -1,4 +1,4 @@
-"""Where mounts go, over which links, and what takes the place of the root."""
+"""Where mounts go, through which links, and what takes the place of the root."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ FILES = {"pid": "pid", "mount": "mnt", "network": "net", "ipc": "ipc", "uts": "u
 
 @pytest.fixture
 def holder() -> Iterator[int]:
-    """Return the pid of a process in namespaces of its own, all that unshare(1) knows but the user's.
+    """Return the pid of a process in namespaces of its own, of every kind that unshare(1) knows except user.
 
     Ask for it before `oci`: its PID namespace ends when the containers that joined it have ended.
     """
@@ -210,7 +210,7 @@ def test_parameters_of_the_kernel(oci: Oci, bundle: Bundle) -> None:
     ],
 )
 def test_parameters_of_the_host_are_refused(oci: Oci, bundle: Bundle, name: str, shared: str, text: str) -> None:
-    # Should one of them get through, it must do no harm: it is set to what it is.
+    # If one of them got through, it would do no harm: it is set to the value that it has.
     value = Path("/proc/sys/kernel/core_pattern").read_text().strip() if "core_pattern" in name else "1"
     bundle.without_namespace(shared).linux["sysctl"] = {name: value}
     assert text in oci.refusal(bundle)

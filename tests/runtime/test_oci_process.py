@@ -262,7 +262,7 @@ def test_a_closed_standard_stream_is_dev_null(oci: Oci, bundle: Bundle, closed: 
 
 
 def test_a_filter_that_refuses_even_the_exit(oci: Oci, bundle: Bundle) -> None:
-    """Nothing can be executed, and what should have been ends, instead of turning in circles."""
+    """Nothing can be executed, and the process that was to execute it ends instead of looping."""
     bundle.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ERRNO"}
     assert oci.run(bundle, "true", check=False).returncode != 0
     assert oci.containers() == []

@@ -1,4 +1,4 @@
-"""What a process may use: resource limits, its place among others, CPUs, memory nodes."""
+"""What a process may use: resource limits, its priority among others, CPUs, memory nodes."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_cpus_for_processes_that_join(oci: Oci, bundle: Bundle, tmp_path: Path) 
     name = oci.create(bundle, "cat /proc/self/status > /status; sleep 600")
     oci("start", name)
     assert cpus_of(oci("exec", name, "cat", "/proc/self/status").stdout) == last
-    assert cpus_of((bundle.rootfs / "status").read_text()) == every, "it is not for the container's first process"
+    assert cpus_of((bundle.rootfs / "status").read_text()) == every, "it is not for the container's own command"
 
     joining = {"cwd": "/", "args": ["cat", "/proc/self/status"], "env": ["PATH=/bin"]}
     for affinity, expected in (

@@ -13,8 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from support.oci_bundles import Bundle, Oci
 
-# -- CVE-2024-21626: descriptors of the host's directories, and working directories by them
-# -------------------------------
+# -- CVE-2024-21626: descriptors of the host's directories, and working directories by them ----------------------------
 
 
 @pytest.mark.parametrize("fd", range(3, 16))
@@ -155,7 +154,7 @@ def test_a_process_that_enters_cannot_be_looked_into(oci: Oci, bundle: Bundle) -
 
 def test_a_process_that_waits_is_not_dumpable(oci: Oci, bundle: Bundle) -> None:
     container = oci.create(bundle.map_users(), "sleep 60")
-    # What is not dumpable belongs to the host's root, not to the user that it runs as (proc(5)).
+    # The /proc files of a process that is not dumpable belong to the host's root, not to the process's user (proc(5)).
     assert os.stat(f"/proc/{oci.pid(container)}/environ").st_uid == 0
     oci("start", container)
     deadline = time.monotonic() + 10

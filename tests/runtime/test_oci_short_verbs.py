@@ -1,4 +1,4 @@
-"""The short verbs do the same by native/oci_launcher.c and by Python, which `--debug` asks for."""
+"""The short verbs do the same in native/oci_launcher.c as in Python, which `--debug` asks for."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_paused_container_is_told_as_paused(oci: Oci, bundle: Bundle, short: S
 
 
 def test_what_the_program_leaves_to_python(oci: Oci, bundle: Bundle, tmp_path: Path) -> None:
-    """Each of these has something unusual, and works all the same."""
+    """Each of these calls has something unusual, and works all the same."""
     container = oci.create(bundle, "mkdir /sys/fs/cgroup/below; sleep 60")
     hook = tmp_path / "hook"
     hook.write_text("#!/bin/sh\ncat >> " + str(tmp_path / "heard"))

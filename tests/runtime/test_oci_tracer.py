@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Stepper:
-    """A tracer's `before` that waits before some operations of the container's process until it is let go on."""
+    """A tracer's `before` that waits before some operations of the container's process until `step` is called."""
 
     def __init__(self, *operations: str) -> None:
         self._operations = operations
@@ -76,7 +76,7 @@ def run(oci: Oci, bundle: Bundle, output: Path, before: Callable[[Event], Answer
 
 
 def test_a_tracer_may_stop_a_container_at_each_step(oci: Oci, bundle: Bundle, tmp_path: Path) -> None:
-    """While it waits the kernel has not been asked: the host's name and root are there until it is let go on."""
+    """While it waits, the kernel has not been asked: the host's name and root are there until it goes on."""
     output = tmp_path / "output"
     stepper = Stepper("set_hostname", "pivot_root", "unmount_lazily")
     child = run(oci, bundle, output, stepper, "uname -n")

@@ -115,7 +115,6 @@ def test_joined_by_path(oci: Oci, bundle: Bundle) -> None:
     assert os.readlink(f"/proc/{pid}/ns/user") == os.readlink(path)
     assert f"Uid:\t{HOST_ROOT}\t" in Path(f"/proc/{pid}/status").read_text()
     assert os.readlink(f"/proc/{pid}/ns/pid") != os.readlink(f"/proc/{oci.pid(first)}/ns/pid")
-    # Its other namespaces belong to the joined one, so its root rules there.
     assert f"PPid:\t{os.getpid()}\n" in Path(f"/proc/{pid}/status").read_text()  # reaped by the test, a subreaper
     oci("start", second)
     assert oci("exec", second, "id", "-u").stdout == "0\n"
@@ -164,7 +163,7 @@ def test_mappings_and_the_namespace_need_each_other(oci: Oci, bundle: Bundle, fi
 
 
 def test_without_mappings_its_root_is_who_calls(oci: Oci, bundle: Bundle) -> None:
-    bundle.namespace("user").without_mount("/dev/pts")  # whose option gid=5 would be nobody
+    bundle.namespace("user").without_mount("/dev/pts")  # whose option gid=5 would be nobody's
     done = oci.run(bundle, "id -u; cat /proc/self/uid_map /proc/self/gid_map")
     assert done.stdout.split() == ["0", *["0", "0", "1"] * 2]
     assert "linux.uidMappings is missing" in done.stderr

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def mounts(text: str) -> dict[str, tuple[str, set[str]]]:
-    """Read lines of /proc/self/mounts: mount point -> (type, options); of two on one point the upper one counts."""
+    """Read lines of /proc/self/mounts: mount point -> (type, options); of two on one point, the upper one counts."""
     lines = [line.split() for line in text.splitlines()]
     return {words[1]: (words[2], set(words[3].split(","))) for words in lines}
 
