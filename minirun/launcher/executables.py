@@ -51,21 +51,22 @@ _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGINT])  # which native/b
 
 import gc
 import marshal
+import posix
 import sys
 
 gc.disable()  # all that is made before `main` stays
 sys.path += {paths!r}
 try:
-    with open({packed!r}, "rb") as file:
-        contents = memoryview(file.read())
+    file = posix.open({packed!r}, posix.O_RDONLY | posix.O_CLOEXEC)
 except OSError:
     pass  # everything is imported in the usual way
 else:
-    length = int.from_bytes(contents[:{header}])
-    code, index, extensions = marshal.loads(contents[{header}:length])
+    length = int.from_bytes(posix.read(file, {header}))
+    code, index, extensions = marshal.loads(posix.read(file, length - {header}))
     loader = {{}}
     exec(code, loader)
-    loader["install"](index, extensions, contents[length:])
+    loader["install"](index, extensions, {packed!r}, length, posix.fstat(file))
+    posix.close(file)
 
 from {entry} import main
 
@@ -100,16 +101,19 @@ def _launcher(program: str, script: str) -> bytes:
 
 
 def pack(entry: str) -> bytes:
-    """Return the code of `entry` and of all that it imports, however late, behind their loader and an index of them."""
-    names = imported_from(entry)
+    """Return the code of `entry` and of all that it imports, however late, behind their loader and an index of them.
+
+    marshal writes a text once and refers to it from then on if it is always the same object: so names are interned.
+    """
+    names = set(map(sys.intern, imported_from(entry)))
     index, contents = {}, b""
     for name in sorted(names):
         file = _file_of(name)
         status = os.stat(file)
-        begin = len(contents)
-        contents += marshal.dumps(_compile(file))
-        needed = tuple(other for other in _imports(_parse(file).body) if other in names)
-        index[name] = (file, int(status.st_mtime), status.st_size, begin, len(contents), needed)
+        code = marshal.dumps(_compile(file))
+        needed = tuple(sys.intern(other) for other in _imports(_parse(file).body) if other in names)
+        index[name] = (file, int(status.st_mtime), status.st_size, len(contents), len(code), needed)
+        contents += code
     extensions = {name: path for name in EXTENSIONS if (path := _path_of_extension(name))}
     head = marshal.dumps((_compile(f"{PACKAGE}/launcher/packed.py"), index, extensions))
     return (HEADER + len(head)).to_bytes(HEADER) + head + contents
@@ -226,4 +230,5 @@ class _Executed(ast.NodeTransformer):
 
 
 if __name__ == "__main__":
-    write(sys.argv[1], sys.argv[2], sys.executable, [os.path.dirname(PACKAGE)])
+    # Not the link in a virtual environment: Python would look for that one's pyvenv.cfg and directories, for 1 ms.
+    write(sys.argv[1], sys.argv[2], os.path.realpath(sys.executable), [os.path.dirname(PACKAGE)])

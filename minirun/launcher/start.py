@@ -43,13 +43,15 @@ def _import_packed(name: str, entry: str) -> None:
 def _install(path: str) -> bool:
     """Import from the file from here on, if it is there and was made from what is installed now."""
     try:
-        with open(path, "rb") as file:
-            contents = memoryview(file.read())
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
-    length = int.from_bytes(contents[: packed.HEADER])
-    _, index, extensions = marshal.loads(contents[packed.HEADER : length])
-    return packed.install(index, extensions, contents[length:])
+    try:
+        length = int.from_bytes(os.read(file, packed.HEADER))
+        _, index, extensions = marshal.loads(os.read(file, length - packed.HEADER))
+        return packed.install(index, extensions, path, length, os.fstat(file))
+    finally:
+        os.close(file)
 
 
 def _write(path: str, entry: str) -> bool:

@@ -33,7 +33,7 @@ READING = {
     "lseek lstat major makedev minor open path pipe pipe2 pread read readlink readv scandir sched_getaffinity sep "
     "set_inheritable stat stat_result statvfs strerror sysconf terminal_size times uname urandom wait waitid waitpid "
     "waitstatus_to_exitcode walk",
-    "posix": "stat",
+    "posix": "O_CLOEXEC O_RDONLY close fstat open pread stat",
     "select": "POLLERR POLLHUP POLLIN POLLNVAL POLLOUT POLLPRI poll",
     "signal": "SIGABRT SIGALRM SIGBUS SIGCHLD SIGCONT SIGFPE SIGHUP SIGILL SIGINT SIGKILL SIGPIPE SIGPWR SIGQUIT "
     "SIGRTMAX SIGRTMIN SIGSEGV SIGSTOP SIGSYS SIGTERM SIGTRAP SIGTSTP SIGTTIN SIGTTOU SIGURG SIGUSR1 SIGUSR2 "

@@ -73,6 +73,24 @@ def test_a_package_that_has_changed(copy: Path) -> None:
     assert loaders(copy) == ["PackedModules", "PackedModules", "2"]
 
 
+def test_a_file_that_is_replaced_meanwhile_is_read_no_more(copy: Path) -> None:
+    """By a new installation: what this command still imports would be at other places in there."""
+    probe = copy / "bin" / "probe"
+    lines = (copy / "lib" / "scripts" / "minirun-oci").read_text().splitlines()
+    replace = """
+import os, sys
+with open({path!r} + ".new", "wb") as new:
+    new.write(b"another")
+os.rename({path!r} + ".new", {path!r})
+from minirun.runtime import lifecycle
+for name in ("minirun.cli.grammar", "minirun.runtime.lifecycle"):
+    print(type(sys.modules[name].__spec__.loader).__name__)
+""".format(path=str(copy / "lib/minirun-oci.modules"))
+    probe.write_text("\n".join([*lines[:-1], replace]))
+    probe.chmod(0o755)
+    assert output_of(probe) == "PackedModules\nSourceFileLoader\n"
+
+
 def test_what_readers_need_is_left_out_but_for_help(copy: Path) -> None:
     probe = copy / "bin" / "probe"
     lines = (copy / "lib" / "scripts" / "minirun-oci").read_text().splitlines()
