@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.oci_bundles import cgroup_of
-from support.watching import Seen, build_watcher, has_monitor, stopped_at_birth, wait_for
+from support.watching import build_watcher, has_monitor, repeat, stopped_at_birth, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,11 +57,12 @@ def test_exec_shows_nothing_of_the_host(
     minirun: Minirun, watch: Callable[..., Callable[[], str]], marker: Path, options: tuple[str, ...]
 ) -> None:
     output = watch(options, marker, SECRET)
-    for _ in range(ROUNDS):
+
+    def join() -> None:
         done = minirun("exec", "-e", "A=1", "watching", "sh", "-c", "echo $A; sleep 0.1", env={"TOKEN": SECRET})
         assert done.stdout == "1\n"
-    found = Seen(output())
-    assert len(found.processes()) >= ROUNDS // 2  # on a busy machine the watcher misses some
+
+    found = repeat(join, output, ROUNDS)
     assert any("sleep 0.1" in line for line in found.of("cmdline"))
     found.assert_nothing_of_the_host(*BUSYBOX)
 
@@ -76,12 +77,13 @@ def test_a_container_that_joins_shows_nothing_of_the_host(
 ) -> None:
     output = watch(options, marker, SECRET)
     words = ["run", "--rm", "--network=none", "--pid=container:watching"]
-    for _ in range(ROUNDS // 2):
-        script = "sleep 0.1; tr '\\0' ' ' < /proc/1/cmdline"
+    script = "sleep 0.1; tr '\\0' ' ' < /proc/1/cmdline"
+
+    def join() -> None:
         done = minirun(*words, busybox_image, "sh", "-c", script, env={"TOKEN": SECRET})
         assert done.stdout.startswith("/watcher ")
-    found = Seen(output())
-    assert len(found.processes()) >= ROUNDS // 2
+
+    found = repeat(join, output, ROUNDS // 2)
     found.assert_nothing_of_the_host(*BUSYBOX)
 
 

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 
 def test_log_of_both_streams(monitored: Callable[..., Monitored]) -> None:
-    monitor = monitored("sh", "-c", "echo '<a> & \"b\"'; sleep 0.05; echo err >&2; sleep 0.05; echo; printf end")
+    script = "echo '<a> & \"b\"'; read x; echo err >&2; read x; echo; printf end"
+    monitor = monitored("sh", "-c", script, subscribe="ioe")
+    for _ in range(2):
+        monitor_client.receive(monitor.control)  # what it has written: only then does it go on
+        monitor.control.sendall(b"i\n")
     collect(monitor.control)
     assert monitor.log.read_bytes().startswith(rb'{"log":"\u003ca\u003e \u0026 \"b\"\n","stream":"stdout","time":"20')
     entries = monitor.entries()

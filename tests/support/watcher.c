@@ -113,21 +113,27 @@ static void look_into(int pid, int process)
     read_memory(pid, process);
 }
 
+/* The next pids are looked for again and again; once in a while those behind them, in case some came and went unseen. */
+static int reach_of(int turn)
+{
+    return turn % 1024 ? 4 : 512;
+}
+
 int main(int count, char **arguments)
 {
     char path[64];
     int last = getpid();
     tell("watching", last, "");
-    while (count == 2)
-        for (int pid = last + 1; pid < last + 4; pid++)
+    for (int turn = 1; count == 2; turn++)
+        for (int pid = last + 1; pid < last + reach_of(turn); pid++)
             if (kill(pid, SIGSTOP) == 0)
                 last = pid;
     if (count != 3)
         return 2;
     marker = arguments[1];
     secret = arguments[2];
-    for (;;)
-        for (int pid = last + 1; pid < last + 4; pid++) {
+    for (int turn = 1;; turn++)
+        for (int pid = last + 1; pid < last + reach_of(turn); pid++) {
             snprintf(path, sizeof path, "/proc/%d", pid);
             int process = open(path, O_PATH | O_DIRECTORY);
             if (process < 0)

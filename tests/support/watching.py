@@ -57,6 +57,20 @@ class Seen:
         assert foreign == []
 
 
+def repeat(act: Callable[[], object], output: Callable[[], str], rounds: int) -> Seen:
+    """Do something `rounds` times, or more often until the watcher has seen half as many processes; return what it saw.
+
+    On a busy machine it misses some.
+    """
+    for done in range(10 * rounds):
+        if done >= rounds and len(Seen(output()).processes()) >= rounds // 2:
+            break
+        act()
+    found = Seen(output())
+    assert len(found.processes()) >= rounds // 2
+    return found
+
+
 def stopped_at_birth(cgroup: Path) -> int:
     """Wait until a process of a cgroup is stopped; return its pid if minirun does not know it as ready yet, else 0.
 
@@ -68,7 +82,7 @@ def stopped_at_birth(cgroup: Path) -> int:
         for pid in map(int, (cgroup / "cgroup.procs").read_text().split()):
             try:
                 state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-            except FileNotFoundError:
+            except (FileNotFoundError, ProcessLookupError):
                 continue
             if state == "T":
                 found.append(pid)
@@ -86,5 +100,5 @@ def has_monitor(pid: int) -> bool:
     try:
         parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
         return Path(f"/proc/{parent}/exe").readlink().name == "monitor"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
