@@ -20,7 +20,7 @@ _PAIR = struct.Struct("<QQ")
 
 
 def tar_of_layer(layer_fd: int) -> Iterator[bytes]:
-    """Give the tar that a layer was unpacked from, byte for byte, in pieces.
+    """Yield the tar that a layer was unpacked from, byte for byte, in pieces.
 
     `layer_fd` is the layer's directory in the store, with `recipe`, `diff` and maybe `replaced` in it. The caller
     checks the hash against the layer's diff_id. Raises MinirunError when something is missing.
@@ -34,7 +34,7 @@ def tar_of_layer(layer_fd: int) -> Iterator[bytes]:
 
 
 def _where(path: bytes, index: int, moves: list[tuple[int, bytes, int]]) -> bytes:
-    """Find a file of the layer: in its place, or where the first later entry that took this place has moved it."""
+    """Say where a file of the layer is: in its place, or where the first later entry that took this place moved it."""
     for moved_at, moved, number in moves:
         if moved_at > index and (path == moved or path.startswith(moved + b"/")):
             return b"replaced/%d%s" % (number, path[len(moved) :])
@@ -66,7 +66,7 @@ def _content(layer_fd: int, path: bytes, segments: list[tuple[int, int]]) -> Ite
 
 
 def _records(layer_fd: int) -> Iterator[tuple[bytes, bytes, int, list[tuple[int, int]]]]:
-    """Give each record as (kind, bytes or path, number, segments)."""
+    """Yield each record as (kind, bytes or path, number, segments)."""
     fd = os.open("recipe", os.O_RDONLY | os.O_CLOEXEC, dir_fd=layer_fd)
     with os.fdopen(fd, "rb") as file:
         reader = zstandard.ZstdDecompressor().stream_reader(file)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 BASE = files({"etc/os": b"base"})
 # What Python, this package and a window of 128 MiB need, with room to spare; a hostile archive asks for far more.
 MEMORY_MAX = 300 << 20
-# Of processor time: bounds the work and not the machine's other load. The attacks below took up to minutes.
+# Of processor time, which bounds the work whatever else the machine does. The attacks below once took minutes.
 SECONDS_MAX = 30
 
 LOAD = """
@@ -94,7 +94,7 @@ def record(key: str, value: str) -> bytes:
 
 
 def repeated(part: bytes, times: int) -> bytes:
-    """A gzip of a long repetition, made without making that in memory first."""
+    """A gzip of a long repetition, made without ever holding that in memory."""
     buffer = io.BytesIO()
     block = part * 1000
     with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=1) as file:
@@ -160,7 +160,7 @@ def test_sparse_maps_are_bounded(tmp_path: Path) -> None:
 
 # -- files -------------------------------------------------------------------------------------------------------------
 def test_directories_do_not_stay_in_memory(tmp_path: Path) -> None:
-    """A hundred thousand of them, each with 2 KiB of attributes: 200 MB that zip to next to nothing."""
+    """A hundred thousand of them, each with 2 KiB of attributes: 200 MB that compress to next to nothing."""
     records = record("SCHILY.xattr.user.a", "x" * 2000)
     block = header(tarfile.XHDTYPE, "x", records) + header(tarfile.DIRTYPE, "directory")
     plain = block * 100_000

@@ -1,4 +1,4 @@
-"""Archives into the store: every layout, and how the images are found."""
+"""Archives are loaded into the store: every layout, and how the images are found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loads at the same time, and loads that are killed: what is left is cleaned up, and nothing else is."""
+"""Loads at the same time, and loads that are killed: their leftovers are cleaned up, and nothing else is."""
 
 from __future__ import annotations
 

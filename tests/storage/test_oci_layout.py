@@ -49,7 +49,7 @@ def image(
 
 
 def artifact(members: dict[str, bytes], **changes: Any) -> dict[str, Any]:
-    """Add what oras, cosign and others write: a manifest that is about no root file system."""
+    """Add what oras, cosign and others write: a manifest that describes no root file system."""
     empty = add_blob(members, b"{}", "application/vnd.oci.empty.v1+json")
     manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": empty, "layers": [empty]} | changes
     return add_blob(members, json.dumps(manifest).encode(), MANIFEST)
@@ -63,7 +63,7 @@ def write(tmp_path: Path, members: dict[str, bytes], *descriptors: dict[str, Any
 
 
 def loaded(layout: Layout, path: str) -> tuple[dict[str, str], list[Skipped]]:
-    """Load; return what layer each name (or id, of an image without one) has got, and what was skipped."""
+    """Load; return which layer each name (or id, of an image without a name) got, and what was skipped."""
     found = list(load(layout, path))
     layers = {digest(data): name for name, data in LAYERS.items()}
     images = {}

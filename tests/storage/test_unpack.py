@@ -48,7 +48,7 @@ def cage(tmp_path: Path) -> Iterator[Path]:
 
 
 def listing(directory: Path, but: str = "") -> list[tuple[str, int, int, int]]:
-    """All names below a directory with their type, owner and time."""
+    """All names below a directory, each with its type, owner and time."""
     found = []
     for path in sorted(directory.rglob("*")):
         name = str(path.relative_to(directory))
@@ -240,7 +240,7 @@ def test_whiteouts_become_overlayfs_own(cage: Path) -> None:
     assert is_whiteout(diff / "a/deep")
     assert os.getxattr(diff / "a", OPAQUE) == b"y"
     assert (diff / "both").read_bytes() == b"stays"
-    # Deleted and there again in one layer: of the directory below nothing may show through.
+    # Deleted and made again in one layer: nothing of the directory below may show through.
     for name, inner in (("again", "new"), ("directory", "x")):
         assert os.getxattr(diff / name, OPAQUE) == b"y"
         assert (diff / name / inner).exists()
