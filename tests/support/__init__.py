@@ -1,1 +1,1 @@
-"""What the tests stand on: fixtures by subject, which tests/conftest.py loads as plugins of pytest."""
+"""Fixtures by subject, which tests/conftest.py loads as plugins of pytest, and helpers."""

@@ -1,4 +1,4 @@
-"""Waiting for what comes true on its own."""
+"""Waits for what comes true on its own."""
 
 from __future__ import annotations
 

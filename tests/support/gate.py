@@ -1,8 +1,8 @@
-"""Which names each layer of minirun may use, and what a module uses besides: the gate to the kernel, read from source.
+"""Which names each layer of minirun may use, and what a module uses beyond them: the gate to the kernel, from source.
 
 What changes the machine goes through a function of `minirun/kernel/`. So every module that another layer uses, and
-every name of a module that has power over the machine, stands in a table here; what is in none is a violation. Names
-are resolved through `import a as b`, `from a import b as c` and imports within functions.
+every name of a module that has power over the machine, is in a table here; what is in none is a violation. Names are
+resolved through `import a as b`, `from a import b as c` and imports within functions.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Modules of which everything is free: they compute.
+# Modules that may be used freely: they only compute.
 COMPUTE = set(
     "__future__ _json base64 binascii collections copy csv datetime errno fnmatch functools gc grp hashlib itertools "
     "json math operator posixpath pwd queue re shlex stat string struct sys textwrap traceback types typing "
@@ -45,9 +45,9 @@ READING = {
     "strptime time time_ns timezone",
     "urllib": "parse",
 }
-# The parts in C that some modules take in place of the whole.
+# The parts in C that some modules import in place of the whole.
 SAME = {"_signal": "signal", "_socket": "socket"}
-# What single layers may use besides.
+# What single layers may use in addition.
 OF_LAYER = {
     "engine": "signal.set_wakeup_fd signal.signal",
     "explain": "signal.signal",
@@ -68,9 +68,9 @@ def violations(tree: ast.Module, layer: str) -> set[str]:
 
 
 def changes(tree: ast.Module) -> dict[str, set[str]]:
-    """Return what functions of a module of kernel/ change that are no operations, by the functions' names.
+    """Return what is changed by those functions of a module of kernel/ that are not operations, by function name.
 
-    Names with an underscore are parts of others.
+    Functions named with a leading underscore are parts of others, and left out.
     """
     found = {}
     for outer in tree.body:
@@ -99,7 +99,7 @@ def _is_free(name: str, layer: str) -> bool:
 
 
 def _bound(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> set[str]:
-    """Return the names that are a function's own variables, without what it imports."""
+    """Return the names of a function's own variables, without what it imports."""
     arguments = function.args
     every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
     body = function.body if isinstance(function.body, list) else [function.body]
@@ -183,7 +183,7 @@ class _Reader(ast.NodeVisitor):
     visit_FunctionDef = visit_AsyncFunctionDef = visit_Lambda = _visit_function  # noqa: N815
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        if node.value:  # what is annotated is no use
+        if node.value:  # an annotation is no use
             self.visit(node.value)
 
     def visit_Call(self, node: ast.Call) -> None:
@@ -286,7 +286,7 @@ def _reach(graph: dict[str, set[str]], start: str) -> set[str]:
 
 
 def imported(tree: ast.Module, modules: set[str]) -> Iterator[str]:
-    """Yield which of `modules` a module imports, also within functions, but not for its annotations only."""
+    """Yield which of `modules` a module imports, also within functions, but not for annotations only."""
     waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()

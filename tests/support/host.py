@@ -1,7 +1,7 @@
 """The machine that tests run on: a mount and a network namespace of their own, and an outside world.
 
-`host` moves the test process into namespaces that stand for a machine: own /run, /var/lib, /etc, /sys, interfaces and
-firewall. A test may change anything in there and look at /proc, `ip` or `iptables` directly.
+`host` moves the test process into namespaces that stand for a machine, with its own /run, /var/lib, /etc, /sys,
+interfaces and firewall. A test may change anything in there and look at /proc, `ip` or `iptables` directly.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def descendants() -> set[int]:
             try:
                 after_name = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
             except OSError:
-                continue  # it has ended meanwhile
+                continue  # it has ended by now
             if after_name[0] not in "ZX":
                 parents[int(entry)] = int(after_name[1])
     found = {os.getpid()}
@@ -120,7 +120,7 @@ def descendants() -> set[int]:
 
 
 def reap_orphans() -> None:
-    """Do as process 1 does with processes of containers whose parent was killed: reap them.
+    """Reap processes of containers whose parent was killed, as process 1 does.
 
     A PID namespace ends only when all of its processes are reaped.
     """
@@ -139,7 +139,7 @@ def host() -> Iterator[Host]:
     """Move this test process into a host of its own, for the rest of its life."""
     assert os.geteuid() == 0, "tests that run containers need root: sudo scripts/test"
     yield Host()
-    # A process whose parent dies becomes ours, and may have started another one meanwhile: until none is left.
+    # A process whose parent dies becomes a child of this one, and may by then have started another: until none is left.
     deadline = time.monotonic() + 30
     while pids := descendants():
         for pid in pids:
@@ -147,7 +147,7 @@ def host() -> Iterator[Host]:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        # The first process of a PID namespace ends only when everybody in there is reaped, an exec'd process by us.
+        # The first process of a PID namespace ends only when every process in it is reaped; we reap those of `exec`.
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass

@@ -1,8 +1,8 @@
 """Which tests run where: on this machine, or in the lab VM.
 
-Tests marked `needs_cgroup2` need a machine whose cgroup v2 has the memory, cpu, cpuset and pids controllers. Where this
-one has not, they are left out here, and `scripts/test` runs them in the lab VM (see `pytest_runtestloop`). Those marked
-`engine` run in both: engines do other things on cgroup v2.
+Tests marked `needs_cgroup2` need a machine whose cgroup v2 has the memory, cpu, cpuset and pids controllers. If this
+machine lacks them, these tests are left out here, and `scripts/test` runs them in the lab VM (see
+`pytest_runtestloop`). Those marked `engine` run in both: engines act differently on cgroup v2.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     """With --lab-vm: run the tests of this machine and those of the lab VM at the same time; then the VM's engines.
 
-    Engines come last because they have limits of time, and this machine is busy until then.
+    Engines come last because their tests have time limits, and this machine is busy until then.
     """
     config = session.config
     if hasattr(config, "workerinput") or host_has_cgroup2():
@@ -79,7 +79,7 @@ class LabVm:
         arguments = [str(a) for a in config.invocation_params.args if not str(a).startswith("--lab-vm")]
         arguments += [*options, "-m", marker]
         if config.args_source is not pytest.Config.ArgsSource.ARGS:
-            arguments += files  # to collect all the other files takes a while under emulation
+            arguments += files  # collecting all the other files takes a while under emulation
         # Not the checkout's package, which has no compiled parts, but the installed one.
         inside = f'{REPORTS_VARIABLE}=3 PYTHONSAFEPATH=1 exec {sys.executable} -m pytest "$@" 3>&1 1>&2'
         lab_vm = ["setpriv", "--pdeathsig", "TERM", str(CHECKOUT / "scripts/labvm"), "run", "--timeout", "1800"]
@@ -114,7 +114,7 @@ class LabVm:
 
 
 def lab_failure(code: int, log: str) -> pytest.TestReport:
-    """Return the report of a lab VM that did not run its tests to the end: that is a failure and never a skip."""
+    """Return the report of a lab VM that did not run its tests to the end: that is a failure, never a skip."""
     return pytest.TestReport(
         nodeid="scripts/labvm",
         location=("scripts/labvm", 0, "the lab VM"),
@@ -127,7 +127,7 @@ def lab_failure(code: int, log: str) -> pytest.TestReport:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """In the lab VM: hand each report to the machine outside, one JSON object a line."""
+    """In the lab VM: hand each report to the machine outside, one JSON object per line."""
     descriptor = os.environ.get(REPORTS_VARIABLE)
     if descriptor and not hasattr(lab_config, "workerinput"):
         data = lab_config.hook.pytest_report_to_serializable(config=lab_config, report=report)
@@ -137,7 +137,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     global lab_config
-    # Whoever starts the tests in the background or by nohup(1) has signals ignored, and so would all that tests start.
+    # Tests that are started in the background or by nohup(1) have signals ignored, as would everything that they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)

@@ -32,7 +32,7 @@ class Leftovers:
         stayed = self.difference()
         while stayed and time.monotonic() < deadline:
             time.sleep(0.05)
-            # What comes and goes belongs to tests beside this one, which share the cgroup hierarchy.
+            # What comes and goes belongs to tests that run beside this one and share the cgroup hierarchy.
             now = self.difference()
             stayed = {kind: both for kind in stayed if (both := stayed[kind] & now.get(kind, set()))}
         assert not stayed, "stayed behind: " + json.dumps(
@@ -80,7 +80,7 @@ class Leftovers:
                 try:
                     members = {int(pid) for pid in Path(directory, "cgroup.procs").read_text().split()}
                 except OSError:
-                    continue  # it has gone meanwhile
+                    continue  # it has gone by now
                 if not members or members & ours:
                     found.add(directory)
         return found
@@ -90,7 +90,7 @@ class Leftovers:
 def leftovers(minirun: Minirun, busybox_image: str) -> Leftovers:
     """Return a comparison with the host as it is now, after a first container has come and gone.
 
-    That first one makes what is there to stay: the bridge, minirun's own firewall chains, lock files, directories.
+    That first one makes what is meant to stay: the bridge, minirun's own firewall chains, lock files, directories.
     """
     minirun("run", "--rm", "--volume=/anonymous", busybox_image, "true")
     return Leftovers()

@@ -1,4 +1,4 @@
-"""Bundles for minirun-oci, what calls it on them, and a look at their cgroups."""
+"""Bundles for minirun-oci, a caller that runs it on them, and a look at their cgroups."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Bundle:
         return self
 
     def map_users(self, host: int = 100_000, size: int = 65536) -> Bundle:
-        """Give the container a user namespace, and its root file system to the root of that."""
+        """Give the container a user namespace, and its root file system to the root of that namespace."""
         self.namespace("user")
         for field in ("uidMappings", "gidMappings"):
             self.linux[field] = [{"containerID": 0, "hostID": host, "size": size}]
@@ -165,7 +165,7 @@ class Oci:
         self.save(bundle, "")
         command = [*self.command, *options, "run", "--detach", "--bundle", str(bundle.path), name]
         null = subprocess.DEVNULL
-        # A file and no pipe: the container keeps it open.
+        # A file rather than a pipe: the container keeps it open.
         with (bundle.path / "errors").open("w+") as errors:
             done = subprocess.run(command, check=False, stdin=null, stdout=null, stderr=errors, timeout=60)
             errors.seek(0)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NAME, UID = "rootless", 4321
 RUNTIME_DIRECTORY = Path(f"/run/user/{UID}")  # where a session has it, and short enough for sockets below
-# Two ranges, as a user gets who was given more ids later (subuid(5)).
+# Two ranges, as for a user who was given more ids later (subuid(5)).
 RANGES = ((600_000, 65536), (800_000, 1000))
 
 
@@ -46,14 +46,14 @@ def as_user(environment: dict[str, str], command: Sequence[str | Path]) -> list[
 
 
 def copy_of_runtime(place: Path) -> Path:
-    """Return minirun-oci as everybody may run it: what the tests import may be below a directory of root's."""
+    """Return a minirun-oci that everybody may run: what the tests import may be in a directory that is root's alone."""
     directory = place / "runtime"
     shutil.copytree(Path(package.__file__).parent, directory / "minirun", ignore=shutil.ignore_patterns("__pycache__"))
     for path in (Path(path) for path in sys.path if path.endswith("site-packages")):
         for found in [*path.glob("_cffi_backend*"), *path.glob("jeepney")]:
             (shutil.copytree if found.is_dir() else shutil.copy)(found, directory / found.name)
     executable = directory / "minirun-oci"
-    # Debian's Python, as provisioning uses it: whatever runs the tests may not be for everybody.
+    # Debian's Python, as provisioning uses it: the one that runs the tests may not be accessible to everybody.
     lines = ["#!/usr/bin/python3 -IS", "import sys", f"sys.path.append({str(directory)!r})"]
     executable.write_text("\n".join([*lines, "from minirun.cli.oci.main import main", "sys.exit(main())", ""]))
     executable.chmod(0o755)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-# How strace calls what each operation asks for, in the order in which it does. Operations that are not here only read,
-# or change the process alone.
+# strace's names for what each operation asks for, in the order in which it does. Operations that are not here only
+# read, or change only the process.
 OF_OPERATION = {
     "mount": "mount", "bind": "mount", "remount": "mount", "set_propagation": "mount", "move_mount": "mount",
     "unmount_lazily": "umount2", "pivot_root": "pivot_root", "change_root_directory": "chroot",
@@ -40,12 +40,12 @@ CALLS = frozenset(
     "execve execveat capset seccomp setresuid sethostname fchdir mkdir mkdirat openat rmdir mknodat symlinkat "
     "fchownat fchmodat write pwrite64 bpf sendto sendmsg".split()
 )
-# The kinds of rtnetlink(7) by their place after 16, four for each subject: new, delete, get, set.
+# The subjects of rtnetlink(7) messages, whose numbers begin at 16, four for each: new, delete, get, set.
 _RTNETLINK = ("LINK", "ADDR", "ROUTE", "NEIGH", "RULE")
 
 
 class Call(NamedTuple):
-    """One system call: who, what, with which arguments, and the errno's name or nothing."""
+    """One system call: by which process, its name, its arguments and its result."""
 
     pid: int
     name: str
@@ -63,7 +63,7 @@ class Call(NamedTuple):
 
 
 def calls(text: str) -> Iterator[Call]:
-    """Read the output of `strace -f -y`, where a call that has to wait stands in two parts; it counts by its begin."""
+    """Read the output of `strace -f -y`, where a call that has to wait is in two parts; the first gives its place."""
     begun: dict[int, tuple[int, str]] = {}
     found: dict[int, Call] = {}
     for number, line in enumerate(text.splitlines()):
@@ -83,7 +83,7 @@ def calls(text: str) -> Iterator[Call]:
 
 
 def told(events: Iterable[dict[str, Any]]) -> dict[int, list[str]]:
-    """Return what each process tells of, by its pid in its own PID namespace."""
+    """Return what each process tells, by its pid in its own PID namespace."""
     found: dict[int, list[str]] = {}
     for event in sorted(events, key=lambda event: event["started_ns"]):
         names = [f"{name} {event['error']}".strip() for name in _names_of(event)]
@@ -106,8 +106,8 @@ def _names_of(event: dict[str, Any]) -> list[str]:
 def seen(text: str, foreign: str = "") -> dict[int, list[str]]:
     """Return what each process asks for, from the first fork (of the process that prints) to its last exec.
 
-    Not in there: that process, programs that tell nothing, which a process becomes, and `foreign` ones, by their path,
-    with the process that executes them.
+    Left out: that process; programs that a process starts or becomes, as they tell nothing; and each process that
+    executes the program at the path `foreign`.
     """
     found: dict[int, list[str]] = {}
     silent: set[int] = set()
@@ -118,7 +118,7 @@ def seen(text: str, foreign: str = "") -> dict[int, list[str]]:
         child = call.child if name in ("fork", "clone3", "spawn") else 0
         if not found:
             if name == "fork":
-                found[call.pid] = []  # what came before is the executable's own begin
+                found[call.pid] = []  # what came before is the executable's own start
                 silent.add(child)  # it prints
             continue
         if name:
@@ -135,14 +135,14 @@ def seen(text: str, foreign: str = "") -> dict[int, list[str]]:
 
 
 def unmatched(told: dict[int, list[str]], seen: dict[int, list[str]]) -> list[str]:
-    """Return how both differ, as a diff for each process. Inside a PID namespace a process has another number."""
+    """Return how the two differ, as a diff for each process. Inside a PID namespace a process has another number."""
     pairs = [(told[pid], seen[pid]) for pid in told.keys() & seen.keys()]
     rest = [[names for pid, names in one.items() if pid not in other] for one, other in ((told, seen), (seen, told))]
     return [line for one, other in (*pairs, *zip_longest(*rest, fillvalue=[])) for line in unified_diff(one, other)]
 
 
 def _name_of(call: Call) -> str:
-    """Return what a call is called by both sides, or nothing for one that changes nothing."""
+    """Return the name that both sides use for a call, or nothing for one that changes nothing."""
     name, arguments = call.name, call.arguments
     if name in ("clone", "clone3", "fork", "vfork"):
         if "CLONE_VFORK" in arguments or name == "vfork":
@@ -181,7 +181,7 @@ def _path(arguments: str) -> str:
 
 
 def _rtnetlink(arguments: str) -> str:
-    """Return which change of interfaces a message asks for: "RTM_NEWLINK"."""
+    """Return which change to interfaces a message asks for: "RTM_NEWLINK"."""
     kind = re.search(r"nlmsg_type=(RTM_\w+|0x[0-9a-f]+)", arguments)
     if not kind:
         return ""

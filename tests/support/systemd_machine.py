@@ -41,7 +41,7 @@ def booted() -> Iterator[tuple[str, ...]]:
         eventually(children.read_text, timeout=30)
         pid = children.read_text().split()[0]
         eventually(Path(f"/proc/{pid}/root/run/systemd/private").exists, timeout=60)
-        # Beyond its namespace's root systemd may not fetch a process: callers start below.
+        # systemd may not move a process from outside its cgroup namespace's root: callers start below it.
         (directory / "callers").mkdir()
         # The topmost cgroup must be empty to pass controllers on.
         (directory / "callers/cgroup.procs").write_text(str(unshare.pid))
@@ -55,7 +55,7 @@ def booted() -> Iterator[tuple[str, ...]]:
 
 
 def removed(cgroup: Path) -> bool:
-    """Remove a cgroup; say whether that was possible, or whether processes are still on their way out."""
+    """Remove a cgroup; say whether that worked: it does not while processes in it are still ending."""
     try:
         cgroup.rmdir()
     except OSError:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SESSION = "system.slice/session.service"  # the cgroup of the user's systemd
-# Who is elsewhere in the hierarchy may not move a process into it.
+# A caller that is elsewhere in the hierarchy may not move a process into it.
 ENTER = f'cd /sys/fs/cgroup/{SESSION}; mkdir -p callers; echo $$ > callers/cgroup.procs; cd /; exec "$@"'
 
 
@@ -52,7 +52,7 @@ def user_session(place: Path) -> Iterator[Session]:
     with booted() as systemd:
         directory = ["install", "--directory", f"--owner={UID}", f"--group={UID}", "--mode=700", RUNTIME_DIRECTORY]
         subprocess.run([*systemd, *directory], check=True)
-        # Nothing else is to start for it: systemd would empty /tmp first.
+        # Nothing else may start because of it: systemd would empty /tmp first.
         properties = ["--property=Delegate=yes", "--property=DefaultDependencies=no"]
         unit = ["--unit=session", f"--uid={UID}", f"--gid={UID}", *properties]
         variables = [f"--setenv={name}={value}" for name, value in environment.items()]

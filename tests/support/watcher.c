@@ -2,10 +2,10 @@
  * watcher stop          - stop every process that appears in this PID namespace, as fast as it appears.
  * watcher MARKER SECRET - look into every process that appears.
  *
- * Each is stopped, looked through, and let go, a few times. What was seen is written to standard output, a line each:
+ * Each is stopped, looked through, and let go, a few times. What was seen is written to standard output, line by line:
  *   cmdline|environ|exe|maps N TEXT     what /proc/N shows
  *   reached N WHERE                     MARKER, a file of the host, could be opened by way of WHERE
- *   secret N WHERE                      SECRET stands in there
+ *   secret N WHERE                      SECRET was found there
  */
 
 #define _GNU_SOURCE
