@@ -1,4 +1,4 @@
-"""The shape of the code, enforced: who imports whom, what starting may cost, what an operation tells of itself."""
+"""The shape of the code, enforced: what imports what, what starting may cost, what an operation says about itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODULES = {
 }
 TREES = {name: ast.parse(path.read_text(), str(path)) for name, path in MODULES.items()}
 
-# model, errors <- kernel <- {storage, runtime, network} <- engine <- cli
+# model, errors <- kernel <- {storage, runtime, network} <- engine <- cli <- launcher; explain is below cli
 GROUND = {"errors", "model"}
 LAYERS = {
     "errors": set(),
@@ -37,7 +37,7 @@ LAYERS = {
     "cli": GROUND | {"kernel", "storage", "runtime", "network", "registry", "engine", "explain", "cli"},
 }
 
-# What `minirun run` does not pay for. click needs a few of them itself; then they still are not ours to import.
+# Modules that `minirun run` must not pay for. click needs a few of them itself; even so, minirun must not import them.
 SLOW = {
     "asyncio", "dataclasses", "datetime", "enum", "http", "ipaddress", "logging", "pathlib", "pyroute2",
     "subprocess", "tarfile", "tempfile", "typing", "urllib",
@@ -55,7 +55,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            assert node.level == 0, f"line {node.lineno}: imports are absolute"
+            assert node.level == 0, f"line {node.lineno}: imports must be absolute"
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
@@ -87,7 +87,7 @@ def test_imports_run_downward(module: str) -> None:
 
 
 def loaded(statement: str) -> set[str]:
-    """Return the modules that are loaded after a statement, in a Python as the executables start it."""
+    """Return the modules that are loaded after a statement, in a Python started as the executables start it."""
     paths = [str(PACKAGE.parent), *(path for path in sys.path if path.endswith("site-packages"))]
     # The installed package is used where there is one: it has the compiled parts.
     program = f"import sys; sys.path += {paths[::-1]!r}\n{statement}\nprint(*sys.modules)"
@@ -116,10 +116,10 @@ def test_modules_on_the_way_to_a_container_import_nothing_slow() -> None:
 
 @pytest.mark.parametrize("module", [name for name in MODULES if layer_of(name) in {"kernel", "runtime"}])
 def test_public_names_have_docstrings(module: str) -> None:
-    assert ast.get_docstring(TREES[module]), "the module has none"
+    assert ast.get_docstring(TREES[module]), "the module has no docstring"
     for node in TREES[module].body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-            assert ast.get_docstring(node), f"line {node.lineno}: {node.name} has none"
+            assert ast.get_docstring(node), f"line {node.lineno}: {node.name} has no docstring"
 
 
 def operations() -> Iterator[tuple[str, ast.FunctionDef, ast.Call]]:
@@ -139,7 +139,7 @@ def test_operations_name_their_manual_page() -> None:
         values = [*decorator.args[:1], *(keyword.value for keyword in decorator.keywords if keyword.arg == "man")]
         man = values[0].value if values and isinstance(values[0], ast.Constant) else None
         assert isinstance(man, str), f"{module}.{function.name} has no man page"
-        assert re.search(r"[\w-]+\(\d\w*\)", man), f"{module}.{function.name}: {man!r} is no manual page"
+        assert re.search(r"[\w-]+\(\d\w*\)", man), f"{module}.{function.name}: {man!r} is not a manual page"
 
 
 def test_operations_are_in_kernel() -> None:

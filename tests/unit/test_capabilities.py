@@ -55,7 +55,7 @@ def test_dockers_arithmetic() -> None:
     host = EVERYTHING - {"CAP_SYS_RESOURCE"}
     assert granted() == DEFAULT
     assert granted(drop=("CHOWN", "sys_time")) == DEFAULT - {"CAP_CHOWN"}
-    assert granted(add=("CHOWN",), drop=("CHOWN",)) == DEFAULT  # dropped first, added then
+    assert granted(add=("CHOWN",), drop=("CHOWN",)) == DEFAULT  # dropped first, then added
     assert granted(drop=("ALL",)) == frozenset()
     assert granted(drop=("all",), add=("KILL", "chown")) == {"CAP_KILL", "CAP_CHOWN"}
     assert granted(add=("ALL",)) == host

@@ -86,7 +86,7 @@ rule_lists = st.lists(
 def test_the_last_rule_that_matches_wins(
     rules: list[dict[str, Any]], kind: str, access: str, major: int, data: st.DataObject
 ) -> None:
-    # Numbers from 200 on: what lies below is partly allowed whatever the rules say. So are all nodes, "m".
+    # Numbers from 200 on: some below are allowed whatever the rules say. So is making any node, "m".
     rules = [rule | ({"major": rule["major"] + 200} if rule.get("major", -1) >= 0 else {}) for rule in rules]
     minor = data.draw(st.integers(0, 3))
     always = [{"allow": True, "type": kind, "access": "m"} for kind in "bc"]

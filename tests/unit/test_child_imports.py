@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PACKAGE = Path(__file__).resolve().parents[2] / "minirun"
-# Where the processes begin that close their imports.
+# The modules in which the processes that close their imports begin.
 CHILD = {"minirun.runtime.create.child", "minirun.runtime.create.joiner"}
 LIST = "minirun.runtime.create.child_imports"
-# Functions of modules that the child uses, but not these: they are called in processes that can import.
+# Functions that the child does not use, of modules that it does: they are called in processes that can import.
 ELSEWHERE = {
     "minirun.kernel.limits": {"allow_open_files", "limit_open_files"},
     "minirun.kernel.privilege": {"become_helper"},
@@ -37,7 +37,7 @@ ELSEWHERE = {
         "window_size",
         "_until_done",
     },
-    # A tracer is set before anything is made, and set_tracer imports what telling it of operations takes.
+    # A tracer is set before anything is made, and set_tracer imports what it takes to tell it about operations.
     "minirun.kernel.trace": {"set_tracer", "forward_to", "event_from_json", "_shell_line"},
     "minirun.model.jsontext": {"loads"},  # only for what is not JSON, which the parent does not send
     "minirun.runtime.rootfs.mount_plan": {"_mapping"},  # the parent plans
@@ -84,7 +84,7 @@ def with_all_they_import(modules: set[str]) -> set[str]:
 
 
 def test_what_the_child_imports_late_is_in_the_list() -> None:
-    listed = read(LIST)[1] | {"select", "fcntl", "struct", "termios"}  # of the functions prepare_...
+    listed = read(LIST)[1] | {"select", "fcntl", "struct", "termios"}  # by the functions prepare_...
     loaded = with_all_they_import(CHILD | listed)
     late = {module: read(module)[1] - loaded for module in loaded}
     assert {module: names for module, names in late.items() if names} == {}
@@ -93,7 +93,7 @@ def test_what_the_child_imports_late_is_in_the_list() -> None:
 def test_what_is_in_the_list_is_imported_late_by_the_child() -> None:
     always = with_all_they_import(CHILD)
     late = {name for module in with_all_they_import(CHILD | read(LIST)[1]) for name in read(module)[1]}
-    assert read(LIST)[1] - late - {"minirun.kernel.session.terminal"} == set(), "nobody imports this later"
+    assert read(LIST)[1] - late - {"minirun.kernel.session.terminal"} == set(), "nothing imports this later"
     assert read(LIST)[1] & always == set(), "this is imported at once"
 
 

@@ -143,7 +143,7 @@ def test_errors_are_one_sentence_with_dockers_exit_code(
 
 
 def test_an_argument_after_the_image_belongs_to_the_container(capsys: pytest.CaptureFixture[str]) -> None:
-    """`-m 1m` before the image is refused, so after it it has not been read as an option."""
+    """`-m 1m` is refused before the image, so it was not read as an option after it."""
     code, _, err = run(capsys, "run", "--pull", "always", "image", "-m", "1m", "--nosuch")
     assert code == 125
     assert "--pull always is not supported yet" in err

@@ -119,7 +119,7 @@ LINES = [
     ("line", "expected"),
     [
         *LINES,
-        # What stands before a colon or an equals sign is no part of the word that bash replaces.
+        # What is before a colon or an equals sign is not part of the word that bash replaces.
         ("minirun run --network container:w", ["web", "worker"]),
         ("minirun run --network=b", ["bridge"]),
         ("minirun run --pid=container:we", ["web"]),
@@ -156,7 +156,7 @@ def test_bash_that_does_not_break_words_at_colons(layout: Layout) -> None:
     ("line", "expected"), [*LINES, ("minirun run --network container:w", ["container:web", "container:worker"])]
 )
 def test_zsh(layout: Layout, line: str, expected: list[str]) -> None:
-    """The functions of zsh that a completion calls print here what they were given."""
+    """The functions of zsh that a completion calls are replaced by ones that print what they were given."""
     script = f"""
         minirun() {{ {CALL} "$@"; }}
         compdef() {{ }}
@@ -182,7 +182,7 @@ def test_fish(layout: Layout, tmp_path: Path, line: str, expected: list[str]) ->
 
 
 def test_provisioning_has_installed_it() -> None:
-    """Where the shells look that belong to the directory of the executables."""
+    """It is where shells look for completions of executables in that directory."""
     share = Path(os.environ.get("MINIRUN_BIN", "/usr/local/bin")).parent / "share"
     for file in (
         "bash-completion/completions/minirun",

@@ -1,4 +1,4 @@
-"""What is said to a wrong command line: suggestions are close and harmless, Docker's words are known."""
+"""What is said about a wrong command line: suggestions are close and harmless, Docker's words are known."""
 
 from __future__ import annotations
 

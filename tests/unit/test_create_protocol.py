@@ -23,7 +23,7 @@ def test_last_words_are_read_before_the_end() -> None:
 
 
 def test_last_words_are_read_also_when_the_child_has_not_read_ours() -> None:
-    """The kernel says ECONNRESET, once, before it gives what has arrived."""
+    """The kernel reports ECONNRESET, once, before it gives what has arrived."""
     ours, theirs = open_channel()
     ours.send(PREPARED)
     theirs.send_failure(MinirunError(MESSAGE))

@@ -1,4 +1,4 @@
-"""The executables import their modules out of one file, as long as that says what the sources say."""
+"""The executables import their modules from one file, as long as it agrees with the sources."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def output_of(path: Path, *arguments: str) -> str:
 
 
 def loaders(copy: Path) -> list[str]:
-    """Return what loads two of the modules, and how many kinds of loaders there are for all of them."""
+    """Return the kinds of loaders of two modules, and how many kinds there are among all modules."""
     probe = copy / "bin" / "probe"
     lines = (copy / "lib" / "scripts" / "minirun-oci").read_text().splitlines()
     probe.write_text("\n".join([*lines[:-1], LOADERS]))
@@ -67,7 +67,7 @@ def test_a_module_that_has_changed_is_imported_from_its_source(copy: Path, chang
 
 
 def test_a_package_that_has_changed(copy: Path) -> None:
-    """What is in it still comes out of the file."""
+    """Its modules still come from the file."""
     with (copy / "minirun/cli/__init__.py").open("a") as package:
         package.write("# changed\n")
     assert loaders(copy) == ["PackedModules", "PackedModules", "2"]

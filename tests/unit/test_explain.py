@@ -203,7 +203,7 @@ def test_all_processes_tell_one_printer_and_nothing_is_lost() -> None:
 def test_the_printer_outlives_a_killed_command_only_until_its_senders_are_gone() -> None:
     program = PROGRAM.replace('ask("last")', "os.kill(os.getpid(), 9)")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
-    # `run` returns when standard error is closed by everybody, so the printer has ended too.
+    # `run` returns when every process has closed standard error, so the printer has ended, too.
     assert done.returncode == -9
     assert len(done.stderr.splitlines()) == 601
 

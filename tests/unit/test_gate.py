@@ -23,14 +23,14 @@ def layer_of(module: str) -> str:
 @pytest.mark.parametrize("module", [name for name in MODULES if layer_of(name) != "kernel"])
 def test_only_kernel_changes_the_machine(module: str) -> None:
     found = gate.violations(TREES[module], layer_of(module))
-    assert found == set(), "a function of minirun/kernel/ must do this, or tests/support/gate.py allow it"
+    assert found == set(), "a function of minirun/kernel/ must do this, or tests/support/gate.py must allow it"
 
 
-# What kernel/ does without telling. minirun's own files have a module, and the plain files of a layer are tens of
-# thousands (kernel/layerfs.py).
+# What kernel/ does without an event. minirun's own files have a module of their own, and so have the plain files of a
+# layer, of which there are tens of thousands (kernel/layerfs.py).
 UNTOLD_MODULES = {"minirun.kernel.hostfiles", "minirun.kernel.layerfs"}
 UNTOLD = {
-    # It only asks.
+    # These only ask.
     "minirun.kernel.mount.file_system_type",
     "minirun.kernel.mount.flag_names",
     "minirun.kernel.net.interfaces.interface_address",
@@ -40,7 +40,7 @@ UNTOLD = {
     "minirun.kernel.seccomp.library_version",
     "minirun.kernel.seccomp.native_architecture",
     "minirun.kernel.seccomp.supported_flags",
-    # It is about descriptors and signals of this process, and about minirun's own sockets.
+    # These are about descriptors and signals of this process, and about minirun's own sockets.
     "minirun.kernel.files.event_counter",
     "minirun.kernel.files.open_to_write",
     "minirun.kernel.files.take_events",

@@ -1,4 +1,4 @@
-"""What provisioning installs: all that minirun needs at run time, and not much besides."""
+"""What provisioning installs: all that minirun needs at run time, and little else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def needed_at_run_time() -> set[str]:
         name = new.pop()
         found.add(name)
         requirements = distribution(name).requires or []
-        # Those with a condition are for other systems, for extras, or to build only, such as cffi's parser of C.
+        # Those with a condition are for other systems, for extras, or only for building, such as cffi's parser of C.
         named = {re.split(r"[^\w.-]", text)[0].lower() for text in requirements if ";" not in text}
         new |= named - found
     return found

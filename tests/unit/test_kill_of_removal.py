@@ -17,7 +17,7 @@ from minirun.model.container import ContainerRecord, RunRequest
 from minirun.model.layout import Layout
 
 ID = "a" * 64
-# What Python says to audit hooks (sys.addaudithook) before it asks the kernel for it.
+# What Python reports to audit hooks (sys.addaudithook) before it asks the kernel for it.
 CALLS = ("open", "os.listdir", "os.scandir", "os.mkdir", "os.rmdir", "os.remove", "os.rename", "os.symlink", "os.link")
 POINTS_MAX = 500
 
@@ -87,7 +87,7 @@ def test_removal_killed_at_every_point(tmp_path: Path) -> None:
 
 
 def test_a_directory_without_record_and_bundle_is_collected(tmp_path: Path) -> None:
-    """What an earlier minirun has left, which deleted the record first."""
+    """It was left by an earlier version of minirun, which deleted the record first."""
     layout = Layout(str(tmp_path / "root"), str(tmp_path / "state"))
     make_container(layout)
     os.unlink(f"{layout.container(ID)}/record.json")

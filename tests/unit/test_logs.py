@@ -1,4 +1,4 @@
-"""Reading logs: what is shown of them, from where on, and how times are read."""
+"""Reading logs: what is shown of them, from which point on, and how times are read."""
 
 from __future__ import annotations
 
@@ -148,9 +148,9 @@ class Record(NamedTuple):
 
 @st.composite
 def written_logs(draw: st.DrawFn) -> list[Record]:
-    """Draw what a monitor may have written: pieces have the time of their line's first, and the streams mix."""
+    """Draw what a monitor may have written: a piece has the time of its line's first piece, and the streams mix."""
     records: list[Record] = []
-    began: dict[str, int] = {}  # when the line of a stream began of which there are only pieces yet
+    began: dict[str, int] = {}  # when a stream's unfinished line began
     now = 0
     for _ in range(draw(st.integers(0, 40))):
         stream = draw(st.sampled_from(["stdout", "stdout", "stderr"]))
@@ -227,7 +227,7 @@ def test_any_log_is_read_as_a_naive_reader_does(
         parts.insert(len(parts) // 2, damage)
         write(path.with_name(f"log.{number}" if number else "log"), parts)
     with pytest.MonkeyPatch.context() as patch, descriptors_in_files() as (out, err):
-        patch.setattr("minirun.engine.logs._BLOCK", block)  # an entry is shorter than a block, here, too
+        patch.setattr("minirun.engine.logs._BLOCK", block)  # here, too, an entry is shorter than a block
         read_logs(
             str(path),
             tail=tail,

@@ -66,7 +66,7 @@ def test_an_installation_makes_every_chain_and_jump() -> None:
 
 @given(st.data())
 def test_whatever_somebody_did_is_mended_and_nothing_is_there_twice(data: st.DataObject) -> None:
-    """Rules removed, doubled, in another order, chains emptied or gone, and ports of containers that are no more."""
+    """Rules removed, doubled, in another order, chains emptied or gone, and ports of containers that have gone."""
     present = {table: {chain: list(own) for chain, own in chains.items()} for table, chains in WANTED.items()}
     for table, chains in present.items():
         for chain in list(chains):

@@ -1,4 +1,4 @@
-"""native/oci_launcher.c says of a container's state what Python says of it, whatever is in state.json."""
+"""native/oci_launcher.c says the same about a container's state as Python, whatever is in state.json."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Executables:
         return done.returncode, done.stdout, done.stderr
 
     def break_python(self) -> None:
-        """Have the script fail, so that what still works is the program's own work."""
+        """Make the script fail, so that what still works is the program's own work."""
         self.script.write_text(f"#!{sys.executable}\nraise SystemExit('Python was asked')")
 
 

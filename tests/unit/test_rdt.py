@@ -18,7 +18,7 @@ SHARES = "    L3:0=00ff;1=00ff\n    MB:0=100;1=100\n"
 
 @pytest.fixture
 def resctrl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a directory that is to resctrl what the kernel's would be: new directories have files."""
+    """Return a directory that stands in for the kernel's resctrl: new directories in it have files."""
 
     def make_directory(path: str) -> None:
         os.mkdir(path)

@@ -1,4 +1,4 @@
-"""Records of minirun's own that are damaged: whatever is in the file, it is told of and everything else goes on."""
+"""Damaged records of minirun's own: whatever is in the file, it is reported, and everything else goes on."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Store:
         place.write_bytes(data)
 
     def use(self) -> list[str]:
-        """Do with the store what commands do; return the errors. Anything but a MinirunError fails the test."""
+        """Do with the store what commands do; return the errors. Anything other than a MinirunError fails the test."""
         layout, errors = self.layout, []
         found = records.all_records(layout)
         assert {record.id for record in found} == {ID, OTHER}

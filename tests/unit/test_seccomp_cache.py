@@ -70,7 +70,7 @@ def test_a_cut_off_entry_is_made_again(tmp_path: Path, compiled: list[object], l
 
 
 def test_an_entry_serves_no_other_profile(tmp_path: Path) -> None:
-    """Two profiles may share a file name; then the one that asked last has it."""
+    """Two profiles may share a file name; the file then belongs to the one that asked last."""
     strict, loose = profile(allow("getpid")), profile(defaultAction="SCMP_ACT_ALLOW")
     filter_for(str(tmp_path), loose)
     (entry,) = entries(tmp_path)

@@ -26,7 +26,7 @@ REFUSED_BY_DOCKER = set(
     vhangup vserver
     """.split()
 )
-# And what it refuses besides to 32-bit programs of the same container.
+# And what it also refuses to 32-bit programs of the same container.
 REFUSED_BY_DOCKER_ON_I386 = REFUSED_BY_DOCKER | set(
     """
     bdflush break clock_settime64 ftime gtty idle lock mpx nice oldfstat oldlstat oldolduname oldstat olduname prof

@@ -107,7 +107,7 @@ def test_conditions_hold_as_written(
 
 
 def test_two_conditions_on_one_argument_are_alternatives() -> None:
-    """So runc takes them, and Docker's users write profiles that mean it."""
+    """runc takes them this way, and Docker's users write profiles that rely on it."""
     made = compile_filter(profile(allow("socket", args=[compare(0, "SCMP_CMP_EQ", 1), compare(0, "SCMP_CMP_EQ", 2)])))
     families = [family for family in range(5) if run(made.program, NUMBERS["socket"], (family,)) == ALLOW]
     assert families == [1, 2]

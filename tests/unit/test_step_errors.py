@@ -1,4 +1,4 @@
-"""What fails in a step is told with the step's title: see kernel.trace.step."""
+"""A failure in a step is reported with the step's title: see kernel.trace.step."""
 
 from __future__ import annotations
 

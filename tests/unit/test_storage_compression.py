@@ -76,7 +76,7 @@ def test_small_streams_in_a_row_come_out_in_large_pieces(name: str) -> None:
     st.lists(st.binary(min_size=1, max_size=40), max_size=40), st.integers(1, 100), st.integers(1, 50), st.booleans()
 )
 def test_zstd_of_many_blocks_round_trips(parts: list[bytes], times: int, size: int, skippable: bool) -> None:
-    """More blocks than are looked at, with a header and a checksum that any cut may separate."""
+    """There are more blocks than are looked at, with a header and a checksum that any cut may split."""
     compressor = zstandard.ZstdCompressor(write_checksum=True).compressobj()
     packed = b"\x53\x2a\x4d\x18\x05\0\0\0abcde" * skippable
     for part in parts * times:
@@ -86,7 +86,7 @@ def test_zstd_of_many_blocks_round_trips(parts: list[bytes], times: int, size: i
 
 
 def test_zstd_of_small_blocks_and_then_large_ones_comes_out_in_pieces() -> None:
-    """What is told by a block's header and what is not looked at any more, one after the other."""
+    """First blocks whose headers give their size, then the same after so many small ones that headers are not read."""
     empty = b"\0\0\0"
     zeros = (1 << 1 | (128 << 10) << 3).to_bytes(3, "little") + b"\0"
     for blocks in (zeros * 800, empty * 5000 + zeros * 800):

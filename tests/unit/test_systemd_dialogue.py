@@ -21,7 +21,7 @@ MANAGER = "org.freedesktop.systemd1"
 
 @pytest.fixture
 def listen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Callable[[], None]]]:
-    """Return a function that has `serve` answer the next caller, and returns what waits for its end."""
+    """Return a function that has `serve` answer the next caller, and returns a function that waits for its end."""
     path = tmp_path / "private"
     monkeypatch.setattr(bus, "SOCKET", str(path))
     monkeypatch.setattr(bus, "runs_here", lambda: True)
@@ -39,7 +39,7 @@ def listen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
                 with connection:
                     connection.settimeout(10)
                     serve(connection)
-            except BaseException as error:  # noqa: BLE001 - told by the test's own thread
+            except BaseException as error:  # noqa: BLE001 - reported by the test's own thread
                 failures.append(error)
 
         thread = threading.Thread(target=run)
@@ -56,7 +56,7 @@ def listen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
 
 
 def greet(connection: socket.socket) -> None:
-    """Authenticate as systemd does: what is read together with BEGIN is lost for it."""
+    """Authenticate as systemd does: what it reads together with BEGIN is lost."""
     greeting = b""
     while b"BEGIN\r\n" not in greeting:
         greeting += connection.recv(256)

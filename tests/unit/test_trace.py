@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def told() -> Iterator[list[Event]]:
-    """Return what the test's tracer is told; afterwards nobody listens any more."""
+    """Return what the test's tracer is told; afterwards no tracer is set."""
     yield []
     trace.set_tracer(None)
 
@@ -74,7 +74,7 @@ def test_a_tracer_may_wait(told: list[Event], tmp_path: Path) -> None:
 
 
 def test_a_tracer_may_answer(told: list[Event], tmp_path: Path) -> None:
-    """A dry run: the operation returns the answer, is told with it, and the kernel has not been asked."""
+    """A dry run: the operation returns the answer, is reported with it, and the kernel has not been asked."""
     trace.set_tracer(told.append, lambda event: Answer(7) if event.operation == "make_fifo" else Answer(None))
     make_directory(str(tmp_path / "new"))
     assert make_fifo(str(tmp_path / "fifo")) == 7
@@ -87,7 +87,7 @@ def test_a_tracer_may_answer(told: list[Event], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EPERM, errno.ENOSPC])
 def test_a_tracer_may_raise_an_errno(told: list[Event], tmp_path: Path, number: int) -> None:
-    """A fault: the operation fails as if the kernel had said so, in words as ever, and nothing has happened."""
+    """A fault: the operation fails as if the kernel had said so, in the usual words, and nothing has happened."""
 
     def fail(_: Event) -> None:
         raise OSError(number, os.strerror(number))
@@ -145,7 +145,7 @@ def test_what_the_kernel_refuses_is_told(told: list[Event], tmp_path: Path) -> N
     assert [(one.operation, one.error) for one in told] == [("remove_directory", "ENOENT"), ("write", "ENOENT")]
 
 
-# Prints what a process hears that executes another program: before, then (in the second case only) after.
+# Prints what a process that executes another program hears: before, then (in the second case only) after.
 EXEC = """
 import json, os, sys
 from minirun.kernel.process import exec_file_descriptor
@@ -176,7 +176,7 @@ def test_an_exec_is_never_told_as_done(program: str, expected: list[object]) -> 
     assert [json.loads(line) for line in output.splitlines()] == expected
 
 
-# The same with a tracer that sends: what becomes of an exec is known by the other end of a pipe.
+# The same with a tracer that sends: the outcome of an exec is known from the other end of a pipe.
 TOLD = """
 import os, sys
 from minirun.explain.printer import Printer
@@ -200,7 +200,8 @@ def test_an_exec_is_told_once_with_its_outcome(program: str, expected: str) -> N
     assert event["duration_ns"] > 0
 
 
-# Runs in namespaces of its own. What the three powers are for: operations that change the machine.
+# Runs in namespaces of its own, and uses the three powers for what they are meant for: operations that change the
+# machine.
 MOUNTS = """
 import errno, os, sys
 from minirun.kernel.mount import MS_NODEV, mount, unmount_lazily
@@ -245,7 +246,7 @@ mount("none", place, "tmpfs", MS_NODEV)
 unmount_lazily(place)
 pid, _ = clone3(NAMESPACE_FLAGS["pid"])
 if pid == 0:
-    os._exit(len(told))  # the parent tells of it
+    os._exit(len(told))  # the parent tells it
 assert os.waitpid(pid, 0)[1] >> 8 == 2, "told in the child, too"
 assert waited == [("mount", False), ("unmount_lazily", True), ("clone3", False)]
 assert [one.operation for one in told] == ["mount", "unmount_lazily", "clone3"]
