@@ -75,7 +75,7 @@ class Caller:
 
 @contextlib.contextmanager
 def own_namespaces() -> Iterator[list[str]]:
-    """Make a mount and a network namespace; return the command that runs others in there."""
+    """Make a mount and a network namespace; return the command that runs others in them."""
     script = "ip link set lo up; exec sleep infinity"
     holder = subprocess.Popen(["unshare", "--mount", "--net", "--propagation=private", "sh", "-ec", script])
     try:

@@ -44,7 +44,7 @@ OPTIONS: list[tuple[list[str], str, str]] = [
 
 
 def state(engine: Caller, name: str, what: str = "{{.State.Status}} {{.State.ExitCode}}") -> str:
-    """Return what `inspect` says of a container."""
+    """Return what `inspect` says about a container."""
     return engine("inspect", "--format", what, name).stdout.strip()
 
 

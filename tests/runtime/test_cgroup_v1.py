@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HIERARCHIES = v1_hierarchies()
 NEEDED = {"memory", "cpu", "cpuacct", "cpuset", "pids", "blkio", "devices", "freezer"}
-pytestmark = pytest.mark.skipif(not set(HIERARCHIES) >= NEEDED, reason="no hybrid host")
+pytestmark = pytest.mark.skipif(not set(HIERARCHIES) >= NEEDED, reason="not a hybrid host")
 MEGABYTE = 1 << 20
 
 

@@ -96,7 +96,7 @@ def test_a_slow_client_stops_the_container_and_loses_nothing(
     assert copy.stat().st_size == written < total, "the container was not held up"
     used = monitor.cpu_ticks()
     time.sleep(0.5)
-    assert monitor.cpu_ticks() - used <= 1, "the monitor waits busily"
+    assert monitor.cpu_ticks() - used <= 1, "the monitor is busy-waiting"
     out, _, record = collect(monitor.control)
     assert out == copy.read_bytes()
     assert record is not None

@@ -239,7 +239,7 @@ def test_features_tell_the_truth(call: Callable[..., subprocess.CompletedProcess
     kinds = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]
     assert linux["namespaces"] == kinds
     for name in ("apparmor", "selinux", "netDevices"):
-        assert linux[name] == {"enabled": True}, "whatever this machine has of it"
+        assert linux[name] == {"enabled": True}, "whether or not this machine has it"
     assert linux["intelRdt"] == {"enabled": True, "schemata": True, "monitoring": True}
     assert linux["cgroup"] == {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True}
     assert "MPOL_WEIGHTED_INTERLEAVE" in linux["memoryPolicy"]["modes"]

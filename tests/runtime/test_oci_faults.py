@@ -1,4 +1,4 @@
-"""Every operation of `minirun-oci run` fails once, each in a run of its own: what was made before is unmade."""
+"""Every operation of `minirun-oci run` fails once, each in a run of its own: what was made before is removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What joins a running container, seen by a hostile process in there that may trace everything it sees."""
+"""What joins a running container, seen by a hostile process in it that may trace everything it sees."""
 
 from __future__ import annotations
 

@@ -271,7 +271,7 @@ def test_a_file_of_a_cgroup_can_be_masked(oci: Oci, bundle: Bundle) -> None:
     assert oci.output(bundle, f"wc -c < {file}") == "0\n"
 
 
-@pytest.mark.skipif(bool(v1_hierarchies()), reason="v1 hierarchies show each its own part")
+@pytest.mark.skipif(bool(v1_hierarchies()), reason="v1 hierarchies each show the container's own part")
 def test_without_one_the_hierarchy_is_the_hosts(oci: Oci, bundle: Bundle) -> None:
     output = oci.output(bundle.without_namespace("cgroup"), "grep :: /proc/self/cgroup; ls -d /sys/fs/cgroup/minirun")
     assert "/minirun/" in output

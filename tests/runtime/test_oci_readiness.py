@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Manager:
-    """A service manager: a socket on which it is told of readiness."""
+    """A service manager: a socket on which services report that they are ready."""
 
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

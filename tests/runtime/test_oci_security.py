@@ -120,7 +120,7 @@ def test_what_an_exec_shows_while_it_is_set_up(oci: Oci, bundle: Bundle) -> None
     while '"stopped"' not in oci("state", container).stdout and time.monotonic() < deadline:
         time.sleep(0.05)
     seen = set((bundle.rootfs / "seen").read_text().splitlines())
-    # Python itself may be seen by name, but by then nobody in here may open it (next test).
+    # Python itself may be seen by name, but by then nobody in the container may open it (next test).
     assert all("exec_stub" in path or "python" in path for path in seen), seen
 
 
@@ -128,7 +128,7 @@ def test_what_an_exec_shows_while_it_is_set_up(oci: Oci, bundle: Bundle) -> None
 
 
 def test_a_process_that_enters_cannot_be_looked_into(oci: Oci, bundle: Bundle) -> None:
-    """The attack: root of a container without CAP_SYS_PTRACE follows the descriptors of what enters."""
+    """The attack: root of a container without CAP_SYS_PTRACE follows the descriptors of a process that enters."""
     script = r"""
         while [ ! -e /stop ]; do
             for pid in /proc/[0-9]*; do

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["program", "Python"])
 def short(request: pytest.FixtureRequest, oci: Oci, tmp_path: Path) -> ShortVerb:
-    """Return what calls a short verb: the program alone, without a Python to fall back to, or Python alone."""
+    """Return a callable for the short verbs: the program alone, without a Python to fall back to, or Python alone."""
     if request.param == "Python":
         log = tmp_path / "log"
         return lambda *words, **more: oci("--debug", "--log", log, *words, **more)

@@ -1,4 +1,4 @@
-"""A layer's tar, written again from its recipe (storage/tar/tar_split.py): what the store keeps is enough for that."""
+"""A layer's tar, rebuilt from its recipe (storage/tar/tar_split.py): what the store keeps is enough for that."""
 
 from __future__ import annotations
 

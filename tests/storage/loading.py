@@ -1,4 +1,4 @@
-"""Archives put into a store, and what is in there afterwards."""
+"""Archives put into a store, and what it holds afterwards."""
 
 from __future__ import annotations
 

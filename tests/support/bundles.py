@@ -37,7 +37,7 @@ def bundle(oci_template: tuple[Path, dict[str, Any]], scratch: Path) -> Bundle:
 
 @pytest.fixture
 def oci(host: Host, executables: Path, tmp_path: Path) -> Iterator[Oci]:  # noqa: ARG001 - it runs on that host
-    """Return what calls minirun-oci on the test's host; afterwards every container is deleted."""
+    """Return a caller of minirun-oci on the test's host; afterwards every container is deleted."""
     caller = Oci(executables / "minirun-oci", tmp_path / "state")
     yield caller
     caller.close()

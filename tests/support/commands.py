@@ -149,7 +149,7 @@ class Minirun:
 
 @pytest.fixture
 def minirun(host: Host, executables: Path) -> Iterator[Minirun]:  # noqa: ARG001 - it runs on that host
-    """Return what calls minirun on the test's host; afterwards every container is removed."""
+    """Return a caller of minirun on the test's host; afterwards every container is removed."""
     caller = Minirun(executables / "minirun")
     yield caller
     caller.close()
