@@ -140,7 +140,7 @@ install_minirun() {
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     # `python -m venv` keeps what is there and brings pip back; an environment that is incomplete or of an older Python
-# has to go.
+    # has to go.
     clear=--clear
     [ ! -e "$prefix/provisioned" ] || ! "$prefix/bin/python" -I -c 'import minirun' 2> /dev/null || clear=""
     # shellcheck disable=SC2086 # one word or none
@@ -188,7 +188,7 @@ pip_install() {
         fail "pip could not install: $*"
 }
 
-# Run a command; show what it says only if it fails, but not if Ctrl-C has ended it.
+# Run a command and show what it says only if it fails, and not if Ctrl-C has ended it.
 quietly() {
     "$@" > "$work/said" 2>&1 < /dev/null || {
         cat "$work/said" >&2
