@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from minirun.cli.output.words import decimal_size, duration, local_time
@@ -160,7 +159,7 @@ def row(
         "Ports": ports_text(layout, record, status),
         "State": status.state,
         "Status": status_text(record, status),
-        "Size": decimal_size(written(layout, record)) if size else "",
+        "Size": _size(layout, record) if size else "",
         "Names": record.name,
         "Labels": ",".join(f"{name}={labels[name]}" for name in sorted(labels)),
         "Mounts": ",".join(_cut(mount, _LONGEST_MOUNT) if truncate else mount for mount in mounts),
@@ -168,6 +167,12 @@ def row(
         "Networks": record.request.network.partition(":")[0],
         "Label": lambda name: labels.get(name, ""),
     }
+
+
+def _size(layout: Layout, record: ContainerRecord) -> str:
+    from minirun.engine.disk_usage import written
+
+    return decimal_size(written(layout, record))
 
 
 def status_text(record: ContainerRecord, status: Status) -> str:
@@ -224,18 +229,6 @@ def image_size(layout: Layout, record: ContainerRecord) -> int:
         return images.load_image(layout, record.image_id).size
     except MinirunError:
         return 0
-
-
-def written(layout: Layout, record: ContainerRecord) -> int:
-    """Return the bytes of the files that a container has written or changed."""
-    total = 0
-    for directory, _, files in os.walk(f"{layout.container(record.id)}/upper"):
-        for name in files:
-            try:
-                total += os.lstat(f"{directory}/{name}").st_size
-            except FileNotFoundError:
-                continue  # removed while we look
-    return total
 
 
 def _cut(text: str, length: int) -> str:

@@ -40,6 +40,11 @@ def duration(seconds: float) -> str:
     return f"{hours // (24 * 365)} years"
 
 
+def since(moment: float) -> str:
+    """Return "5 minutes ago" for a time in seconds since the epoch, "N/A" for 0.0, which stands for no time."""
+    return f"{duration(max(0.0, time.time() - moment))} ago" if moment else "N/A"
+
+
 def decimal_size(size: float, digits: int = 3) -> str:
     """Return "1.24MB": powers of 1000, as Docker shows images and files."""
     return _scaled(size, 1000, ("B", "kB", "MB", "GB", "TB", "PB"), digits)

@@ -76,6 +76,7 @@ SECTIONS = {
         "explain": "system.explain",
         "info": "system.info",
         "version": "system.info",
+        "system": "",
         "completion": "system.completion",
     },
 }
@@ -90,7 +91,11 @@ GROUPS = {
                 " wait"
             ).split()
         }
-        | {"inspect": "container.inspect:container inspect", "ls": "container.ps:ps"},
+        | {
+            "inspect": "container.inspect:container inspect",
+            "ls": "container.ps:ps",
+            "prune": "system.prune:container prune",
+        },
         {"list": "ls", "ps": "ls", "remove": "rm"},
         summary="Manage containers",
     ),
@@ -108,6 +113,11 @@ GROUPS = {
         },
         {"list": "ls", "remove": "rm"},
         summary="Manage images",
+    ),
+    "system": Group(
+        "What minirun keeps, and the machine that it runs on.",
+        {"df": "system.df:system df", "info": "system.info", "prune": "system.prune:system prune"},
+        summary="Disk usage, and removing what is not used",
     ),
 }
 MINIRUN = Group(

@@ -6,6 +6,7 @@ import os
 import time
 
 from minirun.engine.container import bundle_lock, records
+from minirun.engine.prune_filters import PruneFilters, has_label, seconds_of
 from minirun.errors import MinirunError
 from minirun.model.image import Image, ImageRef
 from minirun.model.record import Record
@@ -99,7 +100,7 @@ def _passes(layout: Layout, line: Listed, wanted: dict[str, list[str]]) -> bool:
             if (line.name is None) != (values[-1].lower() in ("true", "1")):
                 return False
         elif key == "label":
-            if not all(_has_label(line.image, value) for value in values):
+            if not all(has_label(line.image.config.labels, value) for value in values):
                 return False
         elif key == "reference":
             if line.name is None or not any(_matches(line.name, value) for value in values):
@@ -112,25 +113,9 @@ def _passes(layout: Layout, line: Listed, wanted: dict[str, list[str]]) -> bool:
     return True
 
 
-def _has_label(image: Image, wanted: str) -> bool:
-    key, equals, value = wanted.partition("=")
-    return key in image.config.labels and (not equals or image.config.labels[key] == value)
-
-
 def created_at(image: Image) -> float:
     """Return when an image was made, in seconds since the epoch; 0.0 where its config does not say."""
     return seconds_of(image.created)
-
-
-def seconds_of(text: str) -> float:
-    """Read RFC 3339, "2024-05-01T12:00:00.123456789Z", as seconds since the epoch; 0.0 for what is not a time."""
-    from datetime import UTC, datetime
-
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return 0.0
-    return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
 def history(layout: Layout, image: Image) -> list[HistoryEntry]:
@@ -260,11 +245,15 @@ def prune(layout: Layout, *, everything: bool, filters: Iterable[str] = ()) -> t
     """
     store.checked_names(layout)  # where it is damaged, every image would seem to have no name
     before = _layer_sizes(layout)
-    limits = _prune_limits(filters)
+    allowed = PruneFilters.parse(filters)
     removals = []
     for image in store.all_images(layout):
         refs = store.names_of(layout, image.id)
-        if (refs and not everything) or containers_of(layout, image.id) or not _prunable(image, limits):
+        if (
+            (refs and not everything)
+            or containers_of(layout, image.id)
+            or not allowed.pass_(image.config.labels, created_at(image))
+        ):
             continue
         removals.append(Removal(tuple(ref.familiar for ref in refs), (image.id, *_delete(layout, image.id))))
     after = _layer_sizes(layout)
@@ -306,28 +295,6 @@ def _layer_sizes(layout: Layout) -> dict[str, int]:
         for layer in image.layers
         if os.path.isdir(store.layer_directory(layout, layer.diff_id))
     }
-
-
-def _prune_limits(filters: Iterable[str]) -> dict[str, list[str]]:
-    limits: dict[str, list[str]] = {}
-    for text in filters:
-        key, equals, value = text.partition("=")
-        if not equals or key not in ("label", "label!", "until"):
-            raise MinirunError(f"invalid filter '{text}'", "Filters are label=KEY[=VALUE], label!=... and until=TIME.")
-        limits.setdefault(key, []).append(value)
-    return limits
-
-
-def _prunable(image: Image, limits: dict[str, list[str]]) -> bool:
-    from minirun.engine.container.changes import duration_ns
-
-    for until in limits.get("until", ()):
-        moment = seconds_of(until) or time.time() - duration_ns(until) / 1e9
-        if created_at(image) > moment:
-            return False
-    return all(_has_label(image, label) for label in limits.get("label", ())) and not any(
-        _has_label(image, label) for label in limits.get("label!", ())
-    )
 
 
 def _conflict(reason: str, hint: str) -> MinirunError:

@@ -37,9 +37,10 @@ def _inspect(call: Call, kind: str) -> int:
 
 
 def _document(layout: Layout, name: str, kind: str, *, sizes: bool) -> dict[str, Any]:
-    from minirun.cli.output.ps import image_config, image_size, written
+    from minirun.cli.output.ps import image_config, image_size
     from minirun.engine.container import inspect, records
     from minirun.engine.container.status import status as status_of
+    from minirun.engine.disk_usage import written
     from minirun.engine.image import images
     from minirun.storage.images import find as find_image
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 from minirun.cli.grammar import Verb, many, switch, text
 from minirun.cli.output.rows import rows_text
-from minirun.cli.output.words import decimal_size, duration, local_time
+from minirun.cli.output.words import decimal_size, local_time, since
 from minirun.cli.streams import say
 from minirun.engine.image import images as engine
 from minirun.engine.image.images import NONE, HistoryEntry, Listed
+from minirun.engine.prune_filters import seconds_of
 from minirun.storage.images import find
 from minirun.storage.ingest import collect_garbage
 
@@ -89,7 +88,7 @@ def _image_row(line: Listed, whole: bool) -> dict[str, object]:
     return {
         "Containers": "N/A",
         "CreatedAt": _created_at(created),
-        "CreatedSince": _since(created),
+        "CreatedSince": since(created),
         "Digest": (line.name and line.name.digest) or NONE,
         "ID": _id(line.image.id, whole),
         "Repository": line.name.familiar_name if line.name else NONE,
@@ -102,7 +101,7 @@ def _image_row(line: Listed, whole: bool) -> dict[str, object]:
 
 
 def _history_row(entry: HistoryEntry, image_id: str, human: bool, whole: bool) -> dict[str, object]:
-    created = engine.seconds_of(entry.created)
+    created = seconds_of(entry.created)
     made_by = entry.created_by.replace("\t", " ")
     if not whole and len(made_by) > _COLUMN_WIDTH:
         made_by = made_by[: _COLUMN_WIDTH - 1] + "…"
@@ -110,7 +109,7 @@ def _history_row(entry: HistoryEntry, image_id: str, human: bool, whole: bool) -
         "Comment": entry.comment,
         "CreatedAt": entry.created,
         "CreatedBy": made_by,
-        "CreatedSince": _since(created) if human else entry.created,
+        "CreatedSince": since(created) if human else entry.created,
         "ID": image_id,
         "Size": decimal_size(entry.size) if human else str(entry.size),
     }
@@ -118,10 +117,6 @@ def _history_row(entry: HistoryEntry, image_id: str, human: bool, whole: bool) -
 
 def _created_at(created: float) -> str:
     return local_time(created) if created else "N/A"
-
-
-def _since(created: float) -> str:
-    return f"{duration(max(0.0, time.time() - created))} ago" if created else "N/A"
 
 
 _FORMAT = text("--format", "A Go template, 'table TEMPLATE', or 'json'.")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
+from minirun.cli.confirm import confirmed
 from minirun.cli.grammar import Verb, many, switch
 from minirun.cli.output.words import decimal_size
 from minirun.cli.streams import say
@@ -27,7 +26,7 @@ def rmi(call: Call) -> int:
     """Remove names, and images with their last one. Layers that other images share stay."""
     layout = _layout(call)
     force = call.switch("force")
-    return call.for_each(lambda reference: _print_removal(images.remove(layout, reference, force=force)))
+    return call.for_each(lambda reference: print_removal(images.remove(layout, reference, force=force)))
 
 
 def prune(call: Call) -> None:
@@ -37,13 +36,13 @@ def prune(call: Call) -> None:
     if not call.switch("force"):
         what = "images without at least one container associated to them" if everything else "dangling images"
         say(f"WARNING! This will remove all {what}.")
-        if not _confirmed("Are you sure you want to continue?"):
+        if not confirmed("Are you sure you want to continue?"):
             return
     removals, freed = images.prune(layout, everything=everything, filters=call.many("filter"))
     if removals:
         say("Deleted Images:")
         for removal in removals:
-            _print_removal(removal, "untagged", "deleted")
+            print_removal(removal, "untagged", "deleted")
         say("")
     say(f"Total reclaimed space: {decimal_size(freed, 4)}")
 
@@ -55,21 +54,8 @@ def _layout(call: Call) -> Layout:
     return layout
 
 
-def _confirmed(question: str) -> bool:
-    """Ask until the answer is yes or no; a mere new line is no. Raises KeyboardInterrupt at the end of the input."""
-    while True:
-        print(f"{question} [y/N]: ", end="", flush=True)
-        answer = sys.stdin.readline()
-        if not answer:
-            raise KeyboardInterrupt
-        if answer.strip().lower() in ("", "n", "no"):
-            return False
-        if answer.strip().lower() in ("y", "yes"):
-            return True
-        say("Error: invalid input")
-
-
-def _print_removal(removal: Removal, untagged: str = "Untagged", deleted: str = "Deleted") -> None:
+def print_removal(removal: Removal, untagged: str = "Untagged", deleted: str = "Deleted") -> None:
+    """Print the names and the ids that are gone."""
     for name in removal.untagged:
         say(f"{untagged}: {name}")
     for digest in removal.deleted:

@@ -1,0 +1,165 @@
+"""What images, containers and volumes take of the disk, and what of it could be had back: the facts of `system df`."""
+
+from __future__ import annotations
+
+import os
+
+from minirun.engine.container import records
+from minirun.engine.container.status import status
+from minirun.model.record import Record
+from minirun.storage import images
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from minirun.engine.container.status import Status
+    from minirun.model.container import ContainerRecord
+    from minirun.model.image import Image
+    from minirun.model.layout import Layout
+
+
+class ImageUsage(Record):
+    """One image: `shared` are the bytes of its layers that other images have, too; `containers` were made from it."""
+
+    image: Image
+    shared: int
+    containers: int
+
+    @property
+    def unique(self) -> int:
+        """The bytes of layers that no other image has."""
+        return self.image.size - self.shared
+
+
+class ContainerUsage(Record):
+    """One container: `size` are the bytes of the files that it has written or changed."""
+
+    record: ContainerRecord
+    status: Status
+    size: int
+
+
+class VolumeUsage(Record):
+    """One volume: its bytes, and the number of containers that have it."""
+
+    name: str
+    size: int
+    containers: int
+
+
+class Total(Record):
+    """A line of `system df`: how many there are and are in use, their bytes, and those that nothing in use needs."""
+
+    kind: str
+    count: int
+    active: int
+    size: int
+    reclaimable: int
+
+
+class DiskUsage(Record):
+    """Everything in a store."""
+
+    images: tuple[ImageUsage, ...]
+    containers: tuple[ContainerUsage, ...]
+    volumes: tuple[VolumeUsage, ...]
+
+    def totals(self) -> tuple[Total, ...]:
+        """Return the lines of `system df`. Layers that several images share are counted once, as they are on disk."""
+        layers = _layer_sizes(usage.image for usage in self.images)
+        in_use = _layer_sizes(usage.image for usage in self.images if usage.containers)
+        stopped = [usage for usage in self.containers if not usage.status.is_running]
+        unused = [usage for usage in self.volumes if not usage.containers]
+        written = sum(usage.size for usage in self.containers)
+        kept = sum(usage.size for usage in self.volumes)
+        with_containers = sum(usage.containers > 0 for usage in self.images)
+        return (
+            Total(
+                "Images",
+                len(self.images),
+                with_containers,
+                sum(layers.values()),
+                sum(layers.values()) - sum(in_use.values()),
+            ),
+            Total(
+                "Containers",
+                len(self.containers),
+                len(self.containers) - len(stopped),
+                written,
+                sum(usage.size for usage in stopped),
+            ),
+            Total(
+                "Local Volumes",
+                len(self.volumes),
+                len(self.volumes) - len(unused),
+                kept,
+                sum(usage.size for usage in unused),
+            ),
+        )
+
+
+def measure(layout: Layout) -> DiskUsage:
+    """Add up everything in the store; this looks at each file that a container or a volume has."""
+    containers = records.all_records(layout)
+    stored = images.all_images(layout)
+    users: dict[str, int] = {}
+    for image in stored:
+        for layer in {layer.diff_id for layer in image.layers}:
+            users[layer] = users.get(layer, 0) + 1
+    return DiskUsage(
+        images=tuple(
+            ImageUsage(
+                image,
+                sum(layer.unpacked_size for layer in image.layers if users[layer.diff_id] > 1),
+                sum(record.image_id == image.id for record in containers),
+            )
+            for image in stored
+        ),
+        containers=tuple(
+            ContainerUsage(record, status(layout, record), written(layout, record)) for record in containers
+        ),
+        volumes=tuple(
+            VolumeUsage(name, size_of_tree(f"{layout.volumes}/{name}"), len(users_of_volume(containers, name)))
+            for name in volume_names(layout)
+        ),
+    )
+
+
+def _layer_sizes(stored: Iterable[Image]) -> dict[str, int]:
+    return {layer.diff_id: layer.unpacked_size for image in stored for layer in image.layers}
+
+
+def written(layout: Layout, record: ContainerRecord) -> int:
+    """Return the bytes of the files that a container has written or changed."""
+    return size_of_tree(f"{layout.container(record.id)}/upper")
+
+
+def size_of_tree(path: str) -> int:
+    """Return the bytes of the files below a directory; what is removed meanwhile does not count."""
+    total = 0
+    for directory, _, files in os.walk(path):
+        for name in files:
+            try:
+                total += os.lstat(f"{directory}/{name}").st_size
+            except FileNotFoundError:
+                continue
+    return total
+
+
+def volume_names(layout: Layout) -> list[str]:
+    """Return the names of all volumes, sorted."""
+    try:
+        return sorted(os.listdir(layout.volumes))
+    except FileNotFoundError:
+        return []
+
+
+def users_of_volume(containers: Iterable[ContainerRecord], name: str) -> list[str]:
+    """Return the ids of the containers that mount a volume, or own it as an anonymous one."""
+    return [
+        record.id
+        for record in containers
+        if name in record.anonymous_volumes
+        or any(mount.kind == "volume" and mount.source == name for mount in record.request.mounts)
+    ]
