@@ -26,7 +26,7 @@ from minirun.storage.tar.unpack import unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 # MiB-sized chunks that may wait between two threads.
 _WAITING_MAX = 16
@@ -39,6 +39,7 @@ def unpack_layer(
     digest: str = "",
     diff_id: str = "",
     progress: Callable[[int], None] | None = None,
+    below: Sequence[str] = (),
 ) -> Layer:
     """Unpack a layer's blob into `directory` (which is made, with `diff` and `recipe` in it) and verify it.
 
@@ -54,7 +55,7 @@ def unpack_layer(
     blob = _Blob(chunks, directory, digest, diff_id, progress)
     try:
         with step(title, topic="layers", why="Each layer is unpacked once and shared by all that use it.", exit_code=1):
-            size = unpack(blob.tar(), layer_fd, RecipeWriter(recipe_fd))
+            size = unpack(blob.tar(), layer_fd, RecipeWriter(recipe_fd), below)
         blob.finish()
     finally:
         blob.stop()

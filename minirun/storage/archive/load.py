@@ -16,7 +16,7 @@ from minirun.storage.archive.documents import parse_config, parse_json
 from minirun.storage.archive.found import Found, Skipped
 from minirun.storage.archive.oci_layout import images_of_directory, images_of_layout
 from minirun.storage.archive.sources import open_source, read_document
-from minirun.storage.images import LAYERS_MAX
+from minirun.storage.images import LAYERS_MAX, layer_directory
 from minirun.storage.ingest import Ingest, collect_garbage
 from minirun.storage.layers import short, unpack_layer
 from minirun.storage.progress import Progress
@@ -80,6 +80,7 @@ def _load_image(
         )
     layers: dict[str, Layer] = {}
     unpacked: dict[str, str] = {}
+    below: list[str] = []
     for diff_id, member, digest in zip(diff_ids, found.members, found.digests, strict=True):
         if diff_id in layers:
             continue
@@ -89,9 +90,10 @@ def _load_image(
                 raise MalformedError(f"the archive is incomplete: layer {member} is missing")
             directory = f"{ingest.path}/new-{diff_id.removeprefix('sha256:')}"
             progress.layer(short(diff_id), source.size(member))
-            layer = unpack_layer(source.chunks(member), directory, digest, diff_id, progress.advance)
+            layer = unpack_layer(source.chunks(member), directory, digest, diff_id, progress.advance, below)
             unpacked[diff_id] = directory
         layers[diff_id] = layer
+        below.insert(0, f"{unpacked.get(diff_id) or layer_directory(layout, diff_id)}/diff")
     image = add_image(
         layout,
         ingest,

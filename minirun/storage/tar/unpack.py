@@ -17,29 +17,19 @@ import stat
 
 from minirun.errors import MinirunError
 from minirun.kernel import layerfs
-from minirun.kernel.hostfiles import write_all
 from minirun.kernel.path import make_directories_in_root, open_in_root
 from minirun.kernel.process import set_umask
 from minirun.kernel.trace import reason_of
+from minirun.storage.tar.copy_up import copy_up
 from minirun.storage.tar.directory_notes import DirectoryNotes
 from minirun.storage.tar.limits import ENTRIES_MAX
 from minirun.storage.tar.malformed import MalformedError, shown
-from minirun.storage.tar.reader import (
-    BLOCK_DEVICE,
-    CHARACTER,
-    DIRECTORY,
-    FIFO,
-    FILE,
-    HARD_LINK,
-    SYMLINK,
-    Entry,
-    Reader,
-    Stream,
-)
+from minirun.storage.tar.objects import fill_file, finish_directory, finish_special, make_special
+from minirun.storage.tar.reader import DIRECTORY, FILE, HARD_LINK, Entry, Reader, Stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from minirun.storage.tar.tar_split import RecipeWriter
 
@@ -47,20 +37,20 @@ _WHITEOUT = b".wh."
 _WHITEOUT_META = b".wh..wh."
 _OPAQUE = b".wh..wh..opq"
 _PARENTS_MAX = 128
-_SPECIAL_BITS = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
-# The file system, or this kind of file, cannot hold the attribute; Docker goes on without it too.
-_NO_XATTR = (errno.ENOTSUP, errno.EPERM)
 
 
-def unpack(chunks: Iterator[bytes], layer_fd: int, recipe: RecipeWriter | None = None) -> int:
+def unpack(
+    chunks: Iterator[bytes], layer_fd: int, recipe: RecipeWriter | None = None, below: Sequence[str] = ()
+) -> int:
     """Unpack the tar that arrives in `chunks` into `diff` of the directory `layer_fd`; return the bytes of its files.
 
     Owners, modes, times to the nanosecond, hard links, extended attributes, device nodes and holes are kept; whiteouts
-    become overlayfs's own. `diff` must exist and be empty. Raises MinirunError for an archive that is corrupt or
-    hostile, and for what the disk refuses.
+    become overlayfs's own. `diff` must exist and be empty. `below` are the `diff` directories of the layers below, the
+    topmost first: a hard link may lead to a file of theirs, which is copied up then. Raises MinirunError for an archive
+    that is corrupt or hostile, and for what the disk refuses.
     """
     umask = set_umask(0)
-    unpacker = _Unpacker(layer_fd, recipe)
+    unpacker = _Unpacker(layer_fd, recipe, below)
     try:
         return unpacker.run(chunks)
     finally:
@@ -69,10 +59,11 @@ def unpack(chunks: Iterator[bytes], layer_fd: int, recipe: RecipeWriter | None =
 
 
 class _Unpacker:
-    def __init__(self, layer_fd: int, recipe: RecipeWriter | None) -> None:
+    def __init__(self, layer_fd: int, recipe: RecipeWriter | None, below: Sequence[str]) -> None:
         self._layer = layer_fd
         self._root = os.open("diff", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=layer_fd)
         self._recipe = recipe
+        self._below = below
         self._parents: dict[bytes, int] = {}
         self._directories = DirectoryNotes(layer_fd)
         self._implied = 0
@@ -126,38 +117,12 @@ class _Unpacker:
             self._make_room(path, parent, name)
             file = layerfs.make_file(parent, name, mode & 0o777)
         try:
-            if entry.size:
-                self._write_content(entry, reader, path, file)
-            if entry.real_size > entry.size:
-                layerfs.set_size(file, entry.real_size)
+            if entry.size and self._recipe:
+                self._recipe.content(path, entry.sparse or [(0, entry.size)])
+            fill_file(entry, reader.content(), file)
             self._size += entry.size
-            # A new file belongs to root already. chown(2) clears setuid and capabilities, so it must come first.
-            if entry.uid or entry.gid:
-                layerfs.set_owner(file, entry.uid, entry.gid)
-            if mode & _SPECIAL_BITS:
-                layerfs.set_mode(file, mode)
-            if entry.xattrs:
-                self._set_xattrs(entry, file)
-            layerfs.set_times(file, entry.mtime_ns, entry.mtime_ns)
         finally:
             os.close(file)
-
-    def _write_content(self, entry: Entry, reader: Reader, path: bytes, file: int) -> None:
-        if self._recipe:
-            self._recipe.content(path, entry.sparse or [(0, entry.size)])
-        if entry.sparse is None:
-            for piece in reader.content():
-                write_all(file, piece)
-            return
-        segments = iter(entry.sparse)
-        offset = left = 0
-        for piece in reader.content():
-            view = piece
-            while view:
-                while not left:
-                    offset, left = next(segments)
-                written = layerfs.write_at(file, view[:left], offset)
-                view, offset, left = view[written:], offset + written, left - written
 
     def _put_directory(self, entry: Entry, path: bytes, parent: int, name: bytes) -> None:
         """Make a directory; one that is there already takes over the new entry's owner, mode and time."""
@@ -184,6 +149,8 @@ class _Unpacker:
             return
         if not target:
             raise MalformedError(f"{shown(entry.name)} is refused: it is a hard link to the root directory")
+        if self._below:
+            copy_up(self._root, self._below, target)
         target_directory = open_in_root(self._root, os.fsdecode(target_parent or b"."), os.O_PATH | os.O_DIRECTORY)
         try:
             try:
@@ -195,22 +162,12 @@ class _Unpacker:
             os.close(target_directory)
 
     def _put_special(self, entry: Entry, path: bytes, parent: int, name: bytes) -> None:
-        """Make a symbolic link, a fifo or a device node: what has no content and is never opened."""
         try:
-            _make_special(entry, parent, name)
+            make_special(entry, parent, name)
         except FileExistsError:
             self._make_room(path, parent, name)
-            _make_special(entry, parent, name)
-        if entry.uid or entry.gid:
-            mode = entry.mode if entry.kind != SYMLINK and entry.mode & _SPECIAL_BITS else None
-            layerfs.set_owner_of_name(parent, name, entry.uid, entry.gid, mode)
-        for attribute, value in _allowed(entry.xattrs):
-            try:
-                layerfs.set_attribute_of_name(parent, name, attribute, value)
-            except OSError as error:
-                if error.errno not in _NO_XATTR:
-                    raise
-        layerfs.set_times_of_name(parent, name, entry.mtime_ns)
+            make_special(entry, parent, name)
+        finish_special(entry, parent, name)
 
     def _whiteout(self, entry: Entry, path: bytes) -> bool:
         """Turn `.wh.NAME` into overlayfs's mark; say whether the entry was one.
@@ -298,22 +255,11 @@ class _Unpacker:
                 return
             raise _failed(entry, error) from error
         try:
-            layerfs.set_owner(directory, entry.uid, entry.gid)
-            layerfs.set_mode(directory, entry.mode)
-            self._set_xattrs(entry, directory)
-            layerfs.set_times(directory, entry.mtime_ns, entry.mtime_ns)
+            finish_directory(entry, directory)
         except OSError as error:
             raise _failed(entry, error) from error
         finally:
             os.close(directory)
-
-    def _set_xattrs(self, entry: Entry, fd: int) -> None:
-        for attribute, value in _allowed(entry.xattrs):
-            try:
-                layerfs.set_attribute(fd, attribute, value)
-            except OSError as error:
-                if error.errno not in _NO_XATTR:
-                    raise
 
 
 def inside(name: bytes) -> bytes:
@@ -343,31 +289,6 @@ def leaves_root(name: bytes) -> bool:
         if depth < 0:
             return True
     return False
-
-
-def _make_special(entry: Entry, parent: int, name: bytes) -> None:
-    if entry.kind == SYMLINK:
-        layerfs.make_symlink(parent, name, entry.link)
-    elif entry.kind == FIFO:
-        layerfs.make_node(parent, name, stat.S_IFIFO | entry.mode)
-    else:
-        kinds = {CHARACTER: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK}
-        layerfs.make_node(parent, name, kinds[entry.kind] | entry.mode, os.makedev(*_device(entry)))
-
-
-def _device(entry: Entry) -> tuple[int, int]:
-    """The kernel has 12 bits for the major and 20 for the minor number; more would come out as another device."""
-    major, minor = entry.device
-    if not (0 <= major < 1 << 12 and 0 <= minor < 1 << 20):
-        raise MalformedError(f"{shown(entry.name)} is refused: there is no device {major}:{minor}")
-    return major, minor
-
-
-def _allowed(xattrs: dict[str, bytes]) -> list[tuple[str, bytes]]:
-    """Leave out overlayfs's own attributes: they could redirect a directory to any place in another layer."""
-    return [
-        (name, value) for name, value in xattrs.items() if not name.startswith((layerfs.OVERLAY_XATTR, "user.overlay."))
-    ]
 
 
 def _failed(entry: Entry, error: OSError) -> MinirunError:
