@@ -18,6 +18,7 @@ from minirun.kernel.trace import operation
 
 IN_ROOT: int = lib.RESOLVE_IN_ROOT | lib.RESOLVE_NO_MAGICLINKS
 WITHOUT_SYMLINKS: int = lib.RESOLVE_IN_ROOT | lib.RESOLVE_NO_SYMLINKS
+ON_ONE_MOUNT: int = lib.RESOLVE_IN_ROOT | lib.RESOLVE_NO_SYMLINKS | lib.RESOLVE_NO_XDEV
 _AGAIN = 11  # EAGAIN: something was renamed during the lookup, and the kernel could not rule out an escape
 
 

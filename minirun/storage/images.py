@@ -26,6 +26,8 @@ from minirun.kernel.hostfiles import (
     replace,
     set_mode,
 )
+from minirun.kernel.mount import mount
+from minirun.kernel.path import change_directory
 from minirun.model import jsontext
 from minirun.model.image import Image, ImageRef, Snapshot
 from minirun.model.typed import digest, mapping_of
@@ -198,8 +200,31 @@ def parsed_names(layout: Layout) -> list[tuple[ImageRef, str]]:
 def snapshot(layout: Layout, image: Image, container_dir: str, target: str) -> Snapshot:
     """Make the container's own upper and work directory and say what overlayfs has to stack on `target`.
 
+    Raises MinirunError when a layer is missing from the store.
+    """
+    lowers = _lowers(layout, image)
+    upper, work = f"{container_dir}/upper", f"{container_dir}/work"
+    for directory, mode in ((upper, 0o755), (work, 0o700)):
+        make_directories(directory)
+        set_mode(directory, mode)
+    return Snapshot(layout.layer_links, lowers or (_no_layer(layout),), upper, work, target)
+
+
+def read_only_snapshot(layout: Layout, image: Image, upper: str, target: str) -> Snapshot:
+    """Say how the image's layers are stacked for reading only, with the directory `upper` on top if that is not empty.
+
+    Raises MinirunError when a layer is missing from the store.
+    """
+    # Without an upper directory overlayfs wants two others at least.
+    lowers = (upper or _no_layer(layout), *_lowers(layout, image))
+    return Snapshot(layout.layer_links, lowers if len(lowers) > 1 else (*lowers, _no_layer(layout)), "", "", target)
+
+
+def _lowers(layout: Layout, image: Image) -> tuple[str, ...]:
+    """Return the names of an image's layers below `layer_links`, the topmost first.
+
     An image may hold the same layer twice, which overlayfs refuses (ELOOP); the lower one then has no effect, because
-    the upper one gives and hides all that it does. Raises MinirunError when a layer is missing from the store.
+    the upper one gives and hides all that it does. Raises MinirunError when one is missing.
     """
     digits = [layer.diff_id.removeprefix("sha256:") for layer in reversed(image.layers)]
     lowers = tuple(name[:LINK_LENGTH] for name in dict.fromkeys(digits))
@@ -210,17 +235,27 @@ def snapshot(layout: Layout, image: Image, container_dir: str, target: str) -> S
             raise MinirunError(
                 f"a layer of image {image.id} is missing from the store ({lower}...)", "Load the image again."
             )
-    upper, work = f"{container_dir}/upper", f"{container_dir}/work"
-    for directory, mode in ((upper, 0o755), (work, 0o700)):
-        make_directories(directory)
-        set_mode(directory, mode)
-    return Snapshot(layout.layer_links, lowers or (_no_layer(layout),), upper, work, target)
+    return lowers
 
 
 def _no_layer(layout: Layout) -> str:
     """An image without layers still needs one directory below for overlayfs."""
     make_private(f"{layout.layer_links}/empty")
     return "empty"
+
+
+def stack(snapshot: Snapshot) -> None:
+    """Mount a snapshot in this process's mount namespace; without an upper directory nothing can be written.
+
+    Raises OSError.
+    """
+    # The names of the layers are relative: 127 of them must fit into the one page of options that mount(2) takes.
+    change_directory(snapshot.directory)
+    options = f"lowerdir={':'.join(snapshot.lowers)}"
+    if snapshot.upper:
+        options += f",upperdir={snapshot.upper},workdir={snapshot.work}"
+    mount("overlay", snapshot.target, "overlay", 0, options)
+    change_directory("/")
 
 
 def layer_directory(layout: Layout, diff_id: str) -> str:

@@ -72,6 +72,14 @@ class Ingest:
         """Say that this work is about a blob, "sha256:HEX"."""
         self._pin("blob-", digest)
 
+    def note(self, text: str) -> None:
+        """Write something down that must be put right if this process is killed: see `abandoned_notes`."""
+        make_empty(f"{self.path}/{text}")
+
+    def forget(self, text: str) -> None:
+        """Take a note back."""
+        remove(f"{self.path}/{text}")
+
     def _pin(self, kind: str, digest: str) -> None:
         path = f"{self.path}/{kind}{digest.removeprefix('sha256:')}"
         make_empty(path)
@@ -90,6 +98,18 @@ def unfinished(layout: Layout) -> tuple[list[str], list[str]]:
         return os.listdir(layout.ingest), [name for name in os.listdir(layout.images) if name.endswith(TORN)]
     except FileNotFoundError:
         return [], []
+
+
+def abandoned_notes(layout: Layout, prefix: str) -> list[str]:
+    """Return the notes of killed commands that begin with `prefix`, until `collect_garbage` removes them."""
+    found = []
+    for name in unfinished(layout)[0]:
+        path = f"{layout.ingest}/{name}"
+        lock = try_lock(path)
+        if lock >= 0:
+            found += [text for text in os.listdir(path) if text.startswith(prefix)]
+            os.close(lock)
+    return found
 
 
 def collect_garbage(layout: Layout) -> int:

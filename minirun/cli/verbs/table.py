@@ -61,6 +61,10 @@ SECTIONS = {
         "top": "container.top",
         "stats": "container.stats",
         "rename": "container.rename",
+        "commit": "container.commit",
+        "cp": "container.cp",
+        "diff": "container.files",
+        "export": "container.files",
         "container": "",
     },
     "Images": {
@@ -87,8 +91,8 @@ GROUPS = {
         {
             name: SECTIONS["Containers"].get(name, "")
             for name in (
-                "attach create exec inspect kill logs ls pause port rename restart rm run start stats stop top unpause"
-                " wait"
+                "attach commit cp create diff exec export inspect kill logs ls pause port rename restart rm run start"
+                " stats stop top unpause wait"
             ).split()
         }
         | {

@@ -14,7 +14,7 @@ from minirun.engine.container import attaching, bundle_lock, monitor_client, pub
 from minirun.engine.container.creating import check_source, joined_namespaces, make
 from minirun.engine.container.ending import send_signal, signal_sender
 from minirun.engine.container.records import find
-from minirun.engine.container.status import status, wait_until_free
+from minirun.engine.container.status import MOMENT, status, wait_until_free
 from minirun.engine.shim import cleanup, launch
 from minirun.errors import MinirunError
 from minirun.kernel import hostfiles
@@ -80,11 +80,12 @@ def start(
     network = driver.set_up(layout)
     if status(layout, record).state == "exited":
         wait_until_free(layout, record.id)  # its monitor may still be cleaning up
-    lock = bundle_lock.take(layout, record.id, wait=False)
-    if lock is None:
-        if attachment:
-            raise MinirunError("You cannot start and attach a container that is running", "Use 'attach'.", 1)
-        return 0
+    while (lock := bundle_lock.take(layout, record.id, wait=False)) is None:
+        if status(layout, record).is_running:
+            if attachment:
+                raise MinirunError("You cannot start and attach a container that is running", "Use 'attach'.", 1)
+            return 0
+        time.sleep(MOMENT)  # `cp` has it, or another `start` that is not done
     with lock:
         return _start(layout, records.load(layout, record.id), lock, attachment, console_size, driver, network)
 

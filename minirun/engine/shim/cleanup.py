@@ -32,6 +32,18 @@ if TYPE_CHECKING:
     from minirun.model.container import ContainerRecord
 
 
+# How a command notes in its ingest directory that it has paused a container, for a while and with nobody else knowing.
+PAUSED = "paused-"
+
+
+def let_go_on(layout: Layout, container_id: str) -> None:
+    """Let a container go on that a command has paused; one that does go on, or has ended, is left alone."""
+    try:
+        lifecycle.resume(layout.runtime, container_id)
+    except MinirunError:
+        pass
+
+
 def tear_down(layout: Layout, container_id: str, lock: BundleLock | None = None) -> None:
     """Take down everything that was made to run a container, then do what follows its end.
 
@@ -85,6 +97,8 @@ def collect(layout: Layout) -> None:
         _warn(_tear_down_abandoned, layout, container_id)
     _warn(_remove_half_made, layout)
     _warn(bridge.collect_garbage, layout, lambda: bundle_lock.claimed_ids(layout))
+    for note in ingest.abandoned_notes(layout, PAUSED):
+        let_go_on(layout, note.removeprefix(PAUSED))
     _warn(ingest.collect_garbage, layout)
 
 

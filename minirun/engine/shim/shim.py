@@ -20,8 +20,8 @@ from minirun.engine.spec import build as spec
 from minirun.engine.spec import host_cgroups, users
 from minirun.kernel.files import make_directory
 from minirun.kernel.hostfiles import replace
-from minirun.kernel.mount import PROPAGATION, mount, set_propagation
-from minirun.kernel.path import change_directory, read_file_in_root
+from minirun.kernel.mount import PROPAGATION, set_propagation
+from minirun.kernel.path import read_file_in_root
 from minirun.kernel.privilege import available_capabilities
 from minirun.kernel.process import NAMESPACE_FLAGS, execute, native_program, new_session, send_signal, unshare
 from minirun.kernel.trace import forget_steps, forward_to, name_process, set_tracer, step
@@ -152,11 +152,7 @@ def mount_snapshot(snapshot: Snapshot) -> None:
             make_directory(snapshot.target)
         except FileExistsError:
             pass  # a shim that was killed has left it
-        # The names of the layers are relative: 127 of them must fit into the one page of options that mount(2) takes.
-        change_directory(snapshot.directory)
-        options = f"lowerdir={':'.join(snapshot.lowers)},upperdir={snapshot.upper},workdir={snapshot.work}"
-        mount("overlay", snapshot.target, "overlay", 0, options)
-        change_directory("/")
+        images.stack(snapshot)
 
 
 def write_bundle(record: ContainerRecord, image: Image, wanted: LaunchSpec, bundle: str, root: int) -> None:

@@ -37,6 +37,9 @@ _KINDS = {
     stat.S_IFDIR: DIRECTORY,
     stat.S_IFIFO: FIFO,
 }
+# After .wh. the name of what is deleted from the layers below; or this, for all that they have in the directory.
+OPAQUE = b".wh..opq"
+_WHITEOUT = b".wh."
 _PIECE = 1 << 20
 # Of a tree that is thousands of directories deep, only so many are open; the others are opened again on the way back.
 _OPEN_MAX = 64
@@ -105,12 +108,12 @@ class _Walk:
             try:
                 status = os.fstat(found)
                 if self._layer and is_whiteout(status):
-                    yield Entry(_beside(path, b".wh." + name), FILE, 0), iter(())
+                    yield Entry(_beside(path, _WHITEOUT + name), FILE, 0), iter(())
                     continue
                 yield from self._member(found, status, path)
                 if stat.S_ISDIR(status.st_mode):
                     if self._layer and is_opaque(found):
-                        yield Entry(path + b"/.wh..wh..opq", FILE, 0), iter(())
+                        yield Entry(path + b"/" + _WHITEOUT + OPAQUE, FILE, 0), iter(())
                     self._enter(found, name)
             finally:
                 os.close(found)
@@ -183,6 +186,12 @@ class _Walk:
             if error.errno not in _GONE:
                 raise
             return -1
+
+
+def whiteout_of(path: bytes) -> bytes:
+    """Return what a layer's entry deletes, OPAQUE as the name for all in a directory; nothing if it is no whiteout."""
+    name = path.rpartition(b"/")[2]
+    return _beside(path, name[len(_WHITEOUT) :]) if name.startswith(_WHITEOUT) else b""
 
 
 def _beside(path: bytes, name: bytes) -> bytes:

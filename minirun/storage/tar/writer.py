@@ -8,6 +8,7 @@ SCHILY.xattr.
 from __future__ import annotations
 
 from minirun.errors import warn
+from minirun.storage.tar.compression import compression_of
 from minirun.storage.tar.malformed import shown
 from minirun.storage.tar.reader import BLOCK, DIRECTORY
 
@@ -34,7 +35,11 @@ def tar_of(members: Iterable[Member]) -> Iterator[bytes | memoryview]:
     A file that has become shorter since its header was written is filled up with zeros, as GNU tar does, with a
     warning.
     """
+    first = True
     for entry, content in members:
+        if first and compression_of(entry.name):
+            entry.name = b"./" + entry.name  # "BZh": by its first bytes, the tar would be taken for compressed
+        first = False
         yield headers(entry)
         left = entry.size
         for piece in content:
