@@ -91,16 +91,23 @@ def no_such_image(reference: str) -> MinirunError:
 def load_image(layout: Layout, image_id: str) -> Image:
     """Read an image's record. Raises MinirunError when it is missing, DamagedError when it cannot be right."""
     path = _record_path(layout, image_id.removeprefix("sha256:"))
-    hint = f"Load the image again, or remove it by 'minirun rmi {image_id.removeprefix('sha256:')[:12]}'."
     try:
         image = read_record(path, Image)
     except FileNotFoundError:
         raise no_such_image(image_id) from None
     except DamagedError as damage:
-        raise DamagedError(path, damage.reason, hint) from damage
+        raise DamagedError(path, damage.reason, way_out(layout, image_id)) from damage
     if image.id.removeprefix("sha256:") != image_id.removeprefix("sha256:"):
-        raise DamagedError(path, "it is that of another image", hint)
+        raise DamagedError(path, "it is that of another image", way_out(layout, image_id))
     return image
+
+
+def way_out(layout: Layout, image_id: str) -> str:
+    """Return the hint for an image of which something is damaged: which one it is, and what helps."""
+    digits = image_id.removeprefix("sha256:")
+    names = [name for name, owner in read_names(layout).items() if owner.removeprefix("sha256:") == digits]
+    known_as = f" ({', '.join(names[:3])})" if names else ""
+    return f"Load or pull the image {digits[:12]}{known_as} again, or remove it by 'minirun rmi {digits[:12]}'."
 
 
 def confirm(layout: Layout, image_id: str) -> None:
@@ -233,7 +240,7 @@ def _lowers(layout: Layout, image: Image) -> tuple[str, ...]:
     for lower in lowers:
         if not os.path.isdir(f"{layout.layer_links}/{lower}"):
             raise MinirunError(
-                f"a layer of image {image.id} is missing from the store ({lower}...)", "Load the image again."
+                f"a layer of image {image.id} is missing from the store ({lower}...)", way_out(layout, image.id)
             )
     return lowers
 
@@ -272,7 +279,7 @@ def read_config(layout: Layout, image: Image) -> dict[str, Any]:
     """Return an image's whole config document (image-spec config.md). Raises DamagedError."""
     import hashlib
 
-    path, hint = blob_path(layout, image.id), "Load the image again."
+    path, hint = blob_path(layout, image.id), way_out(layout, image.id)
     try:
         data = read_small(path)
     except FileNotFoundError:

@@ -7,7 +7,7 @@ import os
 
 from minirun.errors import MinirunError
 from minirun.kernel.files import make_symlink
-from minirun.kernel.hostfiles import rename, replace
+from minirun.kernel.hostfiles import make_empty, rename, replace
 from minirun.kernel.layerfs import sync_file_system
 from minirun.kernel.trace import step
 from minirun.model.image import Image, ImageRef, Layer
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from minirun.model.layout import Layout
+
+
+# A file beside `diff` and `recipe`, of a layer that is not what it was.
+_DAMAGED = "damaged"
 
 
 def add_image(
@@ -77,7 +81,7 @@ def add_image(
             sync_file_system(ingest.path)
     with locked_store(layout):
         for diff_id, directory in (unpacked or {}).items():
-            _place_layer(layout, diff_id, directory)
+            _place_layer(layout, ingest, diff_id, directory)
         replace(blob_path(layout, image.id), config, 0o600, durable=True)
         if manifest:
             replace(blob_path(layout, image.manifest), manifest, 0o600, durable=True)
@@ -93,13 +97,13 @@ def known_layers(layout: Layout) -> dict[str, Layer]:
 
 
 def reuse_layer(layout: Layout, ingest: Ingest, diff_id: str, known: dict[str, Layer]) -> Layer | None:
-    """Pin a layer that the store has and return it; None when it has to be unpacked.
+    """Pin a layer that the store has and return it; None when it has to be unpacked, because it is damaged, too.
 
     `known` is what `known_layers` said earlier; the layer may be gone since, but once it is pinned it stays.
     """
     ingest.pin_layer(diff_id)
     with locked_store(layout):
-        return known.get(diff_id) if os.path.isdir(layer_directory(layout, diff_id)) else None
+        return known.get(diff_id) if _is_whole(layout, diff_id) else None
 
 
 def remove_image(layout: Layout, image_id: str, check: Callable[[], None] = lambda: None) -> list[str]:
@@ -123,19 +127,42 @@ def remove_image(layout: Layout, image_id: str, check: Callable[[], None] = lamb
     return [diff_id for diff_id in dict.fromkeys(layers) if not os.path.exists(layer_directory(layout, diff_id))]
 
 
-def _place_layer(layout: Layout, diff_id: str, directory: str) -> None:
-    """Move an unpacked layer to its place, unless somebody else has done so in the meantime."""
-    target = layer_directory(layout, diff_id)
-    if os.path.isdir(target):
+def _place_layer(layout: Layout, ingest: Ingest, diff_id: str, directory: str) -> None:
+    """Move an unpacked layer to its place, unless somebody else has done so in the meantime.
+
+    What is left there of a damaged layer gives way: it is removed with the ingest directory.
+    """
+    if _is_whole(layout, diff_id):
         return
+    target = layer_directory(layout, diff_id)
     digits = diff_id.removeprefix("sha256:")
     link = f"{layout.layer_links}/{digits[:LINK_LENGTH]}"
+    if os.path.lexists(target):
+        rename(target, f"{ingest.path}/damaged-{digits}")
+    if os.path.lexists(link) and not (os.path.islink(link) and os.path.isdir(link)):
+        rename(link, f"{ingest.path}/damaged-link-{digits}")
     try:
         make_symlink(f"../{digits}/diff", link)
     except FileExistsError:
-        if os.readlink(link) != f"../{digits}/diff":
+        if os.path.isdir(link):
             raise MinirunError(f"two layers begin with the same digits: {diff_id} and {os.readlink(link)}") from None
     rename(directory, target)
+
+
+def _is_whole(layout: Layout, diff_id: str) -> bool:
+    """Say whether a layer is where it should be, with its link and all parts, and nobody has found it damaged."""
+    directory = layer_directory(layout, diff_id)
+    link = f"{layout.layer_links}/{diff_id.removeprefix('sha256:')[:LINK_LENGTH]}"
+    try:
+        same = os.path.samefile(link, f"{directory}/diff")
+    except OSError:
+        return False
+    return same and os.path.isfile(f"{directory}/recipe") and not os.path.lexists(f"{directory}/{_DAMAGED}")
+
+
+def note_damage(layout: Layout, diff_id: str) -> None:
+    """Note that the files of a layer are not what came in, so that the next load or pull unpacks it again."""
+    make_empty(f"{layer_directory(layout, diff_id)}/{_DAMAGED}")
 
 
 def _manifest_of(layout: Layout, image_id: str) -> str:

@@ -176,6 +176,35 @@ def test_tag_and_rmi_as_docker_words_it(minirun: Minirun, archive: Path) -> None
         assert minirun(*arguments, check=False).returncode == 1
 
 
+def test_a_digest_of_a_registry_goes_with_the_last_tag(minirun: Minirun, archive: Path) -> None:
+    """As a pull leaves it: the name with its tag, and the name with the digest of its manifest."""
+    minirun("load", "-i", archive)
+    pulled = f"sha256:{'5' * 64}"
+    names = Path("/var/lib/minirun/images/names.json")
+    table = json.loads(names.read_text())
+    for name in ("docker.io/other/app", "docker.io/only/digest"):
+        table[f"{name}@{pulled}"] = ID
+    names.write_text(json.dumps(table))
+    row = "{{.Repository}} {{.Tag}}"
+    listed = {line for line in minirun("images", "--format", row).stdout.splitlines() if "busybox" not in line}
+    assert listed == {"app 1", "other/app 2", "only/digest <none>"}
+    digests = minirun("images", "--digests", "--format", f"{row} {{{{.Digest}}}}").stdout.splitlines()
+    assert {line for line in digests if "busybox" not in line} == {
+        "app 1 <none>",
+        f"other/app 2 {pulled}",
+        f"only/digest <none> {pulled}",
+    }
+    assert minirun("images", "-q", "--filter", "dangling=true", "only/digest").stdout == f"{ID[7:19]}\n"
+    [document] = json.loads(minirun("image", "inspect", f"only/digest@{pulled}").stdout)
+    assert document["RepoDigests"] == [f"only/digest@{pulled}", f"other/app@{pulled}"]
+    assert document["RepoTags"] == ["app:1", "other/app:2"]
+    untagged = f"Untagged: other/app:2\nUntagged: other/app@{pulled}\n"
+    assert minirun("rmi", "other/app:2").stdout == untagged
+    minirun("image", "prune", "-f")
+    assert minirun("rmi", "app:1").stdout == "Untagged: app:1\n"
+    assert f"untagged: only/digest@{pulled}\ndeleted: {ID}\n" in minirun("image", "prune", "-f").stdout
+
+
 def test_rmi_goes_on_after_an_error(minirun: Minirun, archive: Path) -> None:
     minirun("load", "-i", archive)
     done = minirun("rmi", "nosuch", "app:1", check=False)

@@ -28,10 +28,13 @@ _NO_TIME = "0001-01-01T00:00:00Z"
 
 
 class Listed(Record):
-    """One line of `images`: an image under one of its names; `name` is None for an image without any."""
+    """One line of `images`: an image under one of its names; `name` is None for an image without any.
+
+    `digest` is that of the manifest that a registry has under the name, as far as one is known."""
 
     image: Image
     name: ImageRef | None
+    digest: str = ""
 
 
 class HistoryEntry(Record):
@@ -51,18 +54,18 @@ class Removal(Record):
 
 
 # -- looking -----------------------------------------------------------------------------------------------------------
-def list_images(layout: Layout, name: str = "", filters: Iterable[str] = ()) -> list[Listed]:
+def list_images(layout: Layout, name: str = "", filters: Iterable[str] = (), *, digests: bool = False) -> list[Listed]:
     """Return a line for each name of each image, newest image first; an image without names has one line.
 
-    `name` keeps those of one repository, or of one reference when it has a tag; `filters` are `key=value` as `docker
-    images --filter` takes them. Raises MinirunError for an unknown filter.
+    A repository of which only digests are known is a name without a tag. With `digests` there is a line for each digest
+    of a name. `name` keeps those of one repository, or of one reference when it has a tag; `filters` are `key=value` as
+    `docker images --filter` takes them. Raises MinirunError for an unknown filter.
     """
     names: dict[str, list[ImageRef]] = {}
     for ref, image_id in store.parsed_names(layout):
         names.setdefault(image_id, []).append(ref)
     images = sorted(store.all_images(layout), key=lambda image: (created_at(image), image.id), reverse=True)
-    nameless: list[ImageRef | None] = [None]
-    lines = [Listed(image, ref) for image in images for ref in names.get(image.id) or nameless]
+    lines = [line for image in images for line in _lines_of(image, names.get(image.id, []), digests=digests)]
     if name:
         lines = [line for line in lines if line.name and _has_name(line.name, name)]
     wanted: dict[str, list[str]] = {}
@@ -72,6 +75,21 @@ def list_images(layout: Layout, name: str = "", filters: Iterable[str] = ()) -> 
             raise MinirunError(f"invalid filter '{text}'", f"Filters are {', '.join(_FILTERS)}, written KEY=VALUE.")
         wanted.setdefault(key, []).append(value)
     return [line for line in lines if _passes(layout, line, wanted)]
+
+
+def _lines_of(image: Image, refs: list[ImageRef], *, digests: bool) -> list[Listed]:
+    known: dict[str, list[str]] = {}
+    for ref in refs:
+        known.setdefault(ref.name, []).extend([ref.digest] if ref.digest else [])
+    tagged = {ref.name for ref in refs if ref.tag}
+    lines = []
+    for ref in refs:
+        if ref.tag and digests:
+            lines += [Listed(image, ref, digest) for digest in dict.fromkeys(known[ref.name] or [""])]
+        elif ref.tag or ref.name not in tagged:
+            tagged.add(ref.name if not digests else "")  # without digests, one line for all of them
+            lines.append(Listed(image, ref, ref.digest))
+    return lines or [Listed(image, None)]
 
 
 def _has_name(ref: ImageRef, wanted: str) -> bool:
@@ -97,7 +115,7 @@ def _passes(layout: Layout, line: Listed, wanted: dict[str, list[str]]) -> bool:
         if key == "dangling":
             if values[-1].lower() not in ("true", "false", "1", "0"):
                 raise MinirunError(f"invalid filter 'dangling={values[-1]}'", "It is true or false.")
-            if (line.name is None) != (values[-1].lower() in ("true", "1")):
+            if (line.name is None or not line.name.tag) != (values[-1].lower() in ("true", "1")):
                 return False
         elif key == "label":
             if not all(has_label(line.image.config.labels, value) for value in values):
@@ -200,17 +218,20 @@ def remove(layout: Layout, reference: str, *, force: bool = False) -> Removal:
     users = containers_of(layout, image_id)
     if not digits.startswith(reference.removeprefix("sha256:")):
         ref = ImageRef.parse(reference)
-        if users and len(refs) == 1 and not force:
+        going = _names_that_go(refs, ref)
+        if users and len(refs) == len(going) and not force:
             raise _conflict(
                 f'unable to remove repository reference "{ref.familiar}" (must force) - container {users[0][:12]} '
                 f"is using its referenced image {digits[:12]}",
                 f"Remove the container first: 'minirun rm {users[0][:12]}'; --force only takes the name away.",
             )
-        if len(refs) > 1 or users:
+        untagged = tuple(name.familiar for name in going)
+        if len(refs) > len(going) or users:
             with reserve.given_back(layout):
-                store.untag(layout, ref)
-            return Removal((ref.familiar,))
-        return Removal((ref.familiar,), (image_id, *_delete(layout, image_id)))
+                for name in going:
+                    store.untag(layout, name)
+            return Removal(untagged)
+        return Removal(untagged, (image_id, *_delete(layout, image_id)))
     running = [user for user in users if bundle_lock.is_held(layout, user)]
     if running:
         raise _conflict(
@@ -238,6 +259,12 @@ def remove(layout: Layout, reference: str, *, force: bool = False) -> Removal:
     return Removal(untagged, (image_id, *_delete(layout, image_id)))
 
 
+def _names_that_go(refs: list[ImageRef], ref: ImageRef) -> list[ImageRef]:
+    """Return a name and, if it is the last tag of its repository, the repository's digests with it."""
+    others = [other for other in refs if other.name == ref.name and other != ref]
+    return [ref, *(others if ref.tag and not any(other.tag for other in others) else [])]
+
+
 def prune(layout: Layout, *, everything: bool, filters: Iterable[str] = ()) -> tuple[list[Removal], int]:
     """Remove images without a name, or all that no container uses; return what was done and the bytes that came free.
 
@@ -250,7 +277,7 @@ def prune(layout: Layout, *, everything: bool, filters: Iterable[str] = ()) -> t
     for image in store.all_images(layout):
         refs = store.names_of(layout, image.id)
         if (
-            (refs and not everything)
+            (any(ref.tag for ref in refs) and not everything)
             or containers_of(layout, image.id)
             or not allowed.pass_(image.config.labels, created_at(image))
         ):

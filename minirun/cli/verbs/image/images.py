@@ -40,8 +40,9 @@ def images(call: Call) -> None:
     layout = call.host_layout()
     collect_garbage(layout)
     whole = call.switch("no-trunc")
-    lines = engine.list_images(layout, "".join(call.arguments), call.many("filter"))
     template = call.text("format")
+    digests = call.switch("digests") or ".Digest" in template
+    lines = engine.list_images(layout, "".join(call.arguments), call.many("filter"), digests=digests)
     if call.switch("quiet") and not template:
         for line in lines:
             print(_id(line.image.id, whole))
@@ -89,7 +90,7 @@ def _image_row(line: Listed, whole: bool) -> dict[str, object]:
         "Containers": "N/A",
         "CreatedAt": _created_at(created),
         "CreatedSince": since(created),
-        "Digest": (line.name and line.name.digest) or NONE,
+        "Digest": line.digest or NONE,
         "ID": _id(line.image.id, whole),
         "Repository": line.name.familiar_name if line.name else NONE,
         "SharedSize": "N/A",
