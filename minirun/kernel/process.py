@@ -288,6 +288,7 @@ def execute(program: str, arguments: Sequence[str]) -> NoReturn:
     arguments=" ".join,
     environment=lambda e: f"{len(e)} variables",
     text=lambda text: f"{len(text)} bytes",
+    returns=lambda ended: str(ended[0]),  # what it has printed may be a password
 )
 def run_program(
     program: str,

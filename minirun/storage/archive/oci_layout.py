@@ -11,6 +11,7 @@ What is no image, such as a signature, an SBOM, a chart, looks like a manifest, 
 from __future__ import annotations
 
 from minirun.kernel.cpu import host_platform
+from minirun.model import media_types
 from minirun.model.platform import Platform, normalised
 from minirun.model.record import Record
 from minirun.storage.archive.documents import parse_json
@@ -26,17 +27,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from minirun.storage.archive.sources import Source
-
-_INDEX_TYPES = frozenset(
-    {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
-)
-_MANIFEST_TYPES = frozenset(
-    {"application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"}
-)
-_CONFIG_TYPES = frozenset(
-    {"application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"}
-)
-_LAYER_TYPES = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
 
 
 class _Blobs:
@@ -82,7 +72,7 @@ class _Candidate(Record):
 def images_of_layout(source: Source) -> Iterator[Found | Skipped]:
     """Give the image of each name in index.json that suits this machine best. Raises MalformedError."""
     blobs = _Blobs(source, flat=False)
-    descriptors = _descriptors(parse_json(read_document(source, "index.json"), "index.json"), "index.json")
+    descriptors = descriptors_of(parse_json(read_document(source, "index.json"), "index.json"), "index.json")
     if not descriptors:
         raise MalformedError("the archive has no image in it")
     if len(descriptors) > IMAGES_MAX:
@@ -91,7 +81,7 @@ def images_of_layout(source: Source) -> Iterator[Found | Skipped]:
     for name, group in _by_name(descriptors).items():
         candidates: list[_Candidate] = []
         for descriptor in group:
-            artifact = _artifact(descriptor)
+            artifact = artifact_of_descriptor(descriptor)
             if artifact:
                 yield Skipped(_shown(descriptor), f"it is an artifact, not an image ({artifact})")
             else:
@@ -108,7 +98,7 @@ def images_of_directory(source: Source, data: bytes) -> Iterator[Found | Skipped
     blobs = _Blobs(source, flat=True)
     document = parse_json(data, "manifest.json")
     if isinstance(document, dict) and "manifests" in document:
-        inner = _descriptors(document, "manifest.json")
+        inner = descriptors_of(document, "manifest.json")
         candidates = [one for descriptor in inner for one in _candidates(blobs, descriptor, 1)]
     else:
         candidates = [_Candidate(data, None, direct=True)]
@@ -130,17 +120,17 @@ def _candidates(blobs: _Blobs, descriptor: dict[str, Any], depth: int = 0) -> It
     """Go from a descriptor to manifests, through indexes."""
     if depth > INDEX_DEPTH_MAX:
         raise MalformedError("the archive is refused: its indexes are nested too deep")
-    platform = _platform(descriptor.get("platform"))
-    if depth and (_artifact(descriptor) or (platform and platform.os == "unknown")):
+    platform = platform_of(descriptor.get("platform"))
+    if depth and (artifact_of_descriptor(descriptor) or (platform and platform.os == "unknown")):
         return  # an attestation of BuildKit's beside the image that it is about
     data = blobs.manifest(descriptor["digest"])
     document = parse_json(data, "a manifest")
     if not isinstance(document, dict):
         raise MalformedError("a manifest is malformed")
-    if descriptor.get("mediaType") not in _INDEX_TYPES and "manifests" not in document:
+    if descriptor.get("mediaType") not in media_types.INDEXES and "manifests" not in document:
         yield _Candidate(data, platform, direct=depth == 0)
         return
-    for inner in _descriptors(document, "an index"):
+    for inner in descriptors_of(document, "an index"):
         yield from _candidates(blobs, inner, depth + 1)
 
 
@@ -151,7 +141,7 @@ def _choose(blobs: _Blobs, name: str, candidates: list[_Candidate]) -> Generator
     """
     images = []
     for candidate in candidates:
-        artifact = _artifact_manifest(candidate.manifest)
+        artifact = artifact_of_manifest(candidate.manifest)
         if artifact:
             yield Skipped(name, f"it is an artifact, not an image ({artifact})")
         else:
@@ -172,9 +162,9 @@ def _choose(blobs: _Blobs, name: str, candidates: list[_Candidate]) -> Generator
 
 
 def _image(blobs: _Blobs, data: bytes, names: list[str]) -> Found:
-    manifest = _manifest(data)
-    config = blobs.config(_descriptors({"manifests": [manifest["config"]]}, "the manifest")[0]["digest"])
-    layers = _descriptors({"manifests": manifest.get("layers") or []}, "the manifest")
+    manifest = image_manifest(data)
+    config = blobs.config(descriptors_of({"manifests": [manifest["config"]]}, "the manifest")[0]["digest"])
+    layers = descriptors_of({"manifests": manifest.get("layers") or []}, "the manifest")
     return Found(
         config,
         tuple(blobs.name(layer["digest"]) for layer in layers),
@@ -184,7 +174,7 @@ def _image(blobs: _Blobs, data: bytes, names: list[str]) -> Found:
     )
 
 
-def _manifest(data: bytes) -> dict[str, Any]:
+def image_manifest(data: bytes) -> dict[str, Any]:
     document = parse_json(data, "an image manifest")
     if not isinstance(document, dict) or not isinstance(document.get("config"), dict):
         raise MalformedError("this is not an image manifest that minirun can read (schema version 1 is too old)")
@@ -192,29 +182,29 @@ def _manifest(data: bytes) -> dict[str, Any]:
 
 
 # -- what descriptors say ----------------------------------------------------------------------------------------------
-def _artifact(descriptor: dict[str, Any]) -> str:
+def artifact_of_descriptor(descriptor: dict[str, Any]) -> str:
     """Return what kind of artifact a descriptor leads to; nothing for an image, as far as it says."""
     kind = descriptor.get("mediaType")
     if descriptor.get("artifactType"):
         return str(descriptor["artifactType"])
-    return str(kind) if kind and kind not in _MANIFEST_TYPES | _INDEX_TYPES else ""
+    return str(kind) if kind and kind not in media_types.MANIFESTS | media_types.INDEXES else ""
 
 
-def _artifact_manifest(data: bytes) -> str:
+def artifact_of_manifest(data: bytes) -> str:
     """Return what kind of artifact a manifest is, and nothing for an image (manifest.md, "Guidelines for Artifact
     Usage"): its type, or that of a config or of layers which no image has."""
-    manifest = _manifest(data)
+    manifest = image_manifest(data)
     if manifest.get("artifactType"):
         return str(manifest["artifactType"])
     kind = manifest["config"].get("mediaType")
-    if kind and kind not in _CONFIG_TYPES:
+    if kind and kind not in media_types.CONFIGS:
         return str(kind)
     layers = manifest.get("layers")
     kinds = [layer.get("mediaType") for layer in layers if isinstance(layer, dict)] if isinstance(layers, list) else []
-    return next((str(kind) for kind in kinds if kind and not str(kind).startswith(_LAYER_TYPES)), "")
+    return next((str(kind) for kind in kinds if kind and not str(kind).startswith(media_types.LAYERS)), "")
 
 
-def _platform(value: object) -> Platform | None:
+def platform_of(value: object) -> Platform | None:
     if not isinstance(value, dict):
         return None
     texts = [value.get(key) or "" for key in ("os", "architecture", "variant")]
@@ -222,11 +212,11 @@ def _platform(value: object) -> Platform | None:
 
 
 def _platform_of_config(blobs: _Blobs, data: bytes) -> Platform:
-    digest = _descriptors({"manifests": [_manifest(data)["config"]]}, "the manifest")[0]["digest"]
-    return _platform(parse_json(blobs.config(digest), "the image's config")) or Platform("", "")
+    digest = descriptors_of({"manifests": [image_manifest(data)["config"]]}, "the manifest")[0]["digest"]
+    return platform_of(parse_json(blobs.config(digest), "the image's config")) or Platform("", "")
 
 
-def _descriptors(document: Any, what: str) -> list[dict[str, Any]]:
+def descriptors_of(document: Any, what: str) -> list[dict[str, Any]]:
     """Return the descriptors of an index, their digests checked for form."""
     descriptors = document.get("manifests") if isinstance(document, dict) else None
     if not isinstance(descriptors, list):

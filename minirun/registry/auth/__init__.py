@@ -1,0 +1,1 @@
+"""Who asks: credentials, and the tokens that registries give for them."""
