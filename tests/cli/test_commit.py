@@ -74,9 +74,9 @@ def test_a_container_becomes_an_image(
     assert (document["Author"], document["Comment"]) == ("Ann <a@b>", "a note")
     [parent] = json.loads(minirun("image", "inspect", "busybox").stdout)
     assert document["RootFS"]["Layers"][:-1] == parent["RootFS"]["Layers"]
-    assert document["Config"] == {
+    assert {key: value for key, value in document["Config"].items() if value} == {
         "Cmd": ["/bin/sh", "-c", "id"],
-        "Env": ["A=1", *(parent["Config"].get("Env") or [document["Config"]["Env"][1]]), "B=2"],
+        "Env": ["A=1", "B=2"],
         "ExposedPorts": {"80/tcp": {}},
         "Labels": {"own": "label"},
         "StopSignal": "INT",

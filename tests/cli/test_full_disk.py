@@ -132,3 +132,30 @@ def test_the_message_names_the_path_and_the_file_system(store: SmallStore, busyb
     assert full_disk.hint_on(MinirunError("something else"), [str(store.root)]) == ""
     assert store("ps", "-a", "--format", "{{.Names}}").stdout == "there\n"
     store("rm", "there")
+
+
+def test_files_of_a_container_can_be_saved_elsewhere(store: SmallStore, tmp_path: Path) -> None:
+    """What has no room leaves nothing behind: no part of an image, no part of a file."""
+    store("run", "--name", "full", "--network=none", "box", "sh", "-c", "head -c 3000000 /dev/urandom > /data")
+    large = tmp_path / "large"
+    large.write_bytes(os.urandom(20 << 20))
+    images = store("images", "-aq").stdout
+    layers = sorted(os.listdir(store.root / "layers"))
+    (store.root / "filler").write_bytes(bytes(store_room(store) - (1 << 20)))  # less than the layer would need
+    for arguments in (("commit", "full", "cut"), ("cp", large, "full:/large")):
+        assert "no space left on device" in store(*arguments, code=1).stderr.lower()
+    store.fill()
+    store("commit", "full", "cut", code=1)
+    assert store("diff", "full").stdout == "A /data\n"
+    store("cp", "full:/data", tmp_path / "data")
+    store("export", "-o", tmp_path / "all.tar", "full")
+    assert (tmp_path / "data").stat().st_size == 3_000_000
+    (store.root / "filler").unlink()
+    assert (store("images", "-aq").stdout, sorted(os.listdir(store.root / "layers"))) == (images, layers)
+    assert os.listdir(store.root / "ingest") == []
+    store("commit", "full", "whole")
+
+
+def store_room(store: SmallStore) -> int:
+    disk = os.statvfs(store.root)
+    return disk.f_bavail * disk.f_frsize

@@ -123,7 +123,7 @@ def test_import_makes_an_image_with_a_config(minirun: Minirun, tmp_path: Path) -
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", image_id)
     [found] = json.loads(minirun("image", "inspect", "made:1").stdout)
     assert (found["Id"], found["RepoTags"], found["Comment"]) == (image_id, ["made:1"], "by hand")
-    assert found["Config"] == {
+    assert {key: value for key, value in found["Config"].items() if value} == {
         "Cmd": ["/bin/tool", "a b"],
         "Env": ["A=b"],
         "ExposedPorts": {"80/tcp": {}},

@@ -108,6 +108,9 @@ def _config(layout: Layout, record: ContainerRecord, image: Image, inherited: di
     own = container_document(layout, record, status(layout, record), image.config)["Config"]
     config = {key: inherited[key] for key in _INHERITED if inherited.get(key)}
     config |= {key: own[key] for key in _KEPT if own.get(key)}
+    # The default path is every container's, and nothing that was set.
+    if not any(entry.partition("=")[0] == "PATH" for entry in (*image.config.env, *record.request.environment)):
+        config["Env"] = [entry for entry in own["Env"] if not entry.startswith("PATH=")]
     if record.request.stop_signal:
         config["StopSignal"] = record.request.stop_signal
     return config

@@ -148,9 +148,11 @@ class _Place:
         """The error for a directory that should be there."""
         return MinirunError(f'invalid output path: directory "{directory}" does not exist', exit_code=1)
 
-    def not_a_file(self, path: str) -> MinirunError:
+    def not_a_file(self, path: str, kind: str) -> MinirunError:
         """The error for what is neither a directory nor a file."""
-        return MinirunError(f'invalid output path: "{path}" must be a directory or a regular file', exit_code=1)
+        return MinirunError(
+            f'invalid output path: "{path}" must be a directory or a regular file: got {kind}', exit_code=1
+        )
 
 
 class _ContainerPlace(_Place):
@@ -179,10 +181,9 @@ class _ContainerPlace(_Place):
     def missing(self, path: str) -> MinirunError:
         return MinirunError(f"Could not find the file {path} in container {self._record.name}", exit_code=1)
 
-    def not_a_file(self, path: str) -> MinirunError:
-        return MinirunError(
-            f'destination "{self._record.name}:{path}" must be a directory or a regular file', exit_code=1
-        )
+    def not_a_file(self, path: str, kind: str) -> MinirunError:
+        where = f'destination "{self._record.name}:{path}"'
+        return MinirunError(f"{where} must be a directory or a regular file: got {kind}", exit_code=1)
 
 
 def _target(place: _Place, path: str, base: bytes, *, is_directory: bool) -> Target:
@@ -204,7 +205,7 @@ def _target(place: _Place, path: str, base: bytes, *, is_directory: bool) -> Tar
             except (FileNotFoundError, NotADirectoryError):
                 raise place.missing(parent) from None
         except NotADirectoryError:
-            raise MinirunError(f"{path}: not a directory", exit_code=1) from None
+            raise MinirunError("no such directory", f"{path} leads through a file.", 1) from None
         except OSError as error:
             raise MinirunError(f"{path}: {_lower(error)}", exit_code=1) from error
         mode = os.fstat(found).st_mode
@@ -212,7 +213,9 @@ def _target(place: _Place, path: str, base: bytes, *, is_directory: bool) -> Tar
             return Target(found, base)
         os.close(found)
         if not stat.S_ISREG(mode):
-            raise place.not_a_file(path)
+            raise place.not_a_file(
+                path, "a device" if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else "an irregular file"
+            )
         if is_directory:
             raise MinirunError("cannot copy directory", f"{path} is a file.", 1)
         parent, name = _resolved(place, path)

@@ -26,6 +26,17 @@ _FILTERS = ("before", "dangling", "label", "reference", "since")
 # What Docker shows for a time that nobody has written down.
 _NO_TIME = "0001-01-01T00:00:00Z"
 
+# The settings of an image that Docker shows in any case (moby, api/types/container/config.go), in its order.
+_NO_CONFIG: dict[str, Any] = {
+    **dict.fromkeys(("Hostname", "Domainname", "User"), ""),
+    **dict.fromkeys(("AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce"), False),
+    **dict.fromkeys(("Env", "Cmd")),
+    "Image": "",
+    "Volumes": None,
+    "WorkingDir": "",
+    **dict.fromkeys(("Entrypoint", "OnBuild", "Labels")),
+}
+
 
 class Listed(Record):
     """One line of `images`: an image under one of its names; `name` is None for an image without any.
@@ -164,13 +175,16 @@ def document(layout: Layout, image: Image) -> dict[str, Any]:
         "Parent": "",
         "Comment": config.get("comment") or (config.get("history") or [{}])[-1].get("comment") or "",
         "Created": image.created or _NO_TIME,
+        "Container": config.get("container") or "",
+        "ContainerConfig": _NO_CONFIG | (config.get("container_config") or {}),
         "DockerVersion": config.get("docker_version") or "",
         "Author": config.get("author") or "",
-        "Config": config.get("config") or {},
+        "Config": _NO_CONFIG | (config.get("config") or {}),
         "Architecture": image.architecture,
         **({"Variant": config["variant"]} if config.get("variant") else {}),
         "Os": image.os,
         "Size": image.size,
+        "VirtualSize": image.size,
         "GraphDriver": {"Data": {**lower, "UpperDir": directories[0]} if directories else {}, "Name": "overlay"},
         "RootFS": {"Type": "layers", **({"Layers": layers} if layers else {})},
         "Metadata": {"LastTagTime": _NO_TIME},
