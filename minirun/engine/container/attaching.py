@@ -288,7 +288,10 @@ class _Handlers:
 
 
 def _forwarding(send_signal: Callable[[int], None]) -> dict[int, Callable[[int], None]]:
-    """As Docker does: every signal, SIGTSTP of a Ctrl-Z among them."""
+    """As Docker does: every signal, SIGTSTP of a Ctrl-Z among them, but none that the caller ignores.
+
+    A shell ignores the terminal's signals for what it runs in the background, nohup(1) SIGHUP.
+    """
 
     def forward(number: int) -> None:
         try:
@@ -296,7 +299,8 @@ def _forwarding(send_signal: Callable[[int], None]) -> dict[int, Callable[[int],
         except (OSError, MinirunError):
             pass  # the container has just ended
 
-    return {number: forward for number in signal.valid_signals() if number not in _OWN_SIGNALS}
+    ignored = {number for number in _ENDING_SIGNALS if signal.getsignal(number) == signal.SIG_IGN}
+    return {number: forward for number in signal.valid_signals() if number not in _OWN_SIGNALS | ignored}
 
 
 def _end(number: int) -> None:
