@@ -26,11 +26,13 @@ from minirun.storage.images import LINK_LENGTH, blob_path, locked_store, used_by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from minirun.model.layout import Layout
 
 _PINS = ("layer-", "blob-")
+_NOTE = "note-"
 
 
 class Ingest:
@@ -73,12 +75,12 @@ class Ingest:
         self._pin("blob-", digest)
 
     def note(self, text: str) -> None:
-        """Write something down that must be put right if this process is killed: see `abandoned_notes`."""
-        make_empty(f"{self.path}/{text}")
+        """Write something down that must be put right if this process is killed: see `act_on_notes`."""
+        make_empty(f"{self.path}/{_NOTE}{text}")
 
     def forget(self, text: str) -> None:
         """Take a note back."""
-        remove(f"{self.path}/{text}")
+        remove(f"{self.path}/{_NOTE}{text}")
 
     def _pin(self, kind: str, digest: str) -> None:
         path = f"{self.path}/{kind}{digest.removeprefix('sha256:')}"
@@ -100,22 +102,28 @@ def unfinished(layout: Layout) -> tuple[list[str], list[str]]:
         return [], []
 
 
-def abandoned_notes(layout: Layout, prefix: str) -> list[str]:
-    """Return the notes of killed commands that begin with `prefix`, until `collect_garbage` removes them."""
-    found = []
+def act_on_notes(layout: Layout, act: Callable[[str], None]) -> None:
+    """Do `act` with each note of a killed command, and then forget it."""
     for name in unfinished(layout)[0]:
         path = f"{layout.ingest}/{name}"
         lock = try_lock(path)
         if lock >= 0:
-            found += [text for text in os.listdir(path) if text.startswith(prefix)]
-            os.close(lock)
-    return found
+            try:
+                for note in _notes(path):
+                    act(note.removeprefix(_NOTE))
+                    remove(f"{path}/{note}")
+            finally:
+                os.close(lock)
+
+
+def _notes(path: str) -> list[str]:
+    return [name for name in os.listdir(path) if name.startswith(_NOTE)]
 
 
 def collect_garbage(layout: Layout) -> int:
     """Remove what killed commands have left in the store; return how many of them there were.
 
-    With nothing to do this is one look into two directories.
+    What has notes stays until somebody has acted on them. With nothing to do this is one look into two directories.
     """
     names, torn = unfinished(layout)
     found = 0
@@ -129,8 +137,9 @@ def collect_garbage(layout: Layout) -> int:
         lock = try_lock(path)
         if lock >= 0:
             try:
-                _clear(layout, path)
-                found += 1
+                if not _notes(path):
+                    _clear(layout, path)
+                    found += 1
             finally:
                 os.close(lock)
     return found

@@ -151,6 +151,7 @@ def test_a_commit_that_is_killed_leaves_nothing(minirun: Minirun, background: Ru
     eventually(lambda: minirun.inspect("web")["State"]["Status"] == "paused")
     process.send_signal(signal.SIGKILL)
     process.wait()
+    assert minirun("images", "-q", "cut").stdout == ""
     assert minirun("ps", "--format", "{{.State}}").stdout == "running\n"
     assert list((store / "ingest").iterdir()) == []
     assert {path.name for room in ("layers", "images") for path in (store / room).iterdir()} == before

@@ -10,7 +10,6 @@ from minirun.engine.image import images as engine
 from minirun.engine.image.images import NONE, HistoryEntry, Listed
 from minirun.engine.prune_filters import seconds_of
 from minirun.storage.images import find
-from minirun.storage.ingest import collect_garbage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,8 +36,7 @@ _HEADERS: dict[str, object] = {
 
 def images(call: Call) -> None:
     """List the images in the store, the newest first."""
-    layout = call.host_layout()
-    collect_garbage(layout)
+    layout = call.swept_layout()
     whole = call.switch("no-trunc")
     template = call.text("format")
     digests = call.switch("digests") or ".Digest" in template
@@ -58,8 +56,7 @@ def images(call: Call) -> None:
 
 def history(call: Call) -> None:
     """Show the instructions that made an image, the last one first, and what each added."""
-    layout = call.host_layout()
-    collect_garbage(layout)
+    layout = call.swept_layout()
     image = find(layout, call.arguments[0])
     human = call.switch("human", default=True) and not call.switch("no-human")
     whole = call.switch("no-trunc")

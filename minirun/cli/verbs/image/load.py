@@ -28,7 +28,7 @@ def load(call: Call) -> None:
     from minirun.storage.archive.found import Skipped
     from minirun.storage.archive.load import load as load_archive
 
-    layout = call.host_layout()
+    layout = call.swept_layout()
     path = call.text("input", "-")
     if path == "-" and sys.stdin.isatty():
         raise MinirunError(
@@ -56,7 +56,7 @@ def import_(call: Call) -> None:
     """
     from minirun.engine.image import images
 
-    layout = call.host_layout()
+    layout = call.swept_layout()
     path, *name = call.arguments
     progress = _progress(call.switch("quiet"))
     try:

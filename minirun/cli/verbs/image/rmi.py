@@ -7,31 +7,29 @@ from minirun.cli.grammar import Verb, many, switch
 from minirun.cli.output.words import decimal_size
 from minirun.cli.streams import say
 from minirun.engine.image import images
-from minirun.storage.ingest import collect_garbage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirun.cli.call import Call
     from minirun.engine.image.images import Removal
-    from minirun.model.layout import Layout
 
 
 def tag(call: Call) -> None:
     """Let the name TARGET mean the image that SOURCE means."""
     source, target = call.arguments
-    images.tag(_layout(call), source, target)
+    images.tag(call.swept_layout(), source, target)
 
 
 def rmi(call: Call) -> int:
     """Remove names, and images with their last one. Layers that other images share stay."""
-    layout = _layout(call)
+    layout = call.swept_layout()
     force = call.switch("force")
     return call.for_each(lambda reference: print_removal(images.remove(layout, reference, force=force)))
 
 
 def prune(call: Call) -> None:
     """Remove images without a name, or with -a all that no container uses."""
-    layout = _layout(call)
+    layout = call.swept_layout()
     everything = call.switch("all")
     if not call.switch("force"):
         what = "images without at least one container associated to them" if everything else "dangling images"
@@ -45,13 +43,6 @@ def prune(call: Call) -> None:
             print_removal(removal, "untagged", "deleted")
         say("")
     say(f"Total reclaimed space: {decimal_size(freed, 4)}")
-
-
-def _layout(call: Call) -> Layout:
-    """Return where the images are, cleared of what a killed command has left there."""
-    layout = call.host_layout()
-    collect_garbage(layout)
-    return layout
 
 
 def print_removal(removal: Removal, untagged: str = "Untagged", deleted: str = "Deleted") -> None:
