@@ -6,11 +6,13 @@ import io
 import os
 import re
 import stat
+import subprocess
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.eventually import eventually
 from support.image_archives import entry, tar
 
 if TYPE_CHECKING:
@@ -199,3 +201,22 @@ def test_links_lead_nowhere_but_into_the_container(
         minirun("cp", "web:/swap", tmp_path / f"copy{number}", check=False)
     assert (secret / "passwd").read_text() == "untouched"
     assert not [path for path in tmp_path.glob("copy*/**/*") if path.is_file() and path.read_text() == "untouched"]
+
+
+def test_a_start_waits_for_the_end_of_a_copy(minirun: Minirun, busybox_image: str) -> None:
+    """Both would write to the same layer. What is cut off leaves no part of a file."""
+    container = minirun("create", "--name", "web", "--network=none", busybox_image, "sleep", "1000").stdout.strip()
+    data = tar(entry("whole", b"x" * 5000), entry("cut", b"y" * 5000))
+    copying = minirun.start("cp", "-", "web:/tmp", stdin=subprocess.PIPE)
+    assert copying.stdin
+    copying.stdin.write(data[:7000])
+    copying.stdin.flush()
+    written = Path(f"/var/lib/minirun/containers/{container}/upper/tmp/cut")
+    eventually(written.exists)
+    starting = minirun.start("start", "web")
+    copying.stdin.close()
+    assert copying.wait(timeout=30) == 1
+    assert copying.stderr
+    assert b"the archive is cut off" in copying.stderr.read()
+    assert starting.wait(timeout=30) == 0
+    assert minirun("exec", "web", "ls", "/tmp").stdout == "whole\n"
