@@ -44,7 +44,6 @@ _ELSEWHERE = {
     "plugin": _NO_DAEMON,
     "pull": _REGISTRY,
     "push": _REGISTRY,
-    "save": "Keep the archive that the image was loaded from.",
     "search": _REGISTRY,
     "secret": _NO_DAEMON,
     "service": _NO_DAEMON,

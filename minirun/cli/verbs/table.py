@@ -68,6 +68,7 @@ SECTIONS = {
         "container": "",
     },
     "Images": {
+        "save": "image.save",
         "load": "image.load",
         "import": "image.load",
         "images": "image.images",
@@ -112,6 +113,7 @@ GROUPS = {
             "load": "image.load",
             "ls": "image.images:images",
             "prune": "image.rmi:image prune",
+            "save": "image.save",
             "rm": "image.rmi:rmi",
             "tag": "image.rmi",
         },
