@@ -42,7 +42,6 @@ def said(capsys: pytest.CaptureFixture[str], line: str) -> str:
         ("nonsense", "See 'minirun --help' for what there is."),
         ("ls", "'minirun ps' lists containers"),
         ("remove x", "'minirun rm' removes containers"),
-        ("export x", "minirun exec NAME tar"),
         ("login", "knows no registry"),
         ("update x", "--memory"),
         ("image pull x", "knows no registry"),
