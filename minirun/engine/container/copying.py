@@ -121,7 +121,7 @@ def copy_tar_out(
     layout: Layout,
     record: ContainerRecord,
     path: str,
-    write: Callable[[Iterable[bytes | memoryview]], None],
+    write: Callable[[Iterable[bytes]], None],
     *,
     follow: bool,
 ) -> None:
