@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from itertools import chain
 
 from minirun.engine.container.changes import apply_changes
-from minirun.engine.container.diff import made_for_mounts
-from minirun.engine.container.filesystem import upper_directory
 from minirun.engine.container.inspect import container_document, rfc3339
 from minirun.engine.container.status import status
+from minirun.engine.files.diff import made_for_mounts
+from minirun.engine.files.filesystem import upper_directory
 from minirun.engine.shim import cleanup
 from minirun.errors import MinirunError
 from minirun.kernel.trace import step
