@@ -33,6 +33,10 @@ class DamagedError(MinirunError):
         self.reason = reason
 
 
+class MissingImageError(MinirunError):
+    """A container's image is not in the store, or not for the platform that was asked for: a pull may bring it."""
+
+
 def printable(text: str) -> str:
     """Return text with its control characters as escapes: what an image, a file or a caller calls itself must not steer
     the user's terminal.

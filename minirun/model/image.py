@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 DEFAULT_REGISTRY = "docker.io"
 DEFAULT_NAMESPACE = "library"
+# What Podman and Buildah put before a name without a registry that they have made themselves.
+LOCAL_REGISTRY = "localhost"
 DEFAULT_TAG = "latest"
 NAME_LENGTH_MAX = 255
 
@@ -84,6 +86,19 @@ class ImageRef(Record):
     def familiar(self) -> str:
         """The whole reference as Docker prints it: busybox:latest."""
         return self.familiar_name + self._suffix()
+
+    @property
+    def unqualified_twin(self) -> ImageRef | None:
+        """The other full name of a name without a registry: localhost/a/b:1 for docker.io/a/b:1, and the other way."""
+        if self.registry == DEFAULT_REGISTRY:
+            return self.replace(
+                registry=LOCAL_REGISTRY, repository=self.repository.removeprefix(f"{DEFAULT_NAMESPACE}/")
+            )
+        if self.registry == LOCAL_REGISTRY:
+            plain = "/" not in self.repository
+            repository = f"{DEFAULT_NAMESPACE}/{self.repository}" if plain else self.repository
+            return self.replace(registry=DEFAULT_REGISTRY, repository=repository)
+        return None
 
     def __str__(self) -> str:
         return self.name + self._suffix()

@@ -36,6 +36,10 @@ class RegistryError(MinirunError):
         self.detail = detail or message
 
 
+class MissingError(MinirunError):
+    """There is no such image at a registry, or one must not know."""
+
+
 def shown(url: str) -> str:
     """Return a URL without what may be secret in it: a password, and the query."""
     try:
@@ -80,24 +84,19 @@ def _said(response: BaseHTTPResponse) -> tuple[str, str]:
     return code.upper(), printable(": ".join(filter(None, parts)))[:_TEXT_MAX]
 
 
-def not_found(error: RegistryError) -> bool:
-    """Say whether an error means that there is no such image, or that one must not know."""
-    return error.status in (401, 403, 404)
-
-
 def explained(error: RegistryError, reference: ImageRef) -> MinirunError:
     """Return the error of a pull in Docker's words (distribution/errors.go)."""
     if error.code in ("DENIED", "UNAUTHORIZED") or error.status in (401, 403):
-        return MinirunError(
+        return MissingError(
             f"pull access denied for {reference.familiar_name}, repository does not exist or may require "
             f"'minirun login': {error.detail}",
             f"Is the name right? 'minirun login{_server(reference)}' gives minirun your credentials.",
         )
     if error.code == "NAME_UNKNOWN":
-        return MinirunError(f"repository {reference.familiar_name} not found: {error.detail}", "Is the name right?")
+        return MissingError(f"repository {reference.familiar_name} not found: {error.detail}", "Is the name right?")
     if error.status == 404:
         detail = "manifest unknown" if error.code == "MANIFEST_UNKNOWN" else error.detail
-        return MinirunError(f"manifest for {reference.familiar} not found: {detail}", "Is the tag right?")
+        return MissingError(f"manifest for {reference.familiar} not found: {detail}", "Is the tag right?")
     return error
 
 

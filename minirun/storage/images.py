@@ -69,9 +69,10 @@ def find_id(layout: Layout, reference: str) -> str:
             return f"sha256:{digits}"
         raise no_such_image(reference)
     if not reference.startswith("sha256:"):
-        image_id = read_names(layout).get(str(ImageRef.parse(reference)))
-        if image_id:
-            return image_id
+        names = read_names(layout)
+        name = stored_name(names, ImageRef.parse(reference))
+        if name:
+            return names[str(name)]
     if is_hex:
         matches = [name[:-5] for name in _record_names(layout) if name.startswith(digits)]
         if len(matches) > 1:
@@ -79,6 +80,17 @@ def find_id(layout: Layout, reference: str) -> str:
         if matches:
             return f"sha256:{matches[0]}"
     raise no_such_image(str(reference))
+
+
+def stored_name(names: dict[str, str], reference: ImageRef) -> ImageRef | None:
+    """Return under which of the names an image is that a reference means.
+
+    With a digest, the tag does not count. A name without a registry is "localhost/..." where Podman has written it, and
+    means the same as the name that a pull would give: docker.io's.
+    """
+    if reference.digest:
+        reference = reference.replace(tag="")
+    return next((ref for ref in (reference, reference.unqualified_twin) if ref and str(ref) in names), None)
 
 
 def no_such_image(reference: str) -> MinirunError:

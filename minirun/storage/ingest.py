@@ -13,6 +13,7 @@ import os
 
 from minirun.kernel.hostfiles import (
     TORN,
+    lock_existing,
     make_directory,
     make_empty,
     make_private,
@@ -26,7 +27,7 @@ from minirun.storage.images import LINK_LENGTH, blob_path, locked_store, used_by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from minirun.model.layout import Layout
@@ -81,6 +82,37 @@ class Ingest:
     def forget(self, text: str) -> None:
         """Take a note back."""
         remove(f"{self.path}/{_NOTE}{text}")
+
+    def claim_layers(self, diff_ids: Iterable[str]) -> None:
+        """Wait until no other work fetches one of these layers, then say that this one does.
+
+        All are claimed at once, and nothing is held while waiting: so no two wait for each other. Whoever has waited
+        finds the layers in the store, or, where the other has failed, has to fetch them.
+        """
+        claims = {f"fetch-{diff_id.removeprefix('sha256:')}" for diff_id in diff_ids}
+        while True:
+            with locked_store(self._layout):
+                holder = self._holder_of(claims)
+                if not holder:
+                    for claim in claims:
+                        make_empty(f"{self.path}/{claim}")
+                    return
+            try:
+                os.close(lock_existing(holder))  # whoever held it is gone, and has left the directory
+                collect_garbage(self._layout)
+            except FileNotFoundError:
+                pass  # that work has ended in good order
+
+    def _holder_of(self, claims: set[str]) -> str:
+        """Return the directory of other work that has one of these claims, or ""."""
+        for name in os.listdir(self._layout.ingest):
+            path = f"{self._layout.ingest}/{name}"
+            try:
+                if path != self.path and claims.intersection(os.listdir(path)):
+                    return path
+            except FileNotFoundError:
+                continue  # that work has just ended
+        return ""
 
     def _pin(self, kind: str, digest: str) -> None:
         path = f"{self.path}/{kind}{digest.removeprefix('sha256:')}"

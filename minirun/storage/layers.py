@@ -40,11 +40,13 @@ def unpack_layer(
     diff_id: str = "",
     progress: Callable[[int], None] | None = None,
     below: Sequence[str] = (),
+    stop: Callable[[], None] = lambda: None,
 ) -> Layer:
     """Unpack a layer's blob into `directory` (which is made, with `diff` and `recipe` in it) and verify it.
 
     `digest` is what the blob must hash to, `diff_id` what the tar in it must hash to; either may be empty when it is
-    not known. `progress` is told how many bytes of the blob have been read. Raises MinirunError (1) when a hash is
+    not known. `progress` is told how many bytes of the blob have been read. `stop` is called when this fails, so that
+    `chunks` do not wait for more. Raises MinirunError (1) when a hash is
     wrong, and all that `unpack` raises; what was unpacked until then stays in `directory` for the caller to remove.
     """
     make_directory(directory)
@@ -57,6 +59,9 @@ def unpack_layer(
         with step(title, topic="layers", why="Each layer is unpacked once and shared by all that use it.", exit_code=1):
             size = unpack(blob.tar(), layer_fd, RecipeWriter(recipe_fd), below)
         blob.finish()
+    except BaseException:
+        stop()
+        raise
     finally:
         blob.stop()
         os.close(recipe_fd)

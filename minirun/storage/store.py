@@ -103,7 +103,7 @@ def reuse_layer(layout: Layout, ingest: Ingest, diff_id: str, known: dict[str, L
     """
     ingest.pin_layer(diff_id)
     with locked_store(layout):
-        return known.get(diff_id) if _is_whole(layout, diff_id) else None
+        return known.get(diff_id) if is_whole(layout, diff_id) else None
 
 
 def remove_image(layout: Layout, image_id: str, check: Callable[[], None] = lambda: None) -> list[str]:
@@ -132,7 +132,7 @@ def _place_layer(layout: Layout, ingest: Ingest, diff_id: str, directory: str) -
 
     What is left there of a damaged layer gives way: it is removed with the ingest directory.
     """
-    if _is_whole(layout, diff_id):
+    if is_whole(layout, diff_id):
         return
     target = layer_directory(layout, diff_id)
     digits = diff_id.removeprefix("sha256:")
@@ -149,7 +149,7 @@ def _place_layer(layout: Layout, ingest: Ingest, diff_id: str, directory: str) -
     rename(directory, target)
 
 
-def _is_whole(layout: Layout, diff_id: str) -> bool:
+def is_whole(layout: Layout, diff_id: str) -> bool:
     """Say whether a layer is where it should be, with its link and all parts, and nobody has found it damaged."""
     directory = layer_directory(layout, diff_id)
     link = f"{layout.layer_links}/{diff_id.removeprefix('sha256:')[:LINK_LENGTH]}"

@@ -94,17 +94,21 @@ def test_no_bad_option_leaves_anything(minirun: Minirun, busybox_image: str, lef
 
 
 def test_images_that_are_not_there(minirun: Minirun, busybox_image: str) -> None:
-    assert "Unable to find image 'missing:latest' locally" in failed(minirun, "run", "missing", "true", code=125)
-    assert "busybox:2" in failed(minirun, "run", f"{busybox_image}:2", "true", code=125)
+    assert "Unable to find image 'missing:latest' locally" in failed(
+        minirun, "run", "--pull=never", "missing", "true", code=125
+    )
+    assert "busybox:2" in failed(minirun, "run", "--pull=never", f"{busybox_image}:2", "true", code=125)
     assert "invalid reference format" in failed(minirun, "run", "Bad//Name", "true", code=125)
-    assert "missing" in failed(minirun, "create", "missing", code=1)
+    assert "missing" in failed(minirun, "create", "--pull=never", "missing", code=1)
 
 
 def test_an_image_that_is_nearly_there_is_suggested(minirun: Minirun, busybox_image: str) -> None:
-    assert f"Did you mean '{busybox_image}'?" in failed(minirun, "run", "bussybox", code=125)
-    assert f"There is {busybox_image}:latest." in failed(minirun, "create", f"{busybox_image}:2", code=1)
-    assert "images/build demo" in failed(minirun, "run", "demo", code=125)
-    assert "docker save nginx:latest" in failed(minirun, "run", "nginx", code=125)
+    assert f"Did you mean '{busybox_image}'?" in failed(minirun, "run", "--pull=never", "bussybox", code=125)
+    assert f"There is {busybox_image}:latest." in failed(
+        minirun, "create", "--pull=never", f"{busybox_image}:2", code=1
+    )
+    assert "images/build demo" in failed(minirun, "run", "--pull=never", "demo", code=125)
+    assert "'minirun pull'" in failed(minirun, "run", "--pull=never", "nginx", code=125)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_another_platform_than_the_images_is_refused(
     minirun: Minirun, image_for: Callable[..., str], verb: str
 ) -> None:
     name = image_for("arm64")
-    refused = minirun(verb, "--platform", "linux/amd64", name, check=False)
+    refused = minirun(verb, "--pull=never", "--platform", "linux/amd64", name, check=False)
     assert refused.returncode == {"run": 125, "create": 1}[verb]
     expected = f"image with reference {name} was found but does not match the specified platform: wanted linux/amd64"
     assert f"{expected}, actual: linux/arm64" in refused.stderr

@@ -51,7 +51,7 @@ SAME = {"_signal": "signal", "_socket": "socket"}
 OF_LAYER = {
     "engine": "signal.set_wakeup_fd signal.signal",
     "explain": "signal.signal",
-    "cli": "__import__ click platform signal.signal",
+    "cli": "__import__ click platform threading signal.signal",
     "storage": "marshal threading zstandard",
     "registry": "calendar ipaddress ssl threading tomllib urllib3",
     "runtime": "jeepney marshal signal.pause",

@@ -94,5 +94,5 @@ def for_missing_image(error: MinirunError, layout: Layout, reference: str) -> Mi
     elif name in RECIPES:
         hint = f"'sudo images/build {name}' in minirun's checkout makes it."
     else:
-        hint = f"'docker save {wanted.familiar} | sudo minirun load' brings it from Docker; images/ has recipes."
+        hint = error.hint
     return MinirunError(error.message, hint, error.exit_code)

@@ -37,7 +37,7 @@ _VALUES: dict[str, Sequence[str]] = {
     "--network": ("bridge", "host", "none", "container:"),
     "--pid": ("host", "container:"),
     "--platform": ("linux/amd64",),
-    "--pull": ("missing", "never"),
+    "--pull": ("always", "missing", "never"),
     "--restart": ("no",),
     "--security-opt": ("no-new-privileges", "seccomp=", "seccomp=unconfined", "systempaths=unconfined"),
     "--type": ("container", "image"),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _DESTRUCTIVE = frozenset({"kill", "prune", "rm", "rmi"})
 _BUILDING = "Images come by 'docker save NAME | minirun load', from a recipe in images/, or by 'minirun import'."
-_REGISTRY = "minirun knows no registry: 'docker save NAME | minirun load' brings an image."
+_REGISTRY = "'minirun pull' brings an image from a registry."
 _NO_DAEMON = "minirun is one program on one machine, without a daemon."
 # Docker's commands that minirun lacks, and what to use instead.
 _ELSEWHERE = {
@@ -28,23 +28,25 @@ _ELSEWHERE = {
     "builder": _BUILDING,
     "buildx": _BUILDING,
     "checkpoint": "'minirun pause' stops a container's processes, and 'minirun unpause' lets them go on.",
+    "commit": "Change files with 'run -v', or make an image of a tar of files with 'minirun import'.",
     "compose": "Start each container with 'minirun run -d --name NAME ...'.",
     "config": _NO_DAEMON,
     "context": _NO_DAEMON,
+    "cp": "'minirun exec NAME cat FILE' reads a file; a directory is shared with 'run -v /HERE:/THERE'.",
+    "diff": "'minirun ps --size' tells how much a container has written.",
     "events": "'minirun ps -a' tells the states of all containers, and 'minirun wait' waits for an end.",
-    "login": _REGISTRY,
-    "logout": _REGISTRY,
-    "manifest": _REGISTRY,
+    "export": "'minirun exec NAME tar -cf - /DIRECTORY > FILE' saves files of a running container.",
     "network": "'minirun run --network' takes bridge, none, host or container:NAME.",
     "node": _NO_DAEMON,
     "plugin": _NO_DAEMON,
-    "pull": _REGISTRY,
     "push": _REGISTRY,
+    "save": "Keep the archive that the image was loaded from.",
     "search": _REGISTRY,
     "secret": _NO_DAEMON,
     "service": _NO_DAEMON,
     "stack": _NO_DAEMON,
     "swarm": _NO_DAEMON,
+    "system": "'minirun info' tells what there is, and 'minirun image prune' removes images that are not used.",
     "trust": _REGISTRY,
     "update": "Limits are given to 'minirun run': --memory, --cpus, --pids-limit.",
     "volume": "'run -v NAME:/DIRECTORY' makes a volume; 'minirun rm -v' removes those without a name.",

@@ -68,7 +68,7 @@ SECTIONS = {
         "container": "",
     },
     "Images": {
-        "save": "image.save",
+        "pull": "image.pull",
         "load": "image.load",
         "import": "image.load",
         "images": "image.images",
@@ -76,6 +76,9 @@ SECTIONS = {
         "history": "image.images",
         "tag": "image.rmi",
         "rmi": "image.rmi",
+        "manifest": "",
+        "login": "image.login",
+        "logout": "image.login",
     },
     "minirun": {
         "explain": "system.explain",
@@ -113,12 +116,17 @@ GROUPS = {
             "load": "image.load",
             "ls": "image.images:images",
             "prune": "image.rmi:image prune",
-            "save": "image.save",
+            "pull": "image.pull",
             "rm": "image.rmi:rmi",
             "tag": "image.rmi",
         },
         {"list": "ls", "remove": "rm"},
         summary="Manage images",
+    ),
+    "manifest": Group(
+        "Look at images where registries keep them.",
+        {"inspect": "image.pull:manifest inspect"},
+        summary="Look at images in registries",
     ),
     "system": Group(
         "What minirun keeps, and the machine that it runs on.",

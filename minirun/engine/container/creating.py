@@ -11,7 +11,7 @@ from minirun.engine.image import platforms
 from minirun.engine.shim import cleanup
 from minirun.engine.spec import host_cgroups
 from minirun.engine.spec.build import arguments
-from minirun.errors import MinirunError
+from minirun.errors import MinirunError, MissingImageError
 from minirun.kernel.hostfiles import make_private
 from minirun.model.container import ContainerRecord, VolumeMount
 from minirun.network import drivers
@@ -80,8 +80,8 @@ def _find_image(layout: Layout, name: str) -> Image:
         if not error.message.startswith("No such image"):
             raise
         wanted = error.message.removeprefix("No such image: ")
-        raise MinirunError(
-            f"Unable to find image '{wanted}' locally", "Add it with 'minirun load' or 'minirun import'."
+        raise MissingImageError(
+            f"Unable to find image '{wanted}' locally", "'minirun pull' and 'minirun load' bring images."
         ) from None
 
 

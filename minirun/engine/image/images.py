@@ -231,7 +231,7 @@ def remove(layout: Layout, reference: str, *, force: bool = False) -> Removal:
     digits = image_id.removeprefix("sha256:")
     users = containers_of(layout, image_id)
     if not digits.startswith(reference.removeprefix("sha256:")):
-        ref = ImageRef.parse(reference)
+        ref = store.stored_name(store.read_names(layout), ImageRef.parse(reference)) or ImageRef.parse(reference)
         going = _names_that_go(refs, ref)
         if users and len(refs) == len(going) and not force:
             raise _conflict(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minirun.errors import MinirunError, warn
+from minirun.errors import MissingImageError, warn
 from minirun.kernel.cpu import host_architecture
 
 TYPE_CHECKING = False
@@ -15,7 +15,7 @@ def checked(image: Image, request: RunRequest) -> Image:
     """Return the image if it is for the platform that was asked for; if none was, warn of an image for another host.
 
     The kernel may hand a foreign program to an emulator (binfmt_misc), so foreign images are not refused. Raises
-    MinirunError.
+    MissingImageError.
     """
     wanted = request.platform
     if not wanted and (image.os, image.architecture, image.variant) == ("linux", host_architecture(), ""):
@@ -26,10 +26,10 @@ def checked(image: Image, request: RunRequest) -> Image:
     actual = normalised(image.os, image.architecture, image.variant)
     if wanted:
         if normalised(*wanted.split("/")).preference(actual) < 0:
-            raise MinirunError(
+            raise MissingImageError(
                 f"image with reference {request.image} was found but does not match the specified platform: wanted "
                 f"{wanted}, actual: {actual}",
-                "Leave --platform out, or load an image of that platform.",
+                "Leave --platform out, or pull or load an image of that platform.",
             )
         return image
     host = host_platform()

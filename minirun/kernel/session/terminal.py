@@ -98,6 +98,20 @@ def restore(fd: int, attributes: list[Any]) -> None:
         pass
 
 
+@operation(man="termios(3)", shell="stty -echo")
+def hide_input(fd: int) -> list[Any]:
+    """Make the terminal not show what is typed, a password, and return its former attributes. Raises OSError."""
+    import termios
+
+    try:
+        before = termios.tcgetattr(fd)
+    except termios.error as error:
+        raise OSError(*error.args) from None
+    hidden = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+    _until_done(lambda: termios.tcsetattr(fd, termios.TCSAFLUSH, hidden))
+    return before
+
+
 @operation(man="termios(3)", shell="stty -onlcr")
 def keep_newlines(fd: int) -> None:
     """Have the terminal `fd` write a newline without a carriage return before it. Raises OSError.
@@ -151,6 +165,19 @@ class raw_mode:  # noqa: N801 - reads as a statement: with raw_mode(0):
 
     def __enter__(self) -> None:
         self._before = make_raw(self._fd)
+
+    def __exit__(self, *_: object) -> None:
+        restore(self._fd, self._before)
+
+
+class without_echo:  # noqa: N801 - reads as a statement: with without_echo(0):
+    """Do not show what is typed within the block. Raises OSError."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __enter__(self) -> None:
+        self._before = hide_input(self._fd)
 
     def __exit__(self, *_: object) -> None:
         restore(self._fd, self._before)

@@ -10,16 +10,19 @@ import os
 from minirun.cli.grammar import FlagError, Verb, many, number, switch, text
 from minirun.cli.streams import say
 from minirun.engine.request.options import NOT_BUILT
-from minirun.errors import MinirunError, warn
+from minirun.errors import MinirunError, MissingImageError, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, TypeVar
 
     from minirun.cli.call import Call
     from minirun.cli.grammar import Flag, Parsed
     from minirun.model.container import ContainerRecord, RunRequest
     from minirun.model.layout import Layout
+
+    T = TypeVar("T")
 
 # The flags of both verbs, those that minirun has not built among them: they are refused by name.
 FLAGS = (
@@ -133,7 +136,12 @@ def run(call: Call) -> int:
     if not request.detach:
         attachment = attaching.Attachment(streams, options["sig_proxy"], options["detach_keys"])
     try:
-        code = starting.run(layout, request, attachment, note, attaching.terminal_size())
+        code = _with_image(
+            layout,
+            image,
+            options,
+            lambda name: starting.run(layout, request.replace(image=name), attachment, note, attaching.terminal_size()),
+        )
     except MinirunError as error:
         raise _advised(error, layout, image, command) from error
     if request.detach:
@@ -150,7 +158,7 @@ def create(call: Call) -> None:
     from minirun.engine.container import creating
 
     try:
-        record = creating.create(layout, request)
+        record = _with_image(layout, image, options, lambda name: creating.create(layout, request.replace(image=name)))
     except MinirunError as error:
         raise _advised(error, layout, image, command) from error
     _write_cidfile(options["cidfile"], record.id)
@@ -198,8 +206,25 @@ def _streams(options: dict[str, Any]) -> frozenset[str]:
 def _check_pull(policy: str | None) -> None:
     if policy not in (None, "", "always", "missing", "never"):
         raise MinirunError(f"invalid pull option: '{policy}'", "Use always, missing or never.")
-    if policy == "always":
-        raise MinirunError("--pull always is not supported yet", "Load the image with 'minirun load'.")
+
+
+def _with_image(layout: Layout, image: str, options: dict[str, Any], act: Callable[[str], T]) -> T:
+    """Do what needs an image, given its name, after pulling it where --pull says so.
+
+    For an image that is there, nothing is imported. Raises MinirunError.
+    """
+    policy = options["pull"] or "missing"
+    missing = None
+    if policy != "always":
+        try:
+            return act(image)
+        except MissingImageError as error:
+            if policy == "never":
+                raise
+            missing = error
+    from minirun.cli.verbs.image import pull
+
+    return act(pull.for_container(layout, image, options["platform"] or "", missing, quiet=bool(options["quiet"])))
 
 
 def _check_cidfile(path: str | None) -> None:

@@ -1,1 +1,0 @@
-"""A container's files as those see them who are not in it: compared, copied, made an image of."""
