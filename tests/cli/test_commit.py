@@ -55,7 +55,7 @@ def committed(minirun: Minirun) -> Iterator[None]:
         minirun("rmi", "-f", image)
 
 
-pytestmark = pytest.mark.usefixtures("committed")
+pytestmark = pytest.mark.usefixtures("busybox_image", "committed")
 
 
 def test_a_container_becomes_an_image(
