@@ -47,7 +47,7 @@ def open_mounted(namespace: int, target: str, prepare: Prepare = _nothing) -> in
 
     def enter() -> int:
         unshare(NAMESPACE_FLAGS["mount"])  # setns(2) is for those who do not share their working directory
-        setns(namespace, NAMESPACE_FLAGS["mount"])
+        setns(namespace, NAMESPACE_FLAGS["mount"], os.readlink(f"/proc/self/fd/{namespace}"))
         _own_namespace()
         return _clone(target, prepare)
 

@@ -57,6 +57,8 @@ SHOWN = {
     "sudo minirun run --rm busybox echo hello": r"\Ahello\s*\Z",
     "curl http://localhost:8081/": r"<h1>Hello from a container</h1>",
     "sudo minirun ps": r":8081->8080/tcp(?s:.*):8080->8080/tcp",
+    "sudo minirun diff web": r"A /README\.md",
+    "sudo minirun commit web mine:1": r"sha256:[0-9a-f]{64}\s*\Z",
     "sudo minirun --explain run --rm busybox true": r"pivot_root\(",
     "sudo minirun --explain=json run --rm busybox true": r'"operation": ?"pivot_root"',
     "docker run --rm --runtime minirun busybox echo hello": r"\Ahello\s*\Z",
@@ -234,7 +236,7 @@ def test_the_readme_works_as_it_is_read(
     assert {*NOT_RUN, *TYPED, *SHOWN, LIMITED} <= run
     nothing = subprocess.run(["minirun", "ps", "-aq"], check=True, capture_output=True, text=True).stdout
     assert nothing == ""
-    minirun("rmi", "demo", "nginx")
+    minirun("rmi", "demo", "nginx", "mine:1")
 
 
 # -- quickstart ------------------------------------------------------------------------------------------------------

@@ -42,7 +42,6 @@ def said(capsys: pytest.CaptureFixture[str], line: str) -> str:
         ("nonsense", "See 'minirun --help' for what there is."),
         ("ls", "'minirun ps' lists containers"),
         ("remove x", "'minirun rm' removes containers"),
-        ("export x", "minirun exec NAME tar"),
         ("search", "brings an image from a registry"),
         ("update x", "--memory"),
         ("container purge", "See 'minirun container --help'"),

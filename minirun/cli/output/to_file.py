@@ -35,7 +35,7 @@ def check_output(path: str) -> None:
         raise MinirunError(f'invalid output path: "{path}" is a directory', "Name the file to write.", 1)
 
 
-def write_output(path: str, pieces: Iterable[bytes | memoryview]) -> None:
+def write_output(path: str, pieces: Iterable[bytes]) -> None:
     """Write to a file, or with an empty path to standard output.
 
     A file that is there is replaced when the new one is complete; what is no file, such as a FIFO, is written into.
@@ -55,7 +55,7 @@ def write_output(path: str, pieces: Iterable[bytes | memoryview]) -> None:
         raise MinirunError(f"cannot write {path}: {error.strerror}", exit_code=1) from error
 
 
-def _write_file(path: str, pieces: Iterable[bytes | memoryview]) -> None:
+def _write_file(path: str, pieces: Iterable[bytes]) -> None:
     """Write a file that has no name until it is complete: whatever kills this process, the disk is as before."""
     directory = os.path.dirname(path)
     try:
@@ -76,7 +76,7 @@ def _write_file(path: str, pieces: Iterable[bytes | memoryview]) -> None:
         os.close(file)
 
 
-def _write_beside(path: str, pieces: Iterable[bytes | memoryview]) -> None:
+def _write_beside(path: str, pieces: Iterable[bytes]) -> None:
     beside = _free_name(path)
     try:
         _fill(hostfiles.open_to_append(beside, 0o600), pieces)
@@ -86,7 +86,7 @@ def _write_beside(path: str, pieces: Iterable[bytes | memoryview]) -> None:
         raise
 
 
-def _fill(file: int, pieces: Iterable[bytes | memoryview]) -> None:
+def _fill(file: int, pieces: Iterable[bytes]) -> None:
     try:
         for piece in pieces:
             hostfiles.write_all(file, piece)

@@ -27,14 +27,28 @@ _NAME_MAX = 100
 _LONG_MAX = 8**11 - 1
 _SHORT_MAX = 8**7 - 1
 _PAX = b"x"
+_CHUNK = 1 << 20
 
 
-def tar_of(members: Iterable[Member]) -> Iterator[bytes | memoryview]:
-    """Give the bytes of a tar with these members, in pieces.
+def tar_of(members: Iterable[Member]) -> Iterator[bytes]:
+    """Give the bytes of a tar with these members, in chunks of about a MiB.
 
     A file that has become shorter since its header was written is filled up with zeros, as GNU tar does, with a
     warning.
     """
+    waiting: list[bytes | memoryview] = []
+    size = 0
+    for piece in _pieces(members):
+        waiting.append(piece)
+        size += len(piece)
+        if size >= _CHUNK:  # each chunk costs a system call, or a change of threads
+            yield b"".join(waiting)
+            waiting.clear()
+            size = 0
+    yield b"".join(waiting)
+
+
+def _pieces(members: Iterable[Member]) -> Iterator[bytes | memoryview]:
     first = True
     for entry, content in members:
         if first and compression_of(entry.name):

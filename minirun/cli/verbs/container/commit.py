@@ -15,8 +15,8 @@ def commit(call: Call) -> None:
 
     Volumes are not a part of it. A container that runs is paused while its files are read.
     """
-    from minirun.engine.container.commit import commit as commit_container
     from minirun.engine.container.records import find
+    from minirun.engine.files.commit import commit as commit_container
 
     layout = call.swept_layout()
     container, *name = call.arguments

@@ -42,8 +42,8 @@ def cp(call: Call) -> None:
 
 def _copy_out(call: Call, container: str, path: str, to: str) -> None:
     from minirun.cli.output.to_file import write_output
-    from minirun.engine.container import copying
     from minirun.engine.container.records import find
+    from minirun.engine.files import copying
 
     layout = call.swept_layout()
     record = find(layout, container)
@@ -59,8 +59,8 @@ def _copy_out(call: Call, container: str, path: str, to: str) -> None:
 
 
 def _copy_in(call: Call, source: str, container: str, path: str) -> None:
-    from minirun.engine.container import copying
     from minirun.engine.container.records import find
+    from minirun.engine.files import copying
 
     layout = call.swept_layout()
     record = find(layout, container)

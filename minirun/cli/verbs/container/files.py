@@ -16,8 +16,8 @@ def diff(call: Call) -> None:
 
     What is in volumes does not count.
     """
-    from minirun.engine.container import diff as engine
     from minirun.engine.container.records import find
+    from minirun.engine.files import diff as engine
     from minirun.errors import printable
 
     layout = call.swept_layout()
@@ -31,8 +31,8 @@ def export(call: Call) -> None:
     The container may run or not; 'minirun import' makes an image of the tar.
     """
     from minirun.cli.output.to_file import check_output, write_output
-    from minirun.engine.container.filesystem import own_tree
     from minirun.engine.container.records import find
+    from minirun.engine.files.filesystem import own_tree
     from minirun.storage.tar.tree import members
     from minirun.storage.tar.writer import tar_of
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 
-from minirun.engine.container.filesystem import image_tree, upper_directory
+from minirun.engine.files.filesystem import image_tree, upper_directory
 from minirun.kernel.path import WITHOUT_SYMLINKS, open_in_root
 from minirun.storage.tar.reader import DIRECTORY
 from minirun.storage.tar.tree import OPAQUE, members, whiteout_of

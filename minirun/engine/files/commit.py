@@ -6,12 +6,13 @@ import json
 import os
 import time
 from contextlib import contextmanager
+from itertools import chain
 
 from minirun.engine.container.changes import apply_changes
-from minirun.engine.container.diff import made_for_mounts
-from minirun.engine.container.filesystem import upper_directory
 from minirun.engine.container.inspect import container_document, rfc3339
 from minirun.engine.container.status import status
+from minirun.engine.files.diff import made_for_mounts
+from minirun.engine.files.filesystem import upper_directory
 from minirun.engine.shim import cleanup
 from minirun.errors import MinirunError
 from minirun.kernel.trace import step
@@ -128,21 +129,15 @@ def _own_layer(layout: Layout, record: ContainerRecord, ingest: Ingest) -> tuple
         with step("read what the container has changed", "layers", exit_code=1):
             without = made_for_mounts(layout, record)
             pieces = tar_of(members(upper, b"", layer=True, without=without))
-            first = bytes(next(pieces))
+            first = next(pieces)
             if first == _EMPTY_TAR:
                 return None, {}
             directory = f"{ingest.path}/new"
-            layer = unpack_layer(_all(first, pieces), directory)
+            layer = unpack_layer(chain([first], pieces), directory)
     finally:
         os.close(upper)
     known = reuse_layer(layout, ingest, layer.diff_id, known_layers(layout))
     return known or layer, {} if known else {layer.diff_id: directory}
-
-
-def _all(first: bytes, rest: Iterator[bytes | memoryview]) -> Iterator[bytes]:
-    yield first
-    for piece in rest:
-        yield bytes(piece)
 
 
 @contextmanager

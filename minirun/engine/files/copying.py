@@ -20,7 +20,7 @@ import os
 import posixpath
 import stat
 
-from minirun.engine.container.filesystem import tree_with_volumes
+from minirun.engine.files.filesystem import tree_with_volumes
 from minirun.errors import MinirunError
 from minirun.kernel.path import open_in_root
 from minirun.model.record import Record
@@ -121,7 +121,7 @@ def copy_tar_out(
     layout: Layout,
     record: ContainerRecord,
     path: str,
-    write: Callable[[Iterable[bytes | memoryview]], None],
+    write: Callable[[Iterable[bytes]], None],
     *,
     follow: bool,
 ) -> None:
