@@ -79,7 +79,7 @@ def decompressed(chunks: Iterator[bytes], directory: str) -> Iterator[bytes]:
         yield first
         yield from chunks
         return
-    yield from _gathered(_inflate(name, chain((first,), chunks), _free_bytes(directory)))
+    yield from gathered(_inflate(name, chain((first,), chunks), _free_bytes(directory)))
 
 
 def _inflate(name: str, chunks: Iterator[bytes], free: int) -> Iterator[bytes]:
@@ -119,7 +119,7 @@ def _inflate(name: str, chunks: Iterator[bytes], free: int) -> Iterator[bytes]:
         raise CutOffError(f"the middle of {name} data")
 
 
-def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
+def gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Give the same bytes in pieces of at most OUTPUT_CHUNK, the small ones joined.
 
     The queue that they wait in counts pieces: a few large ones are fast, and none may be larger.

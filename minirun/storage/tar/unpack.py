@@ -62,6 +62,8 @@ class _Unpacker:
     def __init__(self, layer_fd: int, recipe: RecipeWriter | None, below: Sequence[str]) -> None:
         self._layer = layer_fd
         self._root = os.open("diff", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=layer_fd)
+        self._root_path = _path_of(self._root)
+        self._real_parents: dict[int, bytes] = {}
         self._recipe = recipe
         self._below = below
         self._parents: dict[bytes, int] = {}
@@ -118,7 +120,7 @@ class _Unpacker:
             file = layerfs.make_file(parent, name, mode & 0o777)
         try:
             if entry.size and self._recipe:
-                self._recipe.content(path, entry.sparse or [(0, entry.size)])
+                self._recipe.content(self._real_path(parent, path), entry.sparse or [(0, entry.size)])
             fill_file(entry, reader.content(), file)
             self._size += entry.size
         finally:
@@ -209,6 +211,19 @@ class _Unpacker:
             self._parents[path] = fd
         return fd
 
+    def _real_path(self, parent: int, path: bytes) -> bytes:
+        """Return where an entry really lies: a directory on the way to it may be a link, which a later entry
+        replaces."""
+        real = self._real_parents.get(parent)
+        if real is None:
+            try:
+                real = _path_of(parent)[len(self._root_path) + 1 :]
+            except OSError:
+                real = path.rpartition(b"/")[0]  # the kernel tells no path that is longer than a page
+            self._real_parents[parent] = real
+        name = path.rpartition(b"/")[2]
+        return real + b"/" + name if real else name
+
     def _make_implied(self, path: bytes) -> int:
         """Make a directory, and those above it, that the archive only implies; a short name may imply two thousand."""
         self._implied += path.count(b"/") + 1
@@ -220,6 +235,7 @@ class _Unpacker:
         for fd in self._parents.values():
             os.close(fd)
         self._parents.clear()
+        self._real_parents.clear()
 
     def _make_room(self, path: bytes, parent: int, name: bytes) -> None:
         """Move what has this name out of the layer."""
@@ -231,11 +247,12 @@ class _Unpacker:
         finally:
             os.close(replaced)
         if self._recipe:
-            self._recipe.moved(path, self._replaced)
+            self._recipe.moved(self._real_path(parent, path), self._replaced)
         self._replaced += 1
         # It may have been a directory that descriptors are kept of. The one at hand stays open until the entry is done.
         for known in [known for known, fd in self._parents.items() if fd != parent]:
             os.close(self._parents.pop(known))
+        self._real_parents.clear()
 
     def _mark_opaque(self, path: bytes) -> None:
         directory = open_in_root(self._root, os.fsdecode(path or b"."), os.O_RDONLY | os.O_DIRECTORY)
@@ -289,6 +306,10 @@ def leaves_root(name: bytes) -> bool:
         if depth < 0:
             return True
     return False
+
+
+def _path_of(directory: int) -> bytes:
+    return os.readlink(b"/proc/self/fd/%d" % directory)
 
 
 def _failed(entry: Entry, error: OSError) -> MinirunError:
