@@ -289,17 +289,31 @@ def blob_path(layout: Layout, digest: str) -> str:
 
 def read_config(layout: Layout, image: Image) -> dict[str, Any]:
     """Return an image's whole config document (image-spec config.md). Raises DamagedError."""
+    document: dict[str, Any] = jsontext.loads(read_config_text(layout, image))  # it was checked when the image came in
+    return document
+
+
+def read_config_text(layout: Layout, image: Image) -> bytes:
+    """Return an image's config as it came in. Raises DamagedError."""
+    return _read_blob(layout, image, image.id)
+
+
+def read_manifest(layout: Layout, image: Image) -> bytes:
+    """Return the manifest that an image came with, or nothing. Raises DamagedError."""
+    return _read_blob(layout, image, image.manifest) if image.manifest else b""
+
+
+def _read_blob(layout: Layout, image: Image, digest: str) -> bytes:
     import hashlib
 
-    path, hint = blob_path(layout, image.id), way_out(layout, image.id)
+    path, hint = blob_path(layout, digest), way_out(layout, image.id)
     try:
         data = read_small(path)
     except FileNotFoundError:
         raise DamagedError(path, "it is missing", hint) from None
-    if f"sha256:{hashlib.sha256(data).hexdigest()}" != image.id:
+    if f"sha256:{hashlib.sha256(data).hexdigest()}" != digest:
         raise DamagedError(path, "its contents do not hash to its name", hint)
-    document: dict[str, Any] = jsontext.loads(data)  # it was checked when the image came in
-    return document
+    return data
 
 
 # -- names -------------------------------------------------------------------------------------------------------------

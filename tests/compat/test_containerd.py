@@ -7,6 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+import saved
 from caller import Caller, own_namespaces, remove_cgroups
 from docker_daemon import containerd
 from support import image_archives
@@ -14,8 +15,10 @@ from support.eventually import eventually
 from support.oci_bundles import mount_point
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tests.support.commands import Minirun
 
 IMAGE = "docker.io/library/busybox:latest"
 WAITING = ("sh", "-c", 'trap "exit 3" TERM; while :; do sleep 0.1; done')
@@ -184,3 +187,14 @@ def test_limits(ctr: Caller, tasks: Tasks) -> None:
     assert int(metrics["pids.current"]) >= 1
     ctr("task", "rm", "--force", name)
     ctr("containers", "rm", name)
+
+
+@pytest.mark.parametrize("form", saved.FORMS)
+def test_what_minirun_saved_is_imported(
+    ctr: Caller, minirun: Minirun, make_image: Callable[..., str], tmp_path: Path, form: str
+) -> None:
+    names = saved.save(minirun, make_image, tmp_path / "saved.tar", form)
+    ctr("images", "import", tmp_path / "saved.tar")
+    for name in names:
+        assert ctr("run", "--rm", name, f"saved-{next(numbers)}", "cat", "/greeting").stdout == "hello"
+    ctr("images", "rm", *names)

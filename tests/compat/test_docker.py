@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+import saved
 from caller import machine
 from docker_daemon import docker_daemon
 from engines import (
@@ -21,10 +22,12 @@ from engines import (
 from support.eventually import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from caller import Caller
+
+    from tests.support.commands import Minirun
 
 
 GREEDY = "x=0123456789; while :; do x=$x$x; done"
@@ -176,6 +179,17 @@ def test_build(docker: Caller, tmp_path: Path) -> None:
     )
     docker("build", "--quiet", "--tag", "made", tmp_path)
     assert docker("run", "--rm", "made").stdout == "built\n1000\n"
+
+
+@pytest.mark.parametrize("form", saved.FORMS)
+def test_what_minirun_saved_is_loaded(
+    docker: Caller, minirun: Minirun, make_image: Callable[..., str], tmp_path: Path, form: str
+) -> None:
+    names = saved.save(minirun, make_image, tmp_path / "saved.tar", form)
+    docker("load", "--input", tmp_path / "saved.tar")
+    for name in names:
+        assert docker("run", "--rm", name).stdout == "hello"
+    docker("rmi", *names)
 
 
 def test_nothing_is_left(docker: Caller, place: Path) -> None:

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+import saved
 from caller import Caller, machine, remove_cgroups
 from engines import (
     EXIT_CODES,
@@ -22,8 +23,10 @@ from engines import (
 from support.eventually import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tests.support.commands import Minirun
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +178,14 @@ def test_nothing_is_left(podman: Caller) -> None:
         podman("run", "--rm", "busybox", "true")
     eventually(lambda: podman("ps", "--all", "--quiet").stdout == "")
     assert os.listdir(directory) == before
+
+
+@pytest.mark.parametrize("form", saved.FORMS)
+def test_what_minirun_saved_is_loaded(
+    podman: Caller, minirun: Minirun, make_image: Callable[..., str], tmp_path: Path, form: str
+) -> None:
+    names = saved.save(minirun, make_image, tmp_path / "saved.tar", form)
+    podman("load", "--input", tmp_path / "saved.tar")
+    for name in names:
+        assert podman("run", "--rm", name).stdout == "hello"
+    podman("rmi", *names)

@@ -77,7 +77,7 @@ def tree(tmp_path: Path) -> Path:
     os.mknod(root / "null", 0o020666, os.makedev(1, 3))
     (root / "sparse").touch()
     with (root / "sparse").open("r+b") as file:
-        for at in range(0, 40):
+        for at in range(40):
             file.seek(at << 20)
             file.write(b"data" * 2000)
         file.truncate(50 << 20)

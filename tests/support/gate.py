@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 # Modules that may be used freely: they only compute.
 COMPUTE = set(
-    "__future__ _json base64 binascii collections copy csv datetime errno fnmatch functools gc grp hashlib itertools "
-    "json math operator posixpath pwd queue re shlex stat string struct sys textwrap traceback types typing "
+    "__future__ _json base64 binascii bisect collections copy csv datetime errno fnmatch functools gc grp hashlib "
+    "itertools json math operator posixpath pwd queue re shlex stat string struct sys textwrap traceback types typing "
     "unicodedata zlib".split()
 )
 # Of these, only what reads, or changes nothing but the process's own table of descriptors.
@@ -52,7 +52,7 @@ OF_LAYER = {
     "engine": "signal.set_wakeup_fd signal.signal",
     "explain": "signal.signal",
     "cli": "__import__ click platform threading signal.signal",
-    "storage": "marshal threading zstandard",
+    "storage": "concurrent marshal threading zstandard",
     "registry": "calendar ipaddress ssl threading tomllib urllib3",
     "runtime": "jeepney marshal signal.pause",
     "kernel": "cffi fcntl importlib prctl pyroute2 resource subprocess termios tty",

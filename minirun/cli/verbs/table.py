@@ -70,6 +70,7 @@ SECTIONS = {
     "Images": {
         "pull": "image.pull",
         "load": "image.load",
+        "save": "image.save",
         "import": "image.load",
         "images": "image.images",
         "image": "",
@@ -118,6 +119,7 @@ GROUPS = {
             "prune": "image.rmi:image prune",
             "pull": "image.pull",
             "rm": "image.rmi:rmi",
+            "save": "image.save",
             "tag": "image.rmi",
         },
         {"list": "ls", "remove": "rm"},

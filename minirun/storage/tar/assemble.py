@@ -47,10 +47,34 @@ def tar_of_layer(directory: str) -> Iterator[bytes]:
         os.close(layer)
 
 
+def size_of_tar(directory: str) -> int:
+    """Return how many bytes `tar_of_layer` gives, from the recipe alone. Raises DamagedError."""
+    layer = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return _Assembler(directory, layer).size()
+    finally:
+        os.close(layer)
+
+
 class _Assembler:
     def __init__(self, directory: str, layer: int) -> None:
         self._path = directory
         self._layer = layer
+
+    def size(self) -> int:
+        size = 0
+        try:
+            for kind, recipe in self._records():
+                if kind == b"R":
+                    size += sum(map(len, _portions(recipe, _number(recipe))))
+                elif kind == b"F":
+                    _exactly(recipe, _number(recipe))
+                    size += sum(length for _, length in _parts(recipe, _number(recipe)))
+                else:
+                    _pass_over_move(recipe)
+        except _BrokenError as error:
+            raise DamagedError(f"{self._path}/recipe", str(error)) from error
+        return size
 
     def pieces(self) -> Iterator[bytes]:
         try:
@@ -75,7 +99,7 @@ class _Assembler:
                     pass
             elif kind == b"F":
                 _exactly(recipe, _number(recipe))
-                for _ in _portions(recipe, _number(recipe) * _PAIR.size):
+                for _ in _parts(recipe, _number(recipe)):
                     pass
             else:
                 indexes, numbers = moves.setdefault(_exactly(recipe, _number(recipe)), ([], []))
@@ -109,17 +133,14 @@ class _Assembler:
             try:
                 if not stat.S_ISREG(os.fstat(file).st_mode):
                     raise DamagedError(shown, "it is no file any more")
-                while count:
-                    parts = _exactly(recipe, min(count, _PARTS_MAX) * _PAIR.size)
-                    count -= len(parts) // _PAIR.size
-                    for at, left in _PAIR.iter_unpack(parts):
-                        while left:
-                            piece = os.pread(file, min(left, _PIECE), at)
-                            if not piece:
-                                raise DamagedError(shown, "it is shorter than it was")
-                            yield piece
-                            at += len(piece)
-                            left -= len(piece)
+                for offset, length in _parts(recipe, count):
+                    at, end = offset, offset + length
+                    while at < end:
+                        piece = os.pread(file, min(end - at, _PIECE), at)
+                        if not piece:
+                            raise DamagedError(shown, "it is shorter than it was")
+                        yield piece
+                        at += len(piece)
             finally:
                 os.close(file)
         except (OSError, OverflowError) as error:
@@ -184,6 +205,14 @@ def _portions(recipe: _Readable, size: int) -> Iterator[bytes]:
         piece = _exactly(recipe, min(size, _PIECE))
         size -= len(piece)
         yield piece
+
+
+def _parts(recipe: _Readable, count: int) -> Iterator[tuple[int, int]]:
+    """Give `count` pairs of offset and length."""
+    while count:
+        some = _exactly(recipe, min(count, _PARTS_MAX) * _PAIR.size)
+        count -= len(some) // _PAIR.size
+        yield from _PAIR.iter_unpack(some)
 
 
 def _reason(error: Exception) -> str:
