@@ -22,7 +22,7 @@ python=/usr/bin/python3
 runtime_packages="ca-certificates iproute2 iptables kmod libseccomp2 python3"
 build_packages="gcc libc6-dev libcap-dev libseccomp-dev musl-tools python3-dev python3-venv"
 image_packages="busybox-static mmdebstrap"
-test_packages="attr bash-completion buildah crun curl e2fsprogs fish libcap2-bin podman procps qemu-system-x86 shellcheck skopeo strace uidmap util-linux zsh zstd"
+test_packages="attr bash-completion buildah crun curl docker-registry e2fsprogs fish libcap2-bin openssl podman procps qemu-system-x86 shellcheck skopeo strace uidmap util-linux zsh zstd"
 
 fail() {
     echo "provision.sh: $1" >&2
