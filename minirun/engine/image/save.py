@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from minirun.model.layout import Layout
 
 
-def save(layout: Layout, references: Sequence[str], form: str) -> Iterator[bytes | memoryview]:
+def save(layout: Layout, references: Sequence[str], form: str) -> Iterator[bytes]:
     """Give an archive of images, in pieces; `form` is "docker" or "oci".
 
     As Docker has it, a repository without a tag means all its tags, and an id is saved without names. Raises

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Wanted = Sequence[tuple[Image, Sequence[ImageRef]]]
 
 
-def save(layout: Layout, wanted: Wanted, form: str) -> Iterator[bytes | memoryview]:
+def save(layout: Layout, wanted: Wanted, form: str) -> Iterator[bytes]:
     """Give an archive of these images in pieces; `form` is "docker" or "oci". The caller keeps the layers pinned.
 
     Raises DamagedError where an image is not what came in.
