@@ -250,7 +250,8 @@ def test_resource_limits_and_oom_score(shell: Shell) -> None:
 
 
 def test_standard_output_of_minirun_stays_empty_on_errors(minirun: Minirun, busybox_image: str) -> None:
-    for arguments in (["no-such-image", "true"], ["-w", "rel", busybox_image], [busybox_image, "no-such-command"]):
+    missing = ["--pull=never", "no-such-image", "true"]
+    for arguments in (missing, ["-w", "rel", busybox_image], [busybox_image, "no-such-command"]):
         done = minirun("run", "--rm", *arguments, check=False)
         assert done.returncode >= 125
         assert done.stdout == ""
