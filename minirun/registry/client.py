@@ -152,12 +152,6 @@ class Client:
             )
         return data, (response.headers.get("Content-Type") or "").partition(";")[0].strip(), digest
 
-    def has_manifest(self, reference: str) -> str:
-        """Return the digest of a manifest, by its tag or digest, without fetching it; "" where there is none."""
-        headers = {"Accept": ACCEPTED}
-        with self._answer("HEAD", self._url(f"manifests/{reference}"), headers, expected=(200, 404)) as response:
-            return (response.headers.get("Docker-Content-Digest") or "") if response.status == 200 else ""
-
     def put_manifest(self, reference: str, data: bytes, media_type: str) -> None:
         """Upload a manifest under a tag or its digest."""
         headers = {"Content-Type": media_type}

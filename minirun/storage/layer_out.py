@@ -1,13 +1,12 @@
-"""One layer out of the store, as a tar and as a compressed blob, to be saved, pushed or served.
+"""One layer out of the store, as a tar and as a compressed blob, to be saved or pushed.
 
 The layer's tar comes out byte for byte as it came in: its hash is checked against the layer's diff_id. A compressed
 blob is the same at any time and on any number of processors, so that a registry that has it need not get it again; what
 its digest and size are is remembered beside the layer:
 
     layers/HEX/blob-gzip.json    digest and size, and what compressed it: another version may give other bytes
-    layers/HEX/blob-gzip         the blob itself, where `registry serve` keeps it
 
-Both go with the layer. Reading, hashing and compressing are three threads, as for a layer that comes in.
+It goes with the layer. Reading, hashing and compressing are three threads, as for a layer that comes in.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ import hashlib
 import os
 
 from minirun.errors import DamagedError
-from minirun.kernel.hostfiles import give_name, open_nameless, read_record, remove, replace, write_all
+from minirun.kernel.hostfiles import read_record, replace
 from minirun.model import jsontext
 from minirun.model.record import Record
 from minirun.storage.images import layer_directory, way_out
 from minirun.storage.store import note_damage
 from minirun.storage.tar.assemble import tar_of_layer
-from minirun.storage.tar.compress import FORMATS, compressed, encoder
+from minirun.storage.tar.compress import compressed, encoder
 from minirun.storage.tar.read_ahead import read_ahead
 
 TYPE_CHECKING = False
@@ -89,59 +88,5 @@ def known_blob(layout: Layout, diff_id: str, compression: str) -> Blob | None:
     return blob if blob.encoder == encoder(compression) else None
 
 
-def open_kept_blob(layout: Layout, diff_id: str, compression: str) -> int:
-    """Return a descriptor of the blob that is kept of a layer, or -1."""
-    blob = known_blob(layout, diff_id, compression)
-    if blob is not None:
-        try:
-            file = os.open(_kept_path(layout, diff_id, compression), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return -1
-        if os.fstat(file).st_size == blob.size:
-            return file
-        os.close(file)
-    return -1
-
-
-def keep_blob(layout: Layout, image_id: str, diff_id: str, compression: str) -> Blob:
-    """Compress a layer, unless that is done, and keep the blob beside it; return what it is.
-
-    The file has no name until it is complete. Raises DamagedError and OSError.
-    """
-    kept = open_kept_blob(layout, diff_id, compression)
-    if kept >= 0:
-        os.close(kept)
-    else:
-        path = _kept_path(layout, diff_id, compression)
-        file = open_nameless(layer_directory(layout, diff_id))
-        try:
-            for piece in layer_blob(layout, image_id, diff_id, compression):
-                write_all(file, piece)
-            remove(path)
-            try:
-                give_name(file, path)
-            except FileExistsError:
-                pass  # another command has just done the same
-        finally:
-            os.close(file)
-    blob = known_blob(layout, diff_id, compression)
-    assert blob is not None
-    return blob
-
-
-def forget_kept_blobs(layout: Layout, diff_id: str) -> int:
-    """Remove the blobs that are kept of a layer; return how many bytes they took."""
-    freed = 0
-    for compression in FORMATS:
-        path = _kept_path(layout, diff_id, compression)
-        size = os.path.getsize(path) if os.path.exists(path) else 0
-        freed += size if remove(path) else 0
-    return freed
-
-
 def _record_path(layout: Layout, diff_id: str, compression: str) -> str:
     return f"{layer_directory(layout, diff_id)}/blob-{compression}.json"
-
-
-def _kept_path(layout: Layout, diff_id: str, compression: str) -> str:
-    return f"{layer_directory(layout, diff_id)}/blob-{compression}"

@@ -18,7 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FORMATS = ("gzip", "zstd")
 # Measured on binaries of a distribution: level 3 is 3 % larger than 4 and 6 % than 6, in 3/4 and 1/4 of the time.
 GZIP_LEVEL = 3
 ZSTD_LEVEL = 3
