@@ -17,6 +17,10 @@ from minirun.kernel._native import lib
 from minirun.kernel.process import check
 from minirun.kernel.trace import operation
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 OVERLAY_XATTR = "trusted.overlay."
 OPAQUE_XATTR = "trusted.overlay.opaque"
 WHITEOUT_DEVICE = os.makedev(0, 0)
@@ -112,21 +116,29 @@ def set_size(file: int, size: int) -> None:
     os.ftruncate(file, size)
 
 
-def copy_data(source: int, target: int) -> None:
-    """Copy the parts of a file that are stored: with its holes it may be larger than any disk (lseek(2), SEEK_HOLE).
+def stored_parts(file: int, size: int) -> Iterator[tuple[int, int]]:
+    """Give the begin and the end of each part that is stored of the first `size` bytes of a file; between are holes.
 
-    Raises OSError.
+    Source: lseek(2), SEEK_DATA and SEEK_HOLE. Raises OSError.
     """
-    size = os.fstat(source).st_size
     at = 0
     while at < size:
         try:
-            at = os.lseek(source, at, os.SEEK_DATA)
+            begin = os.lseek(file, at, os.SEEK_DATA)
         except OSError as error:
             if error.errno == errno.ENXIO:
-                break  # nothing but a hole up to the end
+                return  # nothing but a hole up to the end
             raise
-        end = os.lseek(source, at, os.SEEK_HOLE)
+        at = min(os.lseek(file, begin, os.SEEK_HOLE), size)
+        if begin < at:
+            yield begin, at
+
+
+def copy_data(source: int, target: int) -> None:
+    """Copy the parts of a file that are stored: with its holes it may be larger than any disk. Raises OSError."""
+    size = os.fstat(source).st_size
+    for begin, end in stored_parts(source, size):
+        at = begin
         os.lseek(target, at, os.SEEK_SET)
         # Not copy_file_range(2), which fails between two file systems.
         while at < end and (sent := os.sendfile(target, source, at, min(end - at, 1 << 30))):

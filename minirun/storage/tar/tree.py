@@ -17,7 +17,7 @@ import os
 import stat
 
 from minirun.errors import MinirunError
-from minirun.kernel.layerfs import OPAQUE_XATTR, OVERLAY_XATTR, is_whiteout
+from minirun.kernel.layerfs import OPAQUE_XATTR, OVERLAY_XATTR, is_whiteout, stored_parts
 from minirun.kernel.path import WITHOUT_SYMLINKS, open_in_root
 from minirun.storage.tar.limits import SPARSE_SEGMENTS_MAX
 from minirun.storage.tar.malformed import shown
@@ -237,22 +237,10 @@ def _attributes(found: int, path: bytes) -> dict[str, bytes]:
 
 
 def _parts(file: int, size: int, path: bytes) -> list[tuple[int, int]]:
-    """Return the (offset, length) of what is stored of a file with holes; the last one ends it, if only as (size, 0).
-
-    Source: lseek(2), SEEK_DATA and SEEK_HOLE.
-    """
+    """Return the (offset, length) of what is stored of a file with holes; the last one ends it, if only as (size, 0)."""
     parts = []
-    at = 0
-    while at < size:
-        try:
-            begin = os.lseek(file, at, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                break  # nothing but a hole up to the end
-            raise
-        at = min(os.lseek(file, begin, os.SEEK_HOLE), size)
-        if begin < at:
-            parts.append((begin, at - begin))
+    for begin, end in stored_parts(file, size):
+        parts.append((begin, end - begin))
         if len(parts) > SPARSE_SEGMENTS_MAX - 1:
             raise MinirunError(f"{shown(path)} has more than {SPARSE_SEGMENTS_MAX} holes", exit_code=1)
     if not parts or sum(parts[-1]) < size:
