@@ -237,7 +237,7 @@ def _attributes(found: int, path: bytes) -> dict[str, bytes]:
 
 
 def _parts(file: int, size: int, path: bytes) -> list[tuple[int, int]]:
-    """Return the (offset, length) of what is stored of a file with holes; the last one ends it, if only as (size, 0)."""
+    """Return the (offset, length) of what is stored of a file with holes; the last ends it, if only as (size, 0)."""
     parts = []
     for begin, end in stored_parts(file, size):
         parts.append((begin, end - begin))
