@@ -27,19 +27,22 @@ from minirun.registry import registries_conf
 from minirun.registry.answers import Answer, next_page, rest_of_blob, whole
 from minirun.registry.auth import credentials
 from minirun.registry.auth.tokens import Authorizer
-from minirun.registry.failures import RegistryError, of_response, shown
+from minirun.registry.failures import RegistryError, explained, of_response, shown
 from minirun.registry.http.retries import ATTEMPTS, wait_before
 from minirun.registry.http.transport import Transport, reason_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import TypeVar
 
     from urllib3 import BaseHTTPResponse
 
     from minirun.registry.auth.credentials import Credential
     from minirun.registry.http.transport import Body
     from minirun.registry.registries_conf import RegistriesConf
+
+    T = TypeVar("T")
 
 _DOCKER_HUB_HOST = "registry-1.docker.io"
 _TAGS_PAGES_MAX = 1000
@@ -61,6 +64,23 @@ def connect(reference: ImageRef, *, push: bool = False, conf: RegistriesConf | N
         )
         for place in conf.locations(reference, push=push)
     ]
+
+
+def ask_each(reference: ImageRef, conf: RegistriesConf, ask: Callable[[Client], T]) -> T:
+    """Ask the places that may have an image, mirrors first, until one answers.
+
+    Raises MinirunError: the error of the last place, in Docker's words.
+    """
+    clients = connect(reference, conf=conf)
+    for client in clients:
+        try:
+            return ask(client)
+        except RegistryError as error:
+            if client is clients[-1]:
+                raise explained(error, reference) from None
+        finally:
+            client.close()
+    raise AssertionError("there is always a place to ask")
 
 
 class Client:

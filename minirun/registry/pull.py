@@ -6,8 +6,7 @@ from minirun.errors import MinirunError
 from minirun.model.image import Image, ImageRef, Layer
 from minirun.model.platform import Platform, normalised
 from minirun.model.record import Record
-from minirun.registry.client import connect
-from minirun.registry.failures import RegistryError, explained
+from minirun.registry.client import ask_each
 from minirun.registry.fetch import Fetch
 from minirun.registry.manifests import ImageManifest, find_image
 from minirun.storage.archive.documents import parse_config
@@ -47,18 +46,13 @@ def pull_image(
     Mirrors are asked first; where one fails, the next place is. Raises MinirunError, and nothing of the image stays
     then.
     """
-    clients = connect(reference, conf=conf)
-    for client in clients:
-        try:
-            data, media_type, digest = client.manifest(reference.digest or reference.tag)
-            progress.begin(reference.digest or reference.tag, reference.repository)
-            return _pull_found(layout, client, reference, data, media_type, digest, host, wanted, progress)
-        except RegistryError as error:
-            if client is clients[-1]:
-                raise explained(error, reference) from None
-        finally:
-            client.close()
-    raise AssertionError("there is always a place to ask")
+
+    def pull_from(client: Client) -> Pulled:
+        data, media_type, digest = client.manifest(reference.digest or reference.tag)
+        progress.begin(reference.digest or reference.tag, reference.repository)
+        return _pull_found(layout, client, reference, data, media_type, digest, host, wanted, progress)
+
+    return ask_each(reference, conf, pull_from)
 
 
 def _pull_found(

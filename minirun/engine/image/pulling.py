@@ -8,7 +8,7 @@ from minirun.model.image import ImageRef
 from minirun.model.platform import parse_platform
 from minirun.model.record import Record
 from minirun.registry import registries_conf
-from minirun.registry.client import connect
+from minirun.registry.client import ask_each, connect
 from minirun.registry.failures import MissingError, RegistryError, explained
 from minirun.registry.pull import Pulled, pull_image
 from minirun.registry.reference_names import candidates
@@ -71,7 +71,11 @@ def pull_all(layout: Layout, text: str, platform: str, progress: PullProgress) -
 def manifest(text: str) -> bytes:
     """Return the manifest, or the index, that a reference leads to. Raises MinirunError."""
     conf = registries_conf.read()
-    return _first(text, conf, lambda name: _manifest(name, conf))
+
+    def fetch(name: ImageRef) -> bytes:
+        return ask_each(name, conf, lambda client: client.manifest(name.digest or name.tag)[0])
+
+    return _first(text, conf, fetch)
 
 
 def _first(text: str, conf: RegistriesConf, attempt: Callable[[ImageRef], T]) -> T:
@@ -102,16 +106,3 @@ def _is_tag(name: ImageRef, tag: str) -> bool:
         return ImageRef.parse(f"{name.name}:{tag}").tag == tag
     except MinirunError:
         return False
-
-
-def _manifest(name: ImageRef, conf: RegistriesConf) -> bytes:
-    clients = connect(name, conf=conf)
-    for client in clients:
-        try:
-            return client.manifest(name.digest or name.tag)[0]
-        except RegistryError as error:
-            if client is clients[-1]:
-                raise explained(error, name) from None
-        finally:
-            client.close()
-    raise AssertionError("there is always a place to ask")
