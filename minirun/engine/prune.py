@@ -23,7 +23,7 @@ def prune_containers(layout: Layout, filters: PruneFilters) -> tuple[list[str], 
     for record in records.all_records(layout):
         if isinstance(record, records.Unreadable) or status(layout, record).is_running:
             continue
-        if not filters.pass_(record.request.labels, record.created_at):
+        if not filters.allow(record.request.labels, record.created_at):
             continue
         size = written(layout, record)
         if not ending.remove(layout, [record]):
@@ -39,7 +39,7 @@ def prune_volumes(layout: Layout, filters: PruneFilters) -> tuple[list[str], int
     """
     removed, freed = [], 0
     for name in volume_names(layout):
-        containers = records.all_records(layout)
+        containers = records.all_records(layout)  # for each anew: one that has it may have been made just now
         for record in containers:
             if isinstance(record, records.Unreadable):
                 raise MinirunError(
@@ -48,7 +48,7 @@ def prune_volumes(layout: Layout, filters: PruneFilters) -> tuple[list[str], int
                     f"Remove that container first: 'minirun rm --force {record.id[:12]}'.",
                     exit_code=1,
                 )
-        if users_of_volume(containers, name) or not filters.pass_({}, 0.0):
+        if users_of_volume(containers, name) or not filters.allow({}, 0.0):
             continue
         size = size_of_tree(f"{layout.volumes}/{name}")
         volumes.remove(layout, name)

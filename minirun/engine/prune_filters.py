@@ -34,13 +34,17 @@ class PruneFilters:
         """Say whether there is a limit of age."""
         return "until" in self._wanted
 
-    def pass_(self, labels: Mapping[str, str], created_at: float) -> bool:
+    def allow(self, labels: Mapping[str, str], created_at: float) -> bool:
         """Say whether something with these labels that was made then, in seconds since the epoch, may go."""
         return (
             all(created_at <= _moment(until) for until in self._wanted.get("until", ()))
             and all(has_label(labels, label) for label in self._wanted.get("label", ()))
             and not any(has_label(labels, label) for label in self._wanted.get("label!", ()))
         )
+
+
+EVERYTHING = PruneFilters({})
+"""No filter at all."""
 
 
 def has_label(labels: Mapping[str, str], wanted: str) -> bool:

@@ -116,7 +116,7 @@ GROUPS = {
             "inspect": "container.inspect:image inspect",
             "load": "image.load",
             "ls": "image.images:images",
-            "prune": "image.rmi:image prune",
+            "prune": "system.prune:image prune",
             "pull": "image.pull",
             "rm": "image.rmi:rmi",
             "save": "image.save",

@@ -6,7 +6,7 @@ import os
 import time
 
 from minirun.engine.container import bundle_lock, records
-from minirun.engine.prune_filters import PruneFilters, has_label, seconds_of
+from minirun.engine.prune_filters import EVERYTHING, PruneFilters, has_label, seconds_of
 from minirun.errors import MinirunError
 from minirun.model.image import Image, ImageRef
 from minirun.model.record import Record
@@ -279,21 +279,20 @@ def _names_that_go(refs: list[ImageRef], ref: ImageRef) -> list[ImageRef]:
     return [ref, *(others if ref.tag and not any(other.tag for other in others) else [])]
 
 
-def prune(layout: Layout, *, everything: bool, filters: Iterable[str] = ()) -> tuple[list[Removal], int]:
+def prune(layout: Layout, filters: PruneFilters = EVERYTHING, *, everything: bool) -> tuple[list[Removal], int]:
     """Remove images without a name, or all that no container uses; return what was done and the bytes that came free.
 
-    `filters` are `label=...` and `until=...` (a duration or RFC 3339). Raises MinirunError for another one.
+    Raises DamagedError where it is not known which images have names.
     """
     store.checked_names(layout)  # where it is damaged, every image would seem to have no name
     before = _layer_sizes(layout)
-    allowed = PruneFilters.parse(filters)
     removals = []
     for image in store.all_images(layout):
         refs = store.names_of(layout, image.id)
         if (
             (any(ref.tag for ref in refs) and not everything)
             or containers_of(layout, image.id)
-            or not allowed.pass_(image.config.labels, created_at(image))
+            or not filters.allow(image.config.labels, created_at(image))
         ):
             continue
         removals.append(Removal(tuple(ref.familiar for ref in refs), (image.id, *_delete(layout, image.id))))

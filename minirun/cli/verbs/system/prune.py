@@ -1,17 +1,20 @@
-"""`system prune` and `container prune`: what is not used goes. (`image prune` is in image/rmi.py.)"""
+"""`system prune`, `container prune`, `image prune`: what is not used goes."""
 
 from __future__ import annotations
 
-from minirun.cli.confirm import confirmed
+import sys
+
 from minirun.cli.grammar import Verb, many, switch
 from minirun.cli.output.words import decimal_size
 from minirun.cli.streams import say
+from minirun.cli.verbs.image.rmi import print_removal
 from minirun.engine.prune_filters import PruneFilters
 from minirun.errors import MinirunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirun.cli.call import Call
+    from minirun.engine.image.images import Removal
 
 
 def container_prune(call: Call) -> None:
@@ -20,13 +23,25 @@ def container_prune(call: Call) -> None:
 
     layout = call.swept_layout()
     filters = PruneFilters.parse(call.many("filter"))
-    if not call.switch("force"):
-        say("WARNING! This will remove all stopped containers.")
-        if not confirmed("Are you sure you want to continue?"):
-            return
+    if not _agreed(call, "WARNING! This will remove all stopped containers."):
+        return
     removed, freed = prune.prune_containers(layout, filters)
     _tell("Deleted Containers:", removed)
-    say(f"Total reclaimed space: {decimal_size(freed, 4)}")
+    _tell_space(freed)
+
+
+def image_prune(call: Call) -> None:
+    """Remove images without a name, or with -a all that no container uses."""
+    from minirun.engine.image import images
+
+    layout = call.swept_layout()
+    everything = call.switch("all")
+    what = "images without at least one container associated to them" if everything else "dangling images"
+    if not _agreed(call, f"WARNING! This will remove all {what}."):
+        return
+    removals, freed = images.prune(layout, PruneFilters.parse(call.many("filter")), everything=everything)
+    _tell_images(removals)
+    _tell_space(freed)
 
 
 def system_prune(call: Call) -> None:
@@ -34,7 +49,6 @@ def system_prune(call: Call) -> None:
 
     Of images those without a name, or with -a all that no container uses.
     """
-    from minirun.cli.verbs.image.rmi import print_removal
     from minirun.engine import prune
     from minirun.engine.image import images
 
@@ -43,23 +57,17 @@ def system_prune(call: Call) -> None:
     if with_volumes and filters.ask_for_time:
         raise MinirunError('the "until" filter is not supported with "--volumes"', "A volume has no age.", exit_code=1)
     layout = call.swept_layout()
-    if not call.switch("force"):
-        say(_warning(everything, with_volumes, call.many("filter")))
-        if not confirmed("Are you sure you want to continue?"):
-            return
+    if not _agreed(call, _warning(everything, with_volumes, call.many("filter"))):
+        return
     containers, freed = prune.prune_containers(layout, filters)
     _tell("Deleted Containers:", containers)
     if with_volumes:
         removed, more = prune.prune_volumes(layout, filters)
         _tell("Deleted Volumes:", removed)
         freed += more
-    removals, more = images.prune(layout, everything=everything, filters=call.many("filter"))
-    if removals:
-        say("Deleted Images:")
-        for removal in removals:
-            print_removal(removal, "untagged", "deleted")
-        say("")
-    say(f"Total reclaimed space: {decimal_size(freed + more, 4)}")
+    removals, more = images.prune(layout, filters, everything=everything)
+    _tell_images(removals)
+    _tell_space(freed + more)
 
 
 def _warning(everything: bool, with_volumes: bool, filters: tuple[str, ...]) -> str:
@@ -75,15 +83,52 @@ def _warning(everything: bool, with_volumes: bool, filters: tuple[str, ...]) -> 
     return "\n".join((*lines, ""))
 
 
+def _agreed(call: Call, warning: str) -> bool:
+    """Say what will go, and ask whether it may, until the answer is yes or no; a mere new line is no.
+
+    Raises KeyboardInterrupt at the end of the input.
+    """
+    if call.switch("force"):
+        return True
+    say(warning)
+    while True:
+        print("Are you sure you want to continue? [y/N]: ", end="", flush=True)
+        answer = sys.stdin.readline()
+        if not answer:
+            raise KeyboardInterrupt
+        if answer.strip().lower() in ("", "n", "no"):
+            return False
+        if answer.strip().lower() in ("y", "yes"):
+            return True
+        say("Error: invalid input")
+
+
 def _tell(title: str, names: list[str]) -> None:
     if names:
         say("\n".join((title, *names, "")))
+
+
+def _tell_images(removals: list[Removal]) -> None:
+    if removals:
+        say("Deleted Images:")
+        for removal in removals:
+            print_removal(removal, "untagged", "deleted")
+        say("")
+
+
+def _tell_space(freed: int) -> None:
+    say(f"Total reclaimed space: {decimal_size(freed, 4)}")
 
 
 _FORCE = switch("-f/--force", "Do not ask.")
 _FILTER = many("--filter", "label=..., label!=..., until=...")
 VERBS = {
     "container prune": Verb(container_prune, (_FORCE, _FILTER), summary="Remove containers that do not run"),
+    "image prune": Verb(
+        image_prune,
+        (switch("-a/--all", "Not only those without a name."), _FORCE, _FILTER),
+        summary="Remove images that are not used",
+    ),
     "system prune": Verb(
         system_prune,
         (
