@@ -8,7 +8,8 @@ import pytest
 from bpf_machine import ALLOW, ENOSYS, EPERM, I386, X32, X86_64, run, syscall_names
 
 from minirun.engine.spec.capabilities import DEFAULT
-from minirun.engine.spec.seccomp_default import ALLOWED, REFUSED, WITH_CAPABILITY, default_profile
+from minirun.engine.spec.seccomp_default import default_profile
+from minirun.engine.spec.seccomp_groups import ALLOWED, REFUSED, WITH_CAPABILITY
 from minirun.kernel.seccomp import NEW_SYSCALLS
 from minirun.runtime.seccomp.cache import compile_filter
 
