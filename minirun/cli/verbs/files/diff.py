@@ -1,10 +1,10 @@
-"""`diff` and `export`: what a container has written, and all that it sees."""
+"""`diff`: what a container has written."""
 
 from __future__ import annotations
 
 import os
 
-from minirun.cli.grammar import Verb, text
+from minirun.cli.grammar import Verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,31 +25,4 @@ def diff(call: Call) -> None:
         print(kind, printable(os.fsdecode(path)))
 
 
-def export(call: Call) -> None:
-    """Write the files of a container as a tar: those of its image with all changes, without volumes.
-
-    The container may run or not; 'minirun import' makes an image of the tar.
-    """
-    from minirun.cli.output.to_file import check_output, write_output
-    from minirun.engine.container.records import find
-    from minirun.engine.files.filesystem import own_tree
-    from minirun.storage.tar.tree import members
-    from minirun.storage.tar.writer import tar_of
-
-    layout = call.swept_layout()
-    path = call.text("output")
-    check_output(path)
-    with own_tree(layout, find(layout, call.arguments[0])) as root:
-        write_output(path, tar_of(members(root, b"")))
-
-
-VERBS = {
-    "diff": Verb(diff, (), "CONTAINER", summary="List what a container has changed of its image"),
-    "export": Verb(
-        export,
-        (text("-o/--output", "Write to a file, in place of standard output."),),
-        "CONTAINER",
-        summary="Write a container's files as a tar",
-        examples=(("minirun export web | tar -t", "all files of a container"),),
-    ),
-}
+VERBS = {"diff": Verb(diff, (), "CONTAINER", summary="List what a container has changed of its image")}
