@@ -76,7 +76,7 @@ class Ingest:
         self._pin("blob-", digest)
 
     def note(self, text: str) -> None:
-        """Write something down that must be put right if this process is killed: see `act_on_notes`."""
+        """Write something down that must be put right if this process is killed: see `collect_garbage`."""
         make_empty(f"{self.path}/{_NOTE}{text}")
 
     def forget(self, text: str) -> None:
@@ -134,28 +134,11 @@ def unfinished(layout: Layout) -> tuple[list[str], list[str]]:
         return [], []
 
 
-def act_on_notes(layout: Layout, act: Callable[[str], None]) -> None:
-    """Do `act` with each note of a killed command, and then forget it."""
-    for name in unfinished(layout)[0]:
-        path = f"{layout.ingest}/{name}"
-        lock = try_lock(path)
-        if lock >= 0:
-            try:
-                for note in _notes(path):
-                    act(note.removeprefix(_NOTE))
-                    remove(f"{path}/{note}")
-            finally:
-                os.close(lock)
-
-
-def _notes(path: str) -> list[str]:
-    return [name for name in os.listdir(path) if name.startswith(_NOTE)]
-
-
-def collect_garbage(layout: Layout) -> int:
+def collect_garbage(layout: Layout, act: Callable[[str], None] | None = None) -> int:
     """Remove what killed commands have left in the store; return how many of them there were.
 
-    What has notes stays until somebody has acted on them. With nothing to do this is one look into two directories.
+    `act` is called with each of their notes; without it, what has notes stays for a caller that can act on them. With
+    nothing to do this is one look into two directories.
     """
     names, torn = unfinished(layout)
     found = 0
@@ -169,12 +152,23 @@ def collect_garbage(layout: Layout) -> int:
         lock = try_lock(path)
         if lock >= 0:
             try:
-                if not _notes(path):
+                if _act_on_notes(path, act):
                     _clear(layout, path)
                     found += 1
             finally:
                 os.close(lock)
     return found
+
+
+def _act_on_notes(path: str, act: Callable[[str], None] | None) -> bool:
+    """Do `act` with each note of an ingest directory, and forget it; say whether there are none any more."""
+    notes = [name for name in os.listdir(path) if name.startswith(_NOTE)]
+    if act is None:
+        return not notes
+    for note in notes:
+        act(note.removeprefix(_NOTE))
+        remove(f"{path}/{note}")
+    return True
 
 
 def _clear(layout: Layout, path: str) -> None:

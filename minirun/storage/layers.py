@@ -46,8 +46,8 @@ def unpack_layer(
 
     `digest` is what the blob must hash to, `diff_id` what the tar in it must hash to; either may be empty when it is
     not known. `progress` is told how many bytes of the blob have been read. `stop` is called when this fails, so that
-    `chunks` do not wait for more. Raises MinirunError (1) when a hash is
-    wrong, and all that `unpack` raises; what was unpacked until then stays in `directory` for the caller to remove.
+    `chunks` do not wait for more. Raises MinirunError (1) when a hash is wrong, and all that `unpack` raises; what was
+    unpacked until then stays in `directory` for the caller to remove.
     """
     make_directory(directory)
     make_directory(f"{directory}/diff", 0o755)

@@ -97,8 +97,7 @@ def collect(layout: Layout) -> None:
         _warn(_tear_down_abandoned, layout, container_id)
     _warn(_remove_half_made, layout)
     _warn(bridge.collect_garbage, layout, lambda: bundle_lock.claimed_ids(layout))
-    _warn(ingest.act_on_notes, layout, lambda note: let_go_on(layout, note.removeprefix(PAUSED)))
-    _warn(ingest.collect_garbage, layout)
+    _warn(ingest.collect_garbage, layout, lambda note: let_go_on(layout, note.removeprefix(PAUSED)))
 
 
 def _warn(act: Callable[..., object], *arguments: object) -> None:

@@ -42,8 +42,7 @@ def load(layout: Layout, path: str, progress: Progress | None = None) -> Iterato
     """Load every image of an archive ("-" is standard input) or directory; give each as soon as it is in the store.
 
     Of an image for several platforms the one for this host is taken. What is not an image for this host is given last.
-    Raises MinirunError (1) for an archive that is
-    corrupt, cut off or hostile; of the image at hand nothing stays then.
+    Raises MinirunError (1) for an archive that is corrupt, cut off or hostile; of the image at hand nothing stays then.
     """
     collect_garbage(layout)
     with Ingest(layout) as ingest:
