@@ -39,6 +39,8 @@ def test_a_taken_port_leaves_nothing(network: Network) -> None:
 def test_a_port_of_another_program_is_refused_and_named(network: Network, protocol: str) -> None:
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     with socket.socket(socket.AF_INET, kind) as program:
+        if protocol == "tcp":  # a connection of the test before may still be in TIME_WAIT
+            program.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         program.bind(("127.0.0.1", 8080))
         if protocol == "tcp":
             program.listen()
