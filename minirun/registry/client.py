@@ -247,24 +247,19 @@ class Client:
         with self._answer("PUT", url, headers, chunks, expected=(201, 204), attempts=1):
             pass
 
-    def start_upload(self) -> str:
-        """Begin an upload in parts; return its URL for `append`."""
+    def put_stream(self, chunks: Callable[[], Iterable[bytes]], digest: Callable[[], str]) -> None:
+        """Upload a blob whose digest and size are not known before its end, when `digest` is asked.
+
+        `chunks` gives its bytes; it is called again when the token has become too old. A connection that breaks is the
+        caller's to try again.
+        """
         with self._answer("POST", self._url("blobs/uploads/"), {"Content-Length": "0"}, expected=(202,)) as response:
-            return self._location(response)
-
-    def append(self, upload: str, start: int, part: bytes) -> str:
-        """Upload a part that begins at byte `start`; return the URL for the next one."""
-        headers = {
-            "Content-Type": "application/octet-stream",
-            "Content-Length": str(len(part)),
-            "Content-Range": f"{start}-{start + len(part) - 1}",
-        }
-        with self._answer("PATCH", upload, headers, part, expected=(202,), attempts=1) as response:
-            return self._location(response)
-
-    def finish_upload(self, upload: str, digest: str) -> None:
-        """End an upload in parts; the registry checks its digest."""
-        url = f"{upload}{'&' if urlsplit(upload).query else '?'}digest={quote(digest)}"
+            location = self._location(response)
+        # Without a length the body goes in chunks (RFC 9112, 7.1), as Docker sends it.
+        headers = {"Content-Type": "application/octet-stream"}
+        with self._answer("PATCH", location, headers, chunks, expected=(202,), attempts=1) as response:
+            location = self._location(response)
+        url = f"{location}{'&' if urlsplit(location).query else '?'}digest={quote(digest())}"
         with self._answer("PUT", url, {"Content-Length": "0"}, expected=(201, 204)):
             pass
 

@@ -100,5 +100,13 @@ def explained(error: RegistryError, reference: ImageRef) -> MinirunError:
     return error
 
 
+def explained_push(error: RegistryError, reference: ImageRef) -> MinirunError:
+    """Return the error of a push in Docker's words: what the registry says."""
+    if error.code in ("DENIED", "UNAUTHORIZED") or error.status in (401, 403):
+        hint = f"'minirun login{_server(reference)}' gives minirun your credentials; the repository must be yours."
+        return MinirunError(error.detail, hint, exit_code=1)
+    return MinirunError(error.message, error.hint, exit_code=1)
+
+
 def _server(reference: ImageRef) -> str:
     return "" if reference.registry == DEFAULT_REGISTRY else f" {reference.registry}"

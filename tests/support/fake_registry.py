@@ -116,7 +116,7 @@ class Handler(BaseHTTPRequestHandler):
             self.error(404, "MANIFEST_UNKNOWN" if "/manifests/" in self.path else "BLOB_UNKNOWN")
 
     do_HEAD = do_GET  # noqa: N815
-    do_POST = do_GET  # noqa: N815
+    do_POST = do_PATCH = do_PUT = do_GET  # noqa: N815
 
     def blob(self, data: bytes) -> None:
         begin = self.headers.get("Range", "").removeprefix("bytes=").removesuffix("-")

@@ -27,6 +27,7 @@ METAVARS = {
     "--cap-add": "CAPABILITY",
     "--cap-drop": "CAPABILITY",
     "--change": "INSTRUCTION",
+    "--compression": "FORMAT",
     "--cidfile": "FILE",
     "--cgroupns": "MODE",
     "--cpu-period": "MICROSECONDS",

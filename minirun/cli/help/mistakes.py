@@ -35,7 +35,6 @@ _ELSEWHERE = {
     "network": "'minirun run --network' takes bridge, none, host or container:NAME.",
     "node": _NO_DAEMON,
     "plugin": _NO_DAEMON,
-    "push": _REGISTRY,
     "search": _REGISTRY,
     "secret": _NO_DAEMON,
     "service": _NO_DAEMON,

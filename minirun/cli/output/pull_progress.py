@@ -1,4 +1,4 @@
-"""How a pull is shown: a bar for each layer on a terminal, Docker's plain lines elsewhere."""
+"""How a pull or a push is shown: a bar for each layer on a terminal, Docker's plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _EVERY = 0.1
 """Seconds between two pictures."""
 _BAR = 30
-_DONE = ("Pull complete", "Already exists")
+_DONE = ("Pull complete", "Already exists", "Pushed", "Layer already exists", "Mounted from ")
 
 
 def progress_on(stream: TextIO, *, quiet: bool) -> PullProgress:
@@ -61,6 +61,9 @@ class _Bars(_Lines):
     def extracted(self, layer: str, done: int, size: int) -> None:
         self._set(layer, _bar("Extracting ", done, size))
 
+    def uploaded(self, layer: str, done: int) -> None:
+        self._set(layer, f"Pushing {decimal_size(done)}")
+
     def finish(self) -> None:
         with self._lock:
             self._draw()
@@ -69,7 +72,7 @@ class _Bars(_Lines):
 
     def _set(self, layer: str, words: str, *, now: bool = False) -> None:
         with self._lock:
-            if self._layers.get(layer) not in _DONE:
+            if not self._layers.get(layer, "").startswith(_DONE):
                 self._layers[layer] = words
             if now or time.monotonic() - self._last > _EVERY:
                 self._draw()
@@ -80,7 +83,7 @@ class _Bars(_Lines):
         columns, rows = size.columns or 80, size.lines or 24  # nobody may have told the terminal
         done = []
         for layer, words in list(self._layers.items()):
-            if words not in _DONE:
+            if not words.startswith(_DONE):
                 break
             done.append(f"{layer}: {words}")
             del self._layers[layer]

@@ -69,6 +69,7 @@ SECTIONS = {
     },
     "Images": {
         "pull": "image.pull",
+        "push": "image.push",
         "load": "image.load",
         "save": "image.save",
         "import": "image.load",
@@ -118,6 +119,7 @@ GROUPS = {
             "ls": "image.images:images",
             "prune": "system.prune:image prune",
             "pull": "image.pull",
+            "push": "image.push",
             "rm": "image.rmi:rmi",
             "save": "image.save",
             "tag": "image.rmi",

@@ -55,7 +55,7 @@ def _gzip(pieces: Iterator[bytes]) -> Iterator[bytes]:
             checksum = zlib.crc32(part, checksum)
             size += len(part)
             window = part[-_WINDOW:]
-            if len(running) > workers:
+            if len(running) >= workers:
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()

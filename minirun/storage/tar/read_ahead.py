@@ -13,11 +13,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_WAITING_MAX = 4
+_WAITING_MAX = 2
 
 
 def read_ahead(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Give the same pieces, of which up to 4 are made before they are asked for. Raises what `pieces` raises.
+    """Give the same pieces, of which up to 2 are made before they are asked for. Raises what `pieces` raises.
 
     The thread has ended when this generator has, also when it is closed before its end; `pieces` is closed then.
     """
