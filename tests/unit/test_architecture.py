@@ -21,7 +21,7 @@ MODULES = {
 }
 TREES = {name: ast.parse(path.read_text(), str(path)) for name, path in MODULES.items()}
 
-# model, errors <- kernel <- {storage, runtime, network} <- engine <- cli <- launcher; explain is below cli
+# model, errors <- kernel <- {storage, runtime, network} <- engine <- build <- cli <- launcher; explain is below cli
 GROUND = {"errors", "model"}
 LAYERS = {
     "errors": set(),
@@ -33,8 +33,9 @@ LAYERS = {
     "registry": GROUND | {"kernel", "storage", "registry"},
     "engine": GROUND | {"kernel", "storage", "runtime", "network", "registry", "engine"},
     "explain": GROUND | {"kernel", "explain"},
+    "build": GROUND | {"kernel", "storage", "runtime", "network", "registry", "engine", "build"},
     "launcher": GROUND | {"kernel", "launcher", "cli"},
-    "cli": GROUND | {"kernel", "storage", "runtime", "network", "registry", "engine", "explain", "cli"},
+    "cli": GROUND | {"kernel", "storage", "runtime", "network", "registry", "engine", "build", "explain", "cli"},
 }
 
 # Modules that `minirun run` must not pay for. click needs a few of them itself; even so, minirun must not import them.
