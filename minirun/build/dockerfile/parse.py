@@ -1,0 +1,141 @@
+"""From a Dockerfile's text to its instructions.
+
+Source: Dockerfile reference, "Format"; messages are in BuildKit's words.
+"""
+
+from __future__ import annotations
+
+from minirun.build.dockerfile.arguments import READERS
+from minirun.build.dockerfile.directives import Directives, read_directives
+from minirun.build.dockerfile.error import DockerfileError
+from minirun.build.dockerfile.flags import Flags
+from minirun.build.dockerfile.forms import json_words, split_first, split_flags
+from minirun.build.dockerfile.heredocs import marks, read_heredoc
+from minirun.build.dockerfile.instructions import Arg, From, Heredoc, Instruction
+from minirun.build.dockerfile.lines import LogicalLine, check_length, file_lines, logical_line
+from minirun.build.dockerfile.spelling import did_you_mean
+from minirun.build.dockerfile.written import Written
+from minirun.model.record import Record
+
+_WITH_HEREDOCS = ("RUN", "COPY", "ADD")
+_NO_TRIGGERS = ("FROM", "MAINTAINER")
+
+
+class Dockerfile(Record):
+    """What a Dockerfile says, from top to bottom."""
+
+    directives: Directives
+    instructions: tuple[Instruction, ...]
+
+
+def parse(text: str) -> Dockerfile:
+    """Read a whole Dockerfile. Raises DockerfileError."""
+    lines = file_lines(text)
+    check_length(lines)
+    directives = read_directives(lines)
+    instructions: list[Instruction] = []
+    index = 0
+    while index < len(lines):
+        line = logical_line(lines, index, directives.escape)
+        if line is None:
+            index += 1
+            continue
+        try:
+            instruction = _instruction(line, lines, directives.escape)
+            _check_place(instruction, instructions)
+        except DockerfileError as error:
+            raise error.at(line.first) from None
+        instructions.append(instruction)
+        index = instruction.last_line
+    if not instructions:
+        raise DockerfileError("file with no instructions", "A Dockerfile begins with FROM.")
+    if not any(isinstance(each, From) for each in instructions):
+        raise DockerfileError("dockerfile contains no stages to build", "A Dockerfile begins with FROM.")
+    return Dockerfile(directives, tuple(instructions))
+
+
+def parse_trigger(text: str, escape: str = "\\") -> Instruction:
+    """Read an instruction that ONBUILD has put into an image's config, with its heredocs. Raises DockerfileError."""
+    lines = file_lines(text)
+    line = logical_line(lines, 0, escape)
+    if line is None:
+        raise DockerfileError(f"the image has an ONBUILD trigger without an instruction: {text!r}")
+    instruction = _instruction(line, lines, escape)
+    _check_trigger(instruction.word)
+    if instruction.last_line < len(lines) and any(each.strip() for each in lines[instruction.last_line :]):
+        raise DockerfileError(f"the image has an ONBUILD trigger of more than one instruction: {text!r}")
+    return instruction
+
+
+def _check_place(instruction: Instruction, before: list[Instruction]) -> None:
+    """Refuse what stands before the first FROM, where only ARG may."""
+    if not isinstance(instruction, From | Arg) and not any(isinstance(each, From) for each in before):
+        raise DockerfileError("no build stage in current context", "Only ARG may stand before the first FROM.")
+
+
+def _instruction(line: LogicalLine, lines: list[str], escape: str) -> Instruction:
+    """Read the instruction of a logical line, and the heredocs below it."""
+    word, rest = split_first(line.text)
+    word = word.upper()
+    _check_known(word)
+    inner = _trigger_word(rest) if word == "ONBUILD" else word
+    heredocs, end = _heredocs(inner, line, lines)
+    flags, arguments = split_flags(rest)
+    written = Written(
+        word=word,
+        flags=Flags(word, flags),
+        arguments=arguments,
+        escape=escape,
+        heredocs=tuple(heredocs),
+        place={
+            "line": line.first,
+            "last_line": end,
+            "text": line.text.strip(),
+            "source": "".join(lines[line.first - 1 : end]),
+        },
+    )
+    return READERS[word](written)
+
+
+def _check_known(word: str) -> None:
+    if word not in READERS:
+        raise DockerfileError(f"unknown instruction: {word}", did_you_mean(word, READERS))
+
+
+def _trigger_word(rest: str) -> str:
+    """Return the word of the instruction that ONBUILD has, checked."""
+    word = split_first(rest)[0].upper()
+    if word:
+        _check_known(word)
+        _check_trigger(word)
+    return word
+
+
+def _check_trigger(word: str) -> None:
+    if word == "ONBUILD":
+        raise DockerfileError("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")
+    if word in _NO_TRIGGERS:
+        raise DockerfileError(f"{word} isn't allowed as an ONBUILD trigger")
+
+
+def _heredocs(word: str, line: LogicalLine, lines: list[str]) -> tuple[list[Heredoc], int]:
+    """Return the heredocs of a line, and the number of the last line that belongs to the instruction.
+
+    A JSON form has none.
+    """
+    end = line.last
+    found: list[Heredoc] = []
+    if word not in _WITH_HEREDOCS or "<<" not in line.text or _is_json(line.text):
+        return found, end
+    for mark in marks(line.text):
+        heredoc, end = read_heredoc(mark, lines, end)
+        found.append(heredoc)
+    return found, end
+
+
+def _is_json(text: str) -> bool:
+    """Say whether an instruction's arguments, after its word or words and flags, are JSON."""
+    word, rest = split_first(text)
+    if word.upper() == "ONBUILD":
+        rest = split_first(rest)[1]
+    return json_words(split_flags(rest)[1]) is not None
