@@ -54,17 +54,23 @@ def parse(text: str) -> Dockerfile:
     return Dockerfile(directives, tuple(instructions))
 
 
-def parse_trigger(text: str, escape: str = "\\") -> Instruction:
-    """Read an instruction that ONBUILD has put into an image's config, with its heredocs. Raises DockerfileError."""
+def parse_trigger(text: str, line: int) -> Instruction:
+    """Read an instruction that ONBUILD has put into an image's config, as if it stood in line `line`.
+
+    Raises DockerfileError.
+    """
     lines = file_lines(text)
-    line = logical_line(lines, 0, escape)
-    if line is None:
-        raise DockerfileError(f"the image has an ONBUILD trigger without an instruction: {text!r}")
-    instruction = _instruction(line, lines, escape)
-    _check_trigger(instruction.word)
-    if instruction.last_line < len(lines) and any(each.strip() for each in lines[instruction.last_line :]):
-        raise DockerfileError(f"the image has an ONBUILD trigger of more than one instruction: {text!r}")
-    return instruction
+    logical = logical_line(lines, 0, Directives().escape)
+    try:
+        if logical is None:
+            raise DockerfileError("the base has an ONBUILD trigger without an instruction")
+        instruction = _instruction(logical, lines, Directives().escape)
+        _check_trigger(instruction.word)
+        if any(each.strip() for each in lines[instruction.last_line :]):
+            raise DockerfileError("the base has an ONBUILD trigger of more than one instruction")
+    except DockerfileError as error:
+        raise error.at(line) from None
+    return instruction.replace(line=line, last_line=line)
 
 
 def _check_place(instruction: Instruction, before: list[Instruction]) -> None:
