@@ -112,6 +112,7 @@ class Lexer:
         """Read what follows a single quote: everything up to the next one means itself."""
         end = self.text.find("'", self.position)
         if end < 0:
+            self.position = len(self.text)
             raise DockerfileError("unexpected end of statement while looking for matching single-quote")
         content = self.text[self.position : end]
         self.position = end + 1
@@ -169,6 +170,8 @@ class Lexer:
         name = self._name()
         value = self.variables.get(name)
         operator = self._take()
+        if not operator:
+            raise DockerfileError("syntax error: missing '}'")
         if operator == "}":
             result = value or ""
         elif operator == "/":

@@ -68,6 +68,7 @@ def _run(written: Written) -> Run:
         **written.place,
         **written.command_form(),
         heredocs=written.heredocs,
+        is_lone_heredoc=bool(written.heredocs and read_mark(written.arguments)),
         mounts=tuple(map(read_flag, written.flags.all("mount"))),
         network=network,
     )

@@ -62,31 +62,23 @@ class MountFlag(Record):
 class Run(Instruction):
     """RUN: `command` for the shell, or `argv` to execute without one (None: the shell form).
 
-    `network` is default, none or host.
+    `is_lone_heredoc` says that the command is `<<EOF` and nothing else: its text is the script then, or, if it begins
+    with "#!", a file to execute. `network` is default, none or host.
     """
 
     command: str = ""
     argv: tuple[str, ...] | None = None
     heredocs: tuple[Heredoc, ...] = ()
+    is_lone_heredoc: bool = False
     mounts: tuple[MountFlag, ...] = ()
     network: str = "default"
 
     @property
     def script(self) -> str:
-        """What the shell is given of the shell form, heredocs included.
-
-        A lone `<<EOF` is its text; with anything else in the line, the shell reads the heredocs itself.
-        """
-        if not self.heredocs:
-            return self.command
+        """What the shell is given of the shell form; heredocs that stand beside other words it reads itself."""
         if self.is_lone_heredoc:
             return self.heredocs[0].content
-        return "\n".join([self.command, "".join(f"{each.raw}{each.name}\n" for each in self.heredocs)[:-1]])
-
-    @property
-    def is_lone_heredoc(self) -> bool:
-        """Whether the command is `<<EOF` and nothing else: text that begins with "#!" is executed as a file then."""
-        return len(self.heredocs) == 1 and " " not in self.command and self.command.startswith(("<<", "0<<"))
+        return "\n".join([self.command, *(f"{each.raw}{each.name}" for each in self.heredocs)])
 
 
 class Copy(Instruction):

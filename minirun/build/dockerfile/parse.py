@@ -11,7 +11,7 @@ from minirun.build.dockerfile.error import DockerfileError
 from minirun.build.dockerfile.flags import Flags
 from minirun.build.dockerfile.forms import json_words, split_first, split_flags
 from minirun.build.dockerfile.heredocs import marks, read_heredoc
-from minirun.build.dockerfile.instructions import Arg, From, Heredoc, Instruction
+from minirun.build.dockerfile.instructions import Arg, From, Heredoc, Instruction, Onbuild
 from minirun.build.dockerfile.lines import LogicalLine, check_length, file_lines, logical_line
 from minirun.build.dockerfile.spelling import did_you_mean
 from minirun.build.dockerfile.written import Written
@@ -64,8 +64,8 @@ def parse_trigger(text: str, line: int) -> Instruction:
     try:
         if logical is None:
             raise DockerfileError("the base has an ONBUILD trigger without an instruction")
+        _check_trigger(split_first(logical.text)[0].upper())
         instruction = _instruction(logical, lines, Directives().escape)
-        _check_trigger(instruction.word)
         if any(each.strip() for each in lines[instruction.last_line :]):
             raise DockerfileError("the base has an ONBUILD trigger of more than one instruction")
     except DockerfileError as error:
@@ -84,7 +84,7 @@ def _instruction(line: LogicalLine, lines: list[str], escape: str) -> Instructio
     word, rest = split_first(line.text)
     word = word.upper()
     _check_known(word)
-    inner = _trigger_word(rest) if word == "ONBUILD" else word
+    inner = split_first(rest)[0].upper() if word == "ONBUILD" else word
     heredocs, end = _heredocs(inner, line, lines)
     flags, arguments = split_flags(rest)
     written = Written(
@@ -100,21 +100,15 @@ def _instruction(line: LogicalLine, lines: list[str], escape: str) -> Instructio
             "source": "".join(lines[line.first - 1 : end]),
         },
     )
-    return READERS[word](written)
+    instruction = READERS[word](written)
+    if isinstance(instruction, Onbuild):
+        parse_trigger(instruction.trigger, line.first)  # what is wrong with it is told to who writes it
+    return instruction
 
 
 def _check_known(word: str) -> None:
     if word not in READERS:
         raise DockerfileError(f"unknown instruction: {word}", did_you_mean(word, READERS))
-
-
-def _trigger_word(rest: str) -> str:
-    """Return the word of the instruction that ONBUILD has, checked."""
-    word = split_first(rest)[0].upper()
-    if word:
-        _check_known(word)
-        _check_trigger(word)
-    return word
 
 
 def _check_trigger(word: str) -> None:
