@@ -61,12 +61,14 @@ class Plan(Record):
     """What is to be built: all `stages` of the file, and the numbers of those that `target` needs, in an order in
     which each comes after what it needs.
 
-    `global_args` are the variables that ARG without a value takes, and FROM.
+    `first_args` are the ARGs before the first FROM, `global_args` the variables that they make: FROM sees them, and ARG
+    without a value takes them.
     """
 
     stages: tuple[Stage, ...]
     target: int
     order: tuple[int, ...]
+    first_args: tuple[Arg, ...]
     global_args: dict[str, str]
     contexts: tuple[str, ...]
     escape: str
@@ -76,8 +78,9 @@ class Plan(Record):
         return _origin(name, [stage.start for stage in self.stages], self.contexts)
 
     def all_args(self) -> list[Arg]:
-        """Return the ARGs of the stages that are built."""
-        return [each for number in self.order for each in self.stages[number].instructions if isinstance(each, Arg)]
+        """Return the ARGs before the first FROM and in the stages that are built."""
+        stages = [self.stages[number] for number in self.order]
+        return [*self.first_args, *(each for stage in stages for each in stage.instructions if isinstance(each, Arg))]
 
 
 def target_name(dockerfile: Dockerfile, target: str) -> str:
@@ -102,7 +105,8 @@ def make_plan(
     DockerfileError for a target, a base or a source that cannot be.
     """
     names = tuple(contexts)
-    variables = global_scope(_global_args(dockerfile), build_args, predefined, dockerfile.directives.escape)
+    first_args = tuple(_first_args(dockerfile))
+    variables = global_scope(first_args, build_args, predefined, dockerfile.directives.escape)
     starts = _starts(dockerfile)
     stages: list[Stage] = []
     for start, instructions in _sections(dockerfile):
@@ -120,7 +124,7 @@ def make_plan(
         _order(stages, stage.number)  # a circle is refused even where nothing needs it
     number = _target(starts, target)
     order = _order(stages, number)
-    return Plan(tuple(stages), number, order, variables, names, dockerfile.directives.escape)
+    return Plan(tuple(stages), number, order, first_args, variables, names, dockerfile.directives.escape)
 
 
 def sources_of(instructions: Iterable[Instruction]) -> list[tuple[str, int]]:
@@ -138,7 +142,7 @@ def _starts(dockerfile: Dockerfile) -> list[From]:
     return [each for each in dockerfile.instructions if isinstance(each, From)]
 
 
-def _global_args(dockerfile: Dockerfile) -> list[Arg]:
+def _first_args(dockerfile: Dockerfile) -> list[Arg]:
     """Return the ARGs before the first FROM."""
     found: list[Arg] = []
     for each in dockerfile.instructions:
