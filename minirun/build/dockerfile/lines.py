@@ -24,7 +24,7 @@ class LogicalLine(Record):
 def file_lines(text: str) -> list[str]:
     r"""Return a file's lines with their "\n", without a byte order mark. A "\r" before it stays."""
     lines = text.removeprefix("\ufeff").split("\n")
-    return [f"{line}\n" for line in lines[:-1]] + lines[-1:]
+    return [f"{line}\n" for line in lines[:-1]] + [line for line in lines[-1:] if line]
 
 
 def logical_line(lines: list[str], index: int, escape: str) -> LogicalLine | None:
@@ -34,7 +34,7 @@ def logical_line(lines: list[str], index: int, escape: str) -> LogicalLine | Non
     """
     if _is_comment(lines[index]):
         return None
-    text, goes_on = _without_continuation(lines[index].lstrip(BLANKS), escape)
+    text, goes_on = _without_continuation(lines[index].lstrip(), escape)
     if not text and not goes_on:
         return None
     last = index
@@ -44,8 +44,6 @@ def logical_line(lines: list[str], index: int, escape: str) -> LogicalLine | Non
             continue
         more, goes_on = _without_continuation(lines[last], escape)
         text += more
-    if not text.strip():
-        return None
     return LogicalLine(index + 1, last + 1, text)
 
 
@@ -57,7 +55,7 @@ def check_length(lines: list[str]) -> None:
 
 
 def _is_comment(line: str) -> bool:
-    return line.lstrip(BLANKS).startswith("#")
+    return line.lstrip().startswith("#")
 
 
 def _without_continuation(line: str, escape: str) -> tuple[str, bool]:
