@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from minirun.model.platform import Platform
 
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
+# The builder's own arguments, which no ARG has to take: "BuildKit built-in build args".
+_BUILDERS = ("BUILDKIT_", "SOURCE_DATE_EPOCH")
 _DEFAULT_TARGET = "default"  # what TARGETSTAGE says of a target that has no name
 
 
@@ -131,6 +133,6 @@ def unused_build_args(build_args: Iterable[str], args: Iterable[Arg]) -> tuple[s
         sorted(
             name
             for name in build_args
-            if name not in declared and name.lower() not in _PROXIES and not name.startswith("BUILDKIT_")
+            if name not in declared and name.lower() not in _PROXIES and not name.startswith(_BUILDERS)
         )
     )

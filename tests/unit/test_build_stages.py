@@ -199,7 +199,7 @@ def test_proxies_need_no_arg() -> None:
 
 
 def test_build_arguments_that_nobody_takes() -> None:
-    given = dict.fromkeys(["x", "y", "b", "a", "NO_PROXY", "BUILDKIT_INLINE_CACHE"], "")
+    given = dict.fromkeys(["x", "y", "b", "a", "NO_PROXY", "BUILDKIT_INLINE_CACHE", "SOURCE_DATE_EPOCH"], "")
     plan = plan_of("ARG x\nFROM c\nARG b\nFROM c\nARG y=1\n")
     assert unused_build_args(given, plan.all_args()) == ("a", "b")
 

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minirun.cli.help.advice import RECIPES
-from minirun.cli.help.mistakes import closest, edits
+from minirun.cli.help.mistakes import DESTRUCTIVE
 from minirun.cli.main import main
 from minirun.cli.verbs.table import MINIRUN
+from minirun.model.spelling import closest, edits
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 DOCKER = """
@@ -101,7 +102,7 @@ def test_neighbours_that_are_swapped_are_one_edit(word: str, at: int) -> None:
 
 @given(st.text("rmikl", min_size=1, max_size=5))
 def test_what_destroys_is_suggested_for_one_edit_only_and_after_all_others(word: str) -> None:
-    found = closest(word, MINIRUN.verbs)
+    found = closest(word, MINIRUN.verbs, DESTRUCTIVE)
     if found in {"rm", "rmi", "kill"} - {word}:
         assert edits(word, found) == 1
         assert all(edits(word, name) > 1 for name in MINIRUN.verbs.keys() - {"rm", "rmi", "kill"})

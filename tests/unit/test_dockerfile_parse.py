@@ -130,6 +130,7 @@ def test_instructions(line: str, kind: type[of.Instruction], said: dict[str, obj
         ("FROM a\nCOPY --from=$b b c\n", 2, "variable expansion is not supported for --from"),
         ("FROM a\nCOPY b <<EOF\nEOF\n", 2, "COPY cannot accept a heredoc as a destination"),
         ("FROM a\nRUN --security=insecure b\n", 2, "RUN --security is not supported"),
+        ("FROM a\nRUN --device=vendor1.com/device=foo b\n", 2, "RUN --device is not supported"),
         ("FROM a\nRUN --network=bridge b\n", 2, 'network mode "bridge" is not valid'),
         ("FROM a\nRUN --mount=target=/,from=$b c\n", 2,
          "'from' doesn't support variable expansion, define alias stage instead"),

@@ -61,6 +61,8 @@ def _run(written: Written) -> Run:
         raise DockerfileError(
             "RUN --security is not supported", "A build's commands have the rights of a container without flags."
         )
+    if written.flags.all("device"):
+        raise DockerfileError("RUN --device is not supported", "A build's commands see the devices of any container.")
     network = written.flags.text("network") or "default"
     if network not in _NETWORKS:
         raise DockerfileError(f'network mode "{network}" is not valid', f"There is {', '.join(_NETWORKS)}.")

@@ -12,7 +12,7 @@ _TEXT, _TRUTH, _LIST = "text", "truth", "list"
 _FILES = {"chown": _TEXT, "chmod": _TEXT, "link": _TRUTH, "exclude": _LIST}
 _KNOWN = {
     "FROM": {"platform": _TEXT},
-    "RUN": {"mount": _LIST, "network": _TEXT, "security": _TEXT},
+    "RUN": {"mount": _LIST, "network": _TEXT, "security": _TEXT, "device": _LIST},
     "COPY": {**_FILES, "from": _TEXT, "parents": _TRUTH},
     "ADD": {**_FILES, "checksum": _TEXT, "keep-git-dir": _TRUTH, "unpack": _TRUTH},
     "HEALTHCHECK": dict.fromkeys(("interval", "timeout", "start-period", "start-interval", "retries"), _TEXT),

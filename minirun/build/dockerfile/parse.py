@@ -60,7 +60,7 @@ def parse_trigger(text: str, line: int) -> Instruction:
     Raises DockerfileError.
     """
     lines = file_lines(text)
-    logical = logical_line(lines, 0, Directives().escape)
+    logical = logical_line(lines, 0, Directives().escape) if lines else None
     try:
         if logical is None:
             raise DockerfileError("the base has an ONBUILD trigger without an instruction")

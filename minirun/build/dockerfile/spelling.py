@@ -1,6 +1,8 @@
-"""What somebody may have meant who wrote a word that there is not."""
+"""The hint that follows a word that there is not."""
 
 from __future__ import annotations
+
+from minirun.model.spelling import closest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -9,7 +11,5 @@ if TYPE_CHECKING:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return the hint that names the known word which is like this one, or an empty text."""
-    import difflib
-
-    close = difflib.get_close_matches(word, list(known), 1)
-    return f"Did you mean {close[0]}?" if close else ""
+    close = closest(word, known)
+    return f"Did you mean {close}?" if close else ""

@@ -5,8 +5,8 @@ Imported only once something has failed.
 
 from __future__ import annotations
 
-from minirun.cli.help.mistakes import closest
 from minirun.errors import MinirunError
+from minirun.model.spelling import closest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from minirun.cli.call import with_common
 from minirun.cli.grammar import FlagError
 from minirun.cli.verbs.table import Group
 from minirun.errors import MinirunError
+from minirun.model.spelling import closest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
     from minirun.cli.grammar import Verb
 
-_DESTRUCTIVE = frozenset({"kill", "prune", "rm", "rmi"})
+DESTRUCTIVE = frozenset({"kill", "prune", "rm", "rmi"})
+"""Commands that are suggested only where nothing else is as close."""
+
 _BUILDING = "Images come by 'docker save NAME | minirun load', from a recipe in images/, or by 'minirun import'."
 _REGISTRY = "'minirun pull' brings an image from a registry."
 _NO_DAEMON = "minirun is one program on one machine, without a daemon."
@@ -86,7 +89,7 @@ def unknown_command(path: str, name: str, known: Iterable[str]) -> MinirunError:
     if name in _WORDS:
         hint = _WORDS[name]
     else:
-        close = closest(name, [*known, *(word for word, hint in _ELSEWHERE.items() if hint != _NO_DAEMON)])
+        close = closest(name, [*known, *(word for word, hint in _ELSEWHERE.items() if hint != _NO_DAEMON)], DESTRUCTIVE)
         hint = f"Did you mean '{path} {close}'?" if close else f"See '{path} --help' for what there is."
         if close in _ELSEWHERE:
             hint = f"Docker's '{close}' is not there yet. {_ELSEWHERE[close]}"
@@ -143,25 +146,3 @@ def _arguments_of(verb: Verb) -> str:
     how = "at least" if most is None else "exactly" if least == most else "at most"
     count = least if most is None else most
     return f"{'requires' if least else 'accepts'} {how} {count} argument{'' if count == 1 else 's'}"
-
-
-def closest(word: str, known: Iterable[str]) -> str:
-    """Return what `word` may be a typing error of, "" if it is far from all: one edit, or two in a long word."""
-    limit = 1 if len(word.lstrip("-")) < 6 else 2
-    near = [(edits(word, name), name in _DESTRUCTIVE, name) for name in known if abs(len(name) - len(word)) <= limit]
-    distance, _, name = min(near, default=(limit + 1, False, ""))
-    return name if distance <= limit and not (name in _DESTRUCTIVE and distance > 1) else ""
-
-
-def edits(one: str, other: str) -> int:
-    """Return how many letters to insert, leave out, replace or swap with their neighbour make one word of the other."""
-    before: list[int] = []
-    row = list(range(len(other) + 1))
-    for i, letter in enumerate(one, 1):
-        before, last, row = row, before, [i]
-        for j, wanted in enumerate(other, 1):
-            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != wanted))
-            if last and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
-                cost = min(cost, last[j - 2] + 1)
-            row.append(cost)
-    return row[-1]
