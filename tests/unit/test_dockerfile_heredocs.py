@@ -83,7 +83,7 @@ def test_a_lone_heredoc_may_be_a_program_of_its_own() -> None:
     assert (program.is_lone_heredoc, argument.is_lone_heredoc) == (True, False)
 
 
-@given(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r")))
+@given(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r\0")))
 def test_any_text_comes_through(content: str) -> None:
     name = "END" + "x" * len(content)
     lines = content if content.endswith("\n") or not content else f"{content}\n"

@@ -174,7 +174,9 @@ def test_instructions(line: str, kind: type[of.Instruction], said: dict[str, obj
         ("# escape=x\nFROM a\n", 1, "invalid escape token 'x' does not match ` or \\"),
         ("# escape=`\n# escape=`\nFROM a\n", 2, "only one escape parser directive can be used"),
         ("# syntax=a/b\nFROM a\n", 1, "the syntax a/b is not supported"),
-        ("FROM a\nRUN " + "x" * (1 << 16) + "\n", 2, "a line of the dockerfile is longer than 65536 bytes"),
+        ("FROM a\nRUN " + "x" * (1 << 16) + "\n", 2, "dockerfile line greater than max allowed size of 65535"),
+        ("FROM a\n\nRUN b\0c\n", 3, "the dockerfile holds a NUL character"),
+        ('FROM a\nCMD ["\\u0000"]\n', 2, "a word of a JSON array holds a NUL character"),
     ],
 )  # fmt: skip
 def test_what_is_refused(text: str, line: int, reason: str) -> None:
@@ -278,7 +280,7 @@ def test_any_text_is_a_dockerfile_or_an_error_of_ours(text: str) -> None:
             last = each.last_line
 
 
-@given(st.lists(st.text(max_size=20), min_size=1, max_size=5))
+@given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20), min_size=1))
 def test_an_array_comes_through_as_it_is(words: list[str]) -> None:
     import json
 

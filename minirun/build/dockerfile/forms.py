@@ -33,6 +33,8 @@ def json_words(text: str) -> tuple[str, ...] | None:
         return None
     if not all(isinstance(item, str) for item in value):
         raise DockerfileError("when using JSON array syntax, arrays must be comprised of strings only")
+    if any("\0" in item for item in value):
+        raise DockerfileError("a word of a JSON array holds a NUL character")
     return tuple(_well_formed(item) for item in value)
 
 

@@ -10,7 +10,7 @@ from minirun.model.record import Record
 
 BLANKS = " \t\v\f\r"
 """What separates words within a line."""
-_LONGEST = 1 << 16  # bytes of one line of the file, as BuildKit's scanner has it
+_LONGEST = (1 << 16) - 1  # bytes of one line of the file, as BuildKit's scanner has it
 
 
 class LogicalLine(Record):
@@ -47,11 +47,13 @@ def logical_line(lines: list[str], index: int, escape: str) -> LogicalLine | Non
     return LogicalLine(index + 1, last + 1, text)
 
 
-def check_length(lines: list[str]) -> None:
-    """Raise DockerfileError if a line is longer than BuildKit reads."""
+def check_lines(lines: list[str]) -> None:
+    """Raise DockerfileError for a line that is longer than BuildKit reads, or that no command could be given."""
     for number, line in enumerate(lines, 1):
+        if "\0" in line:
+            raise DockerfileError("the dockerfile holds a NUL character", "It has to be text.", number)
         if len(line) > _LONGEST and len(line.encode("utf-8", "replace")) > _LONGEST:
-            raise DockerfileError(f"a line of the dockerfile is longer than {_LONGEST} bytes", line=number)
+            raise DockerfileError(f"dockerfile line greater than max allowed size of {_LONGEST}", line=number)
 
 
 def _is_comment(line: str) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from minirun.build.dockerfile.error import DockerfileError
 from minirun.build.dockerfile.instructions import MountFlag
 from minirun.build.dockerfile.spelling import did_you_mean
-from minirun.engine.sizes import parse_size
 from minirun.errors import MinirunError
 from minirun.model.record import Record
 
@@ -234,6 +233,8 @@ def _number(name: str, text: str) -> int:
 def _size(text: str) -> int:
     if not text:
         return 0
+    from minirun.engine.sizes import parse_size  # which brings re
+
     try:
         return parse_size(text)
     except MinirunError:

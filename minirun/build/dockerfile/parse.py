@@ -12,7 +12,7 @@ from minirun.build.dockerfile.flags import Flags
 from minirun.build.dockerfile.forms import json_words, split_first, split_flags
 from minirun.build.dockerfile.heredocs import marks, read_heredoc
 from minirun.build.dockerfile.instructions import Arg, From, Heredoc, Instruction, Onbuild
-from minirun.build.dockerfile.lines import LogicalLine, check_length, file_lines, logical_line
+from minirun.build.dockerfile.lines import LogicalLine, check_lines, file_lines, logical_line
 from minirun.build.dockerfile.spelling import did_you_mean
 from minirun.build.dockerfile.written import Written
 from minirun.model.record import Record
@@ -31,7 +31,7 @@ class Dockerfile(Record):
 def parse(text: str) -> Dockerfile:
     """Read a whole Dockerfile. Raises DockerfileError."""
     lines = file_lines(text)
-    check_length(lines)
+    check_lines(lines)
     directives = read_directives(lines)
     instructions: list[Instruction] = []
     index = 0
