@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from minirun.model.image import Image
 from minirun.model.network import Endpoint, PortMapping
 from minirun.model.record import Record
 from minirun.model.resources import Resources
@@ -151,7 +152,7 @@ class LaunchSpec(Record):
 
     `files` is the directory of its resolv.conf, hosts and hostname. `mounts` are all volumes with absolute host paths;
     `fresh_volumes` those to be filled from the image; `joined` the namespaces shared with other containers;
-    `console_size` the terminal's (rows, columns).
+    `console_size` the terminal's (rows, columns); `image` the image, where it is not the record's.
     """
 
     hostname: str
@@ -160,6 +161,7 @@ class LaunchSpec(Record):
     fresh_volumes: tuple[VolumeMount, ...]
     joined: dict[str, str]
     console_size: tuple[int, int]
+    image: Image | None = None
 
 
 class ExecRequest(Record):

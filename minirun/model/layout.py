@@ -46,6 +46,11 @@ class Layout(Record):
         return f"{self.root}/cache"
 
     @property
+    def build_cache(self) -> str:
+        """What builds have made: a record for each step, and the directories of `RUN --mount=type=cache`."""
+        return f"{self.root}/build-cache"
+
+    @property
     def reserve(self) -> str:
         """A file that is deleted when a full disk leaves no room to remove anything else."""
         return f"{self.root}/reserve"

@@ -169,12 +169,14 @@ def checked_names(layout: Layout) -> dict[str, str]:
         raise DamagedError(path, reason, hint) from error
 
 
-def used_by_images(layout: Layout) -> set[str]:
-    """Return what images are made of, as pins have it: layer-HEX and blob-HEX.
+def in_use(layout: Layout) -> set[str]:
+    """Return what images and the build cache are made of, as pins have it: layer-HEX and blob-HEX.
 
     Where an image's record is damaged, its config still names the layers: they stay until the image goes.
     """
-    used: set[str] = set()
+    from minirun.storage import build_cache
+
+    used = {f"layer-{layer.diff_id.removeprefix('sha256:')}" for layer in build_cache.layers(layout)}
     for name in _record_names(layout):
         image_id = f"sha256:{name.removesuffix('.json')}"
         layers, blobs = parts_of(layout, image_id)

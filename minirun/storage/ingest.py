@@ -23,7 +23,7 @@ from minirun.kernel.hostfiles import (
     rename,
     try_lock,
 )
-from minirun.storage.images import LINK_LENGTH, blob_path, locked_store, used_by_images
+from minirun.storage.images import LINK_LENGTH, blob_path, in_use, locked_store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,7 +122,14 @@ class Ingest:
 def make_store(layout: Layout) -> None:
     """Make the store's directories where they are missing. Only root may look in: layers hold setuid files and
     devices."""
-    for path in (layout.ingest, layout.layers, layout.layer_links, f"{layout.blobs}/sha256", layout.images):
+    for path in (
+        layout.ingest,
+        layout.layers,
+        layout.layer_links,
+        f"{layout.blobs}/sha256",
+        layout.images,
+        layout.build_cache,
+    ):
         make_private(path)
 
 
@@ -190,7 +197,7 @@ def _take_out_unused(layout: Layout, path: str) -> None:
     if not pins:
         return
     with locked_store(layout):
-        used = used_by_images(layout) | _pinned_by_others(layout, path)
+        used = in_use(layout) | _pinned_by_others(layout, path)
         for pin in pins:
             kind, _, digits = pin.partition("-")
             if pin in used:

@@ -11,7 +11,7 @@ from minirun.kernel.hostfiles import make_empty, rename, replace
 from minirun.kernel.layerfs import sync_file_system
 from minirun.kernel.trace import step
 from minirun.model.image import Image, ImageRef, Layer
-from minirun.storage import reserve
+from minirun.storage import build_cache, reserve
 from minirun.storage.archive.documents import image_config, parse_config
 from minirun.storage.images import (
     LINK_LENGTH,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from minirun.model.layout import Layout
+    from minirun.storage.build_cache import CachedStep
 
 
 # A file beside `diff` and `recipe`, of a layer that is not what it was.
@@ -72,13 +73,7 @@ def add_image(
         variant=document.get("variant") or "",
     )
     if unpacked:
-        with step(
-            "write the layers to the disk",
-            "layers",
-            "They are verified now and never again: a machine that crashes must not leave empty files in a layer.",
-            exit_code=1,
-        ):
-            sync_file_system(ingest.path)
+        _write_to_disk(ingest)
     with locked_store(layout):
         for diff_id, directory in (unpacked or {}).items():
             _place_layer(layout, ingest, diff_id, directory)
@@ -91,9 +86,34 @@ def add_image(
     return image
 
 
+def add_step(layout: Layout, ingest: Ingest, made: CachedStep, directory: str) -> None:
+    """Put the layer that a step of a build has made into the store, and remember it under the step's key.
+
+    `directory` is where it lies in the ingest directory, "" if the store has it already; it is pinned by `reuse_layer`.
+    """
+    if directory:
+        _write_to_disk(ingest)
+    with locked_store(layout):
+        if directory:
+            _place_layer(layout, ingest, made.layer.diff_id, directory)
+        build_cache.write(layout, made)
+    reserve.keep(layout)
+
+
+def _write_to_disk(ingest: Ingest) -> None:
+    with step(
+        "write the layers to the disk",
+        "layers",
+        "They are verified now and never again: a machine that crashes must not leave empty files in a layer.",
+        exit_code=1,
+    ):
+        sync_file_system(ingest.path)
+
+
 def known_layers(layout: Layout) -> dict[str, Layer]:
     """Return what is known of each layer in the store, by diff_id."""
-    return {layer.diff_id: layer for image in all_images(layout) for layer in image.layers}
+    known = {layer.diff_id: layer for layer in build_cache.layers(layout)}
+    return known | {layer.diff_id: layer for image in all_images(layout) for layer in image.layers}
 
 
 def reuse_layer(layout: Layout, ingest: Ingest, diff_id: str, known: dict[str, Layer]) -> Layer | None:

@@ -115,7 +115,7 @@ class Store:
         attempt(lambda: engine_images.history(layout, images.find(layout, DIGITS)))
         attempt(lambda: images.find(layout, "busybox"))
         attempt(lambda: state.load(layout.runtime, ID))
-        attempt(lambda: images.used_by_images(layout))
+        attempt(lambda: images.in_use(layout))
         return errors
 
 
@@ -303,7 +303,7 @@ def test_no_image_is_pruned_because_the_names_are_damaged(store: Store) -> None:
 
 def test_layers_of_an_image_whose_record_is_damaged_stay(store: Store) -> None:
     store.put(f"root/images/{DIGITS}.json", b"")
-    assert f"layer-{'2' * 64}" in images.used_by_images(store.layout)
+    assert f"layer-{'2' * 64}" in images.in_use(store.layout)
 
 
 def test_writing_to_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:

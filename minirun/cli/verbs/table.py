@@ -68,6 +68,7 @@ SECTIONS = {
         "container": "",
     },
     "Images": {
+        "build": "build.build",
         "pull": "image.pull",
         "push": "image.push",
         "load": "image.load",

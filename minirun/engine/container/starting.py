@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from minirun.engine.shim.launch import Launched
     from minirun.kernel.sockets import Socket
     from minirun.model.container import ContainerRecord, RunRequest, VolumeMount
+    from minirun.model.image import Image
     from minirun.model.layout import Layout
     from minirun.model.network import Network
     from minirun.network.driver import Driver
@@ -109,23 +110,9 @@ def _start(
         if previous_exit:
             hostfiles.remove(f"{layout.container(record.id)}/exit.json")
         records.reserve_exit_status(layout, record.id)
-        with monitor_client.listen(layout.bundle(record.id)) as listener:
-            kept = (lock.fd, *(held.fileno() for held in reserved.sockets))
-            launched = launch.launch(layout, record, _launch_spec(layout, record, console_size), listener, kept)
+        launched = bring_up(layout, record, lock, reserved, console_size=console_size)
         lock.release()
-        if reserved.endpoint:
-            driver.attach(layout, record.id, reserved.endpoint, launched.pid)
-            publishing.warn_of_cut_off(layout, driver)
-        if attachment:
-            streams = attachment.streams
-            monitor_client.subscribe(
-                launched.control,
-                stdin="stdin" in streams and record.request.open_stdin,
-                stdout="stdout" in streams,
-                stderr="stderr" in streams,
-            )
-        lifecycle.start(layout.runtime, record.id)
-        monitor_client.say_started(launched.control)
+        let_go(layout, record, launched, driver, attachment)
     except BaseException:
         _give_up(layout, record, lock, launched)
         raise
@@ -137,6 +124,42 @@ def _start(
         launched.control.close()
         return 0
     return _follow(layout, record, launched.control, attachment)
+
+
+def bring_up(
+    layout: Layout,
+    record: ContainerRecord,
+    lock: BundleLock,
+    reserved: Reserved,
+    image: Image | None = None,
+    console_size: tuple[int, int] = (0, 0),
+) -> Launched:
+    """Bring a container up to where it waits for its start; its monitor has the lock, too. Raises MinirunError.
+
+    Its image is the record's, unless it is given.
+    """
+    with monitor_client.listen(layout.bundle(record.id)) as listener:
+        kept = (lock.fd, *(held.fileno() for held in reserved.sockets))
+        return launch.launch(layout, record, _launch_spec(layout, record, console_size, image), listener, kept)
+
+
+def let_go(
+    layout: Layout, record: ContainerRecord, launched: Launched, driver: Driver, attachment: Attachment | None
+) -> None:
+    """Connect a container that waits to its network, and start it."""
+    if record.endpoint:
+        driver.attach(layout, record.id, record.endpoint, launched.pid)
+        publishing.warn_of_cut_off(layout, driver)
+    if attachment:
+        streams = attachment.streams
+        monitor_client.subscribe(
+            launched.control,
+            stdin="stdin" in streams and record.request.open_stdin,
+            stdout="stdout" in streams,
+            stderr="stderr" in streams,
+        )
+    lifecycle.start(layout.runtime, record.id)
+    monitor_client.say_started(launched.control)
 
 
 def _what_stays(record: ContainerRecord) -> str:
@@ -185,7 +208,9 @@ def _follow(layout: Layout, record: ContainerRecord, control: Socket, attachment
 # -- what the shim gets ------------------------------------------------------------------------------------------------
 
 
-def _launch_spec(layout: Layout, record: ContainerRecord, console_size: tuple[int, int]) -> LaunchSpec:
+def _launch_spec(
+    layout: Layout, record: ContainerRecord, console_size: tuple[int, int], image: Image | None
+) -> LaunchSpec:
     """Prepare on the host what the shim needs: volumes, the three files of /etc, namespaces to join."""
     mounts, fresh = _host_mounts(layout, record)
     return LaunchSpec(
@@ -195,6 +220,7 @@ def _launch_spec(layout: Layout, record: ContainerRecord, console_size: tuple[in
         fresh_volumes=fresh,
         joined=joined_namespaces(layout, record.request),
         console_size=console_size,
+        image=image,
     )
 
 

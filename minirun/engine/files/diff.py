@@ -15,6 +15,8 @@ from minirun.storage.tar.tree import OPAQUE, members, whiteout_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Container, Iterable
+
     from minirun.model.container import ContainerRecord
     from minirun.model.layout import Layout
     from minirun.storage.tar.reader import Entry
@@ -51,9 +53,18 @@ def made_for_mounts(layout: Layout, record: ContainerRecord) -> set[bytes]:
         return set()
     try:
         with image_tree(layout, record) as lower:
-            return {path for path in _PLACES_TO_MOUNT_ON if _lstat(lower, path) is None and _is_empty(upper, path)}
+            return mount_stubs(lower, upper)
     finally:
         os.close(upper)
+
+
+def mount_stubs(lower: int, upper: int, places: Iterable[bytes] = ()) -> set[bytes]:
+    """Return those paths of an upper directory that are nothing but places to mount on: the runtime's, and `places`.
+
+    `lower` is the root of what it was stacked on.
+    """
+    all_places = _PLACES_TO_MOUNT_ON.union(places)
+    return {path for path in all_places if _lstat(lower, path) is None and _is_empty(upper, path, all_places)}
 
 
 def _compare(lower: int, upper: int, entry: Entry, found: dict[bytes, str]) -> None:
@@ -118,10 +129,10 @@ def _names(root: int, path: bytes) -> set[bytes]:
         os.close(directory)
 
 
-def _is_empty(root: int, path: bytes) -> bool:
+def _is_empty(root: int, path: bytes, places: Container[bytes] = _PLACES_TO_MOUNT_ON) -> bool:
     status = _lstat(root, path)
     if status is None:
         return False
     if stat.S_ISDIR(status.st_mode):
-        return not {name for name in _names(root, path) if path + b"/" + name not in _PLACES_TO_MOUNT_ON}
+        return not {name for name in _names(root, path) if path + b"/" + name not in places}
     return stat.S_ISREG(status.st_mode) and not status.st_size

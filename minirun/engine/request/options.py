@@ -94,7 +94,7 @@ def from_options(image: str, command: tuple[str, ...], options: Mapping[str, Any
         dns=_name_servers(options["dns"]),
         dns_search=options["dns_search"],
         dns_options=options["dns_option"],
-        extra_hosts=_extra_hosts(options["add_host"]),
+        extra_hosts=extra_hosts(options["add_host"]),
         mounts=_mounts(options),
         volumes_from=options["volumes_from"],
         read_only=options["read_only"],
@@ -223,7 +223,8 @@ def _name_servers(texts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(network.address(text, "--dns") for text in texts)
 
 
-def _extra_hosts(texts: tuple[str, ...]) -> tuple[str, ...]:
+def extra_hosts(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Read `--add-host NAME:ADDRESS`, of `build` too. Raises MinirunError."""
     if not texts:
         return ()
     from minirun.network.resolv_files import parse_extra_host

@@ -7,6 +7,7 @@ becomes of the container is decided in one place, too: `_decide_what_follows`.
 
 from __future__ import annotations
 
+import _signal as signal  # the C part of `signal`, which would bring `enum` along, for 5 ms
 import os
 import sys
 import time
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 # How a command notes in its ingest directory that it has paused a container, for a while and with nobody else knowing.
 PAUSED = "paused-"
+# How a build notes the container of a step, which must not outlive it.
+STEP = "step-"
 
 
 def let_go_on(layout: Layout, container_id: str) -> None:
@@ -42,6 +45,21 @@ def let_go_on(layout: Layout, container_id: str) -> None:
         lifecycle.resume(layout.runtime, container_id)
     except MinirunError:
         pass
+
+
+def end_step(layout: Layout, container_id: str) -> None:
+    """Kill the container of a step whose build is gone; its monitor, or the next command, takes it down."""
+    try:
+        lifecycle.kill(layout.runtime, container_id, signal.SIGKILL)
+    except MinirunError:
+        pass  # it has ended
+
+
+def _act_on_note(layout: Layout, note: str) -> None:
+    kind, _, container_id = note.partition("-")
+    act = {PAUSED: let_go_on, STEP: end_step}.get(f"{kind}-")
+    if act:
+        act(layout, container_id)
 
 
 def tear_down(layout: Layout, container_id: str, lock: BundleLock | None = None) -> None:
@@ -97,7 +115,7 @@ def collect(layout: Layout) -> None:
         _warn(_tear_down_abandoned, layout, container_id)
     _warn(_remove_half_made, layout)
     _warn(bridge.collect_garbage, layout, lambda: bundle_lock.claimed_ids(layout))
-    _warn(ingest.collect_garbage, layout, lambda note: let_go_on(layout, note.removeprefix(PAUSED)))
+    _warn(ingest.collect_garbage, layout, lambda note: _act_on_note(layout, note))
 
 
 def _warn(act: Callable[..., object], *arguments: object) -> None:

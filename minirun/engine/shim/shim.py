@@ -80,7 +80,7 @@ def bring_up_container(layout: Layout, job: Job, wanted: LaunchSpec, channel: Ch
     """Mount, write the bundle, create, become the monitor."""
     record = job.record
     bundle = layout.bundle(record.id)
-    image = images.load_image(layout, record.image_id)
+    image = wanted.image or images.load_image(layout, record.image_id)
     snapshot = images.snapshot(layout, image, layout.container(record.id), f"{bundle}/rootfs")
     mount_snapshot(snapshot)
     root = os.open(snapshot.target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

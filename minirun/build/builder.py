@@ -1,0 +1,125 @@
+"""`build`: a Dockerfile and a context become an image.
+
+parse -> plan: stages that the target needs -> base images -> a process for each stage -> config and names
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+from minirun.build.dockerfile.parse import parse
+from minirun.build.material import Material
+from minirun.build.scope import platform_variables, unused_build_args
+from minirun.build.stage import Built
+from minirun.build.stages import SCRATCH, make_plan, target_name
+from minirun.build.workers import build_stages
+from minirun.engine.container.inspect import rfc3339
+from minirun.engine.image import pulling
+from minirun.errors import MinirunError, warn
+from minirun.kernel.cpu import host_platform
+from minirun.model.image import Layer
+from minirun.storage import images
+from minirun.storage.ingest import Ingest, collect_garbage
+from minirun.storage.store import add_image
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirun.build.request import BuildRequest, Progress
+    from minirun.build.stages import Origin, Plan
+    from minirun.model.image import Image
+    from minirun.model.layout import Layout
+    from minirun.registry.progress import PullProgress
+
+
+def build(layout: Layout, request: BuildRequest, progress: Progress, pulls: PullProgress) -> Image:
+    """Build an image and give it its names. Raises MinirunError (1), and then there is no new image."""
+    collect_garbage(layout)
+    with Ingest(layout) as ingest:
+        return _export(layout, ingest, request, build_target(layout, ingest, request, progress, pulls))
+
+
+def build_target(
+    layout: Layout, ingest: Ingest, request: BuildRequest, progress: Progress, pulls: PullProgress
+) -> Built:
+    """Build the target stage; `ingest` keeps its layers in the store. Raises MinirunError (1)."""
+    dockerfile = parse(request.dockerfile)
+    predefined = platform_variables(request.platform, host_platform(), target_name(dockerfile, request.target))
+    plan = make_plan(dockerfile, request.build_args, predefined, request.target, frozenset(request.contexts))
+    unused = unused_build_args(request.build_args, plan.all_args())
+    if unused:
+        warn(f"One or more build-args [{' '.join(unused)}] were not consumed")
+    material = Material(layout, request, plan)
+    for origin, platform in _origins(plan):
+        name = material.image_name(origin)
+        if name is not None and name not in material.images:
+            material.images[name] = _base(layout, ingest, request, name, platform, pulls)
+    build_stages(material, progress, ingest)
+    return material.stages[plan.target]
+
+
+def _origins(plan: Plan) -> list[tuple[Origin, str]]:
+    """Return all that the stages begin with and copy from, besides each other, with the platform that is wanted."""
+    from minirun.build.stages import sources_of
+
+    found = []
+    for number in plan.order:
+        stage = plan.stages[number]
+        found.append((stage.base, stage.platform))
+        found += [(plan.origin_of(name), "") for name, _ in sources_of([*stage.triggers, *stage.instructions])]
+    return found
+
+
+def _base(
+    layout: Layout, ingest: Ingest, request: BuildRequest, name: str, platform: str, pulls: PullProgress
+) -> Built:
+    """Return an image of the store as something to build on, pulled if it is missing. Raises MinirunError (1)."""
+    if not name or name == SCRATCH:
+        document = {
+            "architecture": request.platform.architecture,
+            "os": request.platform.os,
+            "config": {"WorkingDir": "/"},
+        }
+        return Built(document, (), "scratch")
+    try:
+        if request.pull:
+            pulling.pull(layout, name, platform or "", pulls)
+        try:
+            image = images.find(layout, name)
+        except MinirunError as error:
+            if not error.message.startswith("No such image"):
+                raise
+            image = images.find(
+                layout, pulling.name_here(layout, name, platform) or _pulled(layout, name, platform, pulls)
+            )
+    except MinirunError as error:
+        raise MinirunError(f"{name}: {error.message}", error.hint, exit_code=1) from error
+    for layer in image.layers:
+        ingest.pin_layer(layer.diff_id)
+    return Built(images.read_config(layout, image), image.layers, _key_of(image.layers))
+
+
+def _pulled(layout: Layout, name: str, platform: str, pulls: PullProgress) -> str:
+    try:
+        return str(pulling.pull(layout, name, platform, pulls).name)
+    finally:
+        pulls.finish()
+
+
+def _key_of(layers: tuple[Layer, ...]) -> str:
+    """Return what steps on an image are remembered under: its layers, whatever it is called."""
+    import hashlib
+
+    return hashlib.sha256("\n".join(layer.diff_id for layer in layers).encode()).hexdigest()
+
+
+def _export(layout: Layout, ingest: Ingest, request: BuildRequest, built: Built) -> Image:
+    """Put the target into the store as an image."""
+    document = dict(built.document)
+    if request.labels:
+        config = dict(document.get("config") or {})
+        document["config"] = config | {"Labels": (config.get("Labels") or {}) | request.labels}
+    if not built.layers and document.get("created") == rfc3339(0):
+        document["created"] = rfc3339(time.time())
+    data = json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
+    return add_image(layout, ingest, data, list(built.layers), list(request.tags))

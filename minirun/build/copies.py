@@ -1,0 +1,127 @@
+"""One COPY or ADD: from what its words mean to the members of its layer."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+
+from minirun.build import archives
+from minirun.build.copying import Destination, destination_path, digest_of, file_member
+from minirun.build.dockerfile.error import DockerfileError
+from minirun.build.dockerfile.instructions import Add
+from minirun.build.ignore import IgnoreRules
+from minirun.build.ownership import of_copy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from minirun.build.dockerfile.instructions import Copy
+    from minirun.build.sources import Source
+    from minirun.build.tree import Tree
+    from minirun.storage.tar.writer import Member
+
+_REMOTE = ("http://", "https://")
+_GIT = ("git@", "git://", "ssh://")
+
+
+class Copies:
+    """What a COPY or ADD, whose words are expanded, puts onto the files `rootfs` of its stage.
+
+    `fetch` gets a URL and returns the file that was downloaded, its name and its time in nanoseconds. Raises
+    DockerfileError.
+    """
+
+    def __init__(
+        self,
+        instruction: Copy | Add,
+        source: Source,
+        rootfs: Tree,
+        working_dir: str,
+        fetch: Callable[[str], tuple[int, str, int]],
+    ) -> None:
+        self._instruction = instruction
+        self._source = source
+        self._rootfs = rootfs
+        self._fetch = fetch
+        self._ownership = of_copy(instruction.chown, instruction.chmod, rootfs)
+        self._dest, self._is_directory = destination_path(rootfs, working_dir, instruction.dest)
+        if len(instruction.sources) > 1 and not self._is_directory:
+            raise DockerfileError(
+                f"When using {instruction.word} with more than one source file, the destination must be a directory "
+                "and end with a /"
+            )
+        self._parents = bool(getattr(instruction, "parents", False))
+        self._excluded = IgnoreRules(instruction.excludes) if instruction.excludes else None
+
+    def definition(self) -> tuple[object, ...]:
+        """Return all that its layer depends on, besides the files below it."""
+        return self._dest, self._is_directory, self._instruction.chmod, digest_of(self.members())
+
+    def members(self) -> Iterator[Member]:
+        """Give the members of its layer. Raises MinirunError and OSError."""
+        destination = Destination(self._rootfs, self._ownership)
+        heredocs = {heredoc.name: heredoc for heredoc in self._instruction.heredocs}
+        for source in self._instruction.sources:
+            heredoc = heredocs.get(source.lstrip("<-").strip("\"'")) if source.startswith("<<") else None
+            if heredoc:
+                member = file_member(self._target_of(heredoc.name, destination), heredoc.content.encode(), 0o644, 0)
+                yield from destination.placed([member], top=b"")
+            elif isinstance(self._instruction, Add) and source.startswith((*_REMOTE, *_GIT)):
+                yield from self._remote(source, destination)
+            else:
+                for path in self._source.find(source):
+                    yield from self._local(source, path, destination)
+
+    def _local(self, source: str, path: str, destination: Destination) -> Iterator[Member]:
+        if self._parents:
+            # What stands before "/./" is not kept.
+            kept = (
+                path.removeprefix(posixpath.normpath(source.partition("/./")[0]).strip("/"))
+                if "/./" in source
+                else path
+            )
+            name = posixpath.join(self._dest, kept.strip("/"))
+        elif self._source.is_directory(path):
+            name = self._dest
+            yield from destination.directories(posixpath.dirname(name))
+        else:
+            name = self._target_of(posixpath.basename(path), destination)
+            if isinstance(self._instruction, Add) and self._instruction.unpack is not False:
+                file = self._source.tree.open(path, os.O_RDONLY | os.O_NONBLOCK)
+                try:
+                    if archives.is_archive(file):
+                        yield from self._unpacked(file, destination)
+                        return
+                finally:
+                    os.close(file)
+        top = os.fsencode(name)
+        yield from destination.placed(self._source.members(path, name, self._excluded), top=top)
+
+    def _remote(self, url: str, destination: Destination) -> Iterator[Member]:
+        if url.startswith(_GIT) or url.partition("#")[0].endswith(".git"):
+            raise DockerfileError(
+                "ADD from a git repository is not supported", "Clone it beside the Dockerfile, and COPY."
+            )
+        file, name, mtime_ns = self._fetch(url)
+        try:
+            if isinstance(self._instruction, Add) and self._instruction.unpack and archives.is_archive(file):
+                yield from self._unpacked(file, destination)
+                return
+            content = archives.whole(file)
+            member = file_member(self._target_of(name, destination), content, 0o600, mtime_ns)
+            yield from destination.placed([member], top=b"")
+        finally:
+            os.close(file)
+
+    def _unpacked(self, file: int, destination: Destination) -> Iterator[Member]:
+        """Give what is in an archive, below the destination; without --chown, owners stay as the archive has them."""
+        members = archives.members(file, os.fsencode(self._dest))
+        yield from destination.directories(self._dest)
+        yield from destination.placed(members, top=b"", keep_owner=not self._instruction.chown)
+
+    def _target_of(self, name: str, destination: Destination) -> str:
+        """Return where a file named `name` goes: into the destination if that is a directory, else to its place."""
+        if self._is_directory or destination.is_directory(self._dest):
+            return posixpath.join(self._dest, name)
+        return self._dest

@@ -1,0 +1,1 @@
+"""The verbs that build images, and look after what builds remember."""
