@@ -17,6 +17,7 @@ from minirun.errors import MinirunError
 from minirun.kernel.hostfiles import write_all
 from minirun.kernel.privilege import set_parent_death_signal
 from minirun.kernel.process import fork, send_signal
+from minirun.kernel.session.undisturbed import undisturbed
 from minirun.model import jsontext
 from minirun.storage.ingest import Ingest
 
@@ -55,9 +56,11 @@ def build_stages(material: Material, progress: Progress, ingest: Ingest) -> None
                         ingest.pin_layer(layer.diff_id)
                     material.stages[number] = built
                     working.pop(number).finish()
-    finally:
-        for worker in working.values():
-            worker.end(progress)
+    except BaseException:
+        with undisturbed():
+            for worker in working.values():
+                worker.end(progress)
+        raise
 
 
 def _ready(working: dict[int, _Worker]) -> list[int]:

@@ -63,7 +63,8 @@ class Ingest:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            _clear(self._layout, self.path)
+            if _act_on_notes(self.path, None):  # what was not put right is left to the next command, with its note
+                _clear(self._layout, self.path)
         finally:
             os.close(self._lock)
 

@@ -18,6 +18,7 @@ from minirun.engine.shim import cleanup
 from minirun.engine.spec import host_cgroups
 from minirun.engine.spec.build import arguments
 from minirun.kernel.hostfiles import make_private
+from minirun.kernel.session.undisturbed import undisturbed
 from minirun.model.container import ContainerRecord
 from minirun.network import drivers
 
@@ -80,7 +81,9 @@ def run(
             finally:
                 os.close(upper)
     except BaseException:
-        _end(layout, record, launched, lock)
+        with undisturbed():
+            _end(layout, record, launched, lock)
+            ingest.forget(f"{cleanup.STEP}{container_id}")
         raise
     cleanup.tear_down(layout, container_id)
     monitor_client.say_cleaned(launched.control)
