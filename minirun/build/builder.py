@@ -5,6 +5,7 @@ parse -> plan: stages that the target needs -> base images -> a process for each
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 
@@ -12,10 +13,9 @@ from minirun.build.dockerfile.parse import parse
 from minirun.build.material import Material
 from minirun.build.scope import platform_variables, unused_build_args
 from minirun.build.stage import Built
-from minirun.build.stages import SCRATCH, make_plan, target_name
+from minirun.build.stages import SCRATCH, make_plan, sources_of, target_name
 from minirun.build.workers import build_stages
 from minirun.engine.container.inspect import rfc3339
-from minirun.engine.image import pulling
 from minirun.errors import MinirunError, warn
 from minirun.kernel.cpu import host_platform
 from minirun.model.image import Layer
@@ -60,8 +60,6 @@ def build_target(
 
 def _origins(plan: Plan) -> list[tuple[Origin, str]]:
     """Return all that the stages begin with and copy from, besides each other, with the platform that is wanted."""
-    from minirun.build.stages import sources_of
-
     found = []
     for number in plan.order:
         stage = plan.stages[number]
@@ -82,16 +80,7 @@ def _base(
         }
         return Built(document, (), "scratch")
     try:
-        if request.pull:
-            pulling.pull(layout, name, platform or "", pulls)
-        try:
-            image = images.find(layout, name)
-        except MinirunError as error:
-            if not error.message.startswith("No such image"):
-                raise
-            image = images.find(
-                layout, pulling.name_here(layout, name, platform) or _pulled(layout, name, platform, pulls)
-            )
+        image = _found(layout, name, platform, pulls, pull=request.pull)
     except MinirunError as error:
         raise MinirunError(f"{name}: {error.message}", error.hint, exit_code=1) from error
     for layer in image.layers:
@@ -99,17 +88,25 @@ def _base(
     return Built(images.read_config(layout, image), image.layers, _key_of(image.layers))
 
 
-def _pulled(layout: Layout, name: str, platform: str, pulls: PullProgress) -> str:
+def _found(layout: Layout, name: str, platform: str, pulls: PullProgress, *, pull: bool) -> Image:
+    """Return an image of the store; it is pulled if it is missing, or in any case if `pull`. Raises MinirunError."""
     try:
-        return str(pulling.pull(layout, name, platform, pulls).name)
+        if not pull:
+            return images.find(layout, name)
+    except MinirunError as error:
+        if not error.message.startswith("No such image"):
+            raise
+    from minirun.engine.image import pulling  # the registry's client takes 100 ms to import
+
+    here = "" if pull else pulling.name_here(layout, name, platform)
+    try:
+        return images.find(layout, here or str(pulling.pull(layout, name, platform, pulls).name))
     finally:
         pulls.finish()
 
 
 def _key_of(layers: tuple[Layer, ...]) -> str:
     """Return what steps on an image are remembered under: its layers, whatever it is called."""
-    import hashlib
-
     return hashlib.sha256("\n".join(layer.diff_id for layer in layers).encode()).hexdigest()
 
 
