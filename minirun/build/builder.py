@@ -9,6 +9,7 @@ import hashlib
 import json
 import time
 
+from minirun.build import exports
 from minirun.build.dockerfile.parse import parse
 from minirun.build.material import Material
 from minirun.build.scope import platform_variables, unused_build_args
@@ -25,6 +26,8 @@ from minirun.storage.store import add_image
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from minirun.build.request import BuildRequest, Progress
     from minirun.build.stages import Origin, Plan
     from minirun.model.image import Image
@@ -37,6 +40,21 @@ def build(layout: Layout, request: BuildRequest, progress: Progress, pulls: Pull
     collect_garbage(layout)
     with Ingest(layout) as ingest:
         return _export(layout, ingest, request, build_target(layout, ingest, request, progress, pulls))
+
+
+def build_files(layout: Layout, request: BuildRequest, progress: Progress, pulls: PullProgress, directory: str) -> None:
+    """Build the target, and put its files into a directory, in place of an image. Raises MinirunError (1)."""
+    collect_garbage(layout)
+    with Ingest(layout) as ingest:
+        built = build_target(layout, ingest, request, progress, pulls)
+        exports.into_directory(layout, ingest, built, directory)
+
+
+def build_tar(layout: Layout, request: BuildRequest, progress: Progress, pulls: PullProgress) -> Iterator[bytes]:
+    """Build the target, and give its files as a tar, in place of an image. Raises MinirunError (1)."""
+    collect_garbage(layout)
+    with Ingest(layout) as ingest:
+        yield from exports.as_tar(layout, ingest, build_target(layout, ingest, request, progress, pulls))
 
 
 def build_target(

@@ -26,6 +26,7 @@ from minirun.build.dockerfile.instructions import (
     Volume,
     Workdir,
 )
+from minirun.build.ports import exposed_ports
 from minirun.errors import MinirunError
 from minirun.model.jsontext import quoted
 from minirun.model.signals import parse_signal
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_PORT_MAX = 65535
 
 
 class Config:
@@ -109,10 +109,8 @@ class Config:
         self.config["Labels"] = (self.config.get("Labels") or {}) | dict(label.labels)
 
     def _expose(self, expose: Expose) -> None:
-        ports = dict(self.config.get("ExposedPorts") or {})
-        for text in expose.ports:
-            ports |= {port: {} for port in _ports(text)}
-        self.config["ExposedPorts"] = ports
+        ports: dict[str, Any] = {port: {} for port in exposed_ports(expose.ports)}
+        self.config["ExposedPorts"] = (self.config.get("ExposedPorts") or {}) | ports
 
     def _volume(self, volume: Volume) -> None:
         if not all(path.strip() for path in volume.paths):
@@ -173,22 +171,6 @@ _CHANGES: dict[type[Instruction], Callable[[Config, Any], None]] = {
 }
 
 
-def _ports(text: str) -> list[str]:
-    """Return what EXPOSE makes of PORT or FIRST-LAST, with /PROTOCOL or not. Raises DockerfileError."""
-    port, _, protocol = text.partition("/")
-    port = port.rpartition(":")[2]  # a host's port before it is ignored, as Docker ignores it
-    protocol = protocol.lower() or "tcp"
-    first, dash, last = port.partition("-")
-    if not first.isdecimal() or (dash and not last.isdecimal()):
-        raise DockerfileError(f"invalid containerPort: {text}", "EXPOSE takes PORT[/PROTOCOL], such as 80 or 53/udp.")
-    if protocol not in ("tcp", "udp", "sctp"):
-        raise DockerfileError(f"invalid proto: {protocol}", "The protocol is tcp, udp or sctp.")
-    low, high = int(first), int(last or first)
-    if not 1 <= low <= high <= _PORT_MAX:
-        raise DockerfileError(f"invalid containerPort: {text}", f"A port is a number from 1 to {_PORT_MAX}.")
-    return [f"{number}/{protocol}" for number in range(low, high + 1)]
-
-
 def history_words(instruction: Instruction, config: Config, args: Mapping[str, str | None]) -> str:
     """Return what history says of an instruction that is expanded, after it was applied; "" if it says nothing."""
     word, current = instruction.word, config.config
@@ -207,7 +189,7 @@ def history_words(instruction: Instruction, config: Config, args: Mapping[str, s
         argv = current["Cmd" if isinstance(instruction, Cmd) else "Entrypoint"]
         return f"{word} [{' '.join(quoted(item) for item in argv)}]"
     if isinstance(instruction, Expose):
-        ports = sorted(port for text in instruction.ports for port in _ports(text))
+        ports = sorted(exposed_ports(instruction.ports))
         return f"EXPOSE map[{' '.join(f'{port}:{{}}' for port in ports)}]"
     if isinstance(instruction, Volume):
         return f"VOLUME [{' '.join(instruction.paths)}]"

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import calendar
 import os
 import posixpath
-from email.utils import parsedate_to_datetime
+import time
 from urllib.parse import unquote, urlsplit
 
-import urllib3
 from urllib3.exceptions import HTTPError
 
 from minirun.build.dockerfile.error import DockerfileError
 from minirun.kernel.hostfiles import open_nameless, write_all
+from minirun.registry.failures import RegistryError, shown
+from minirun.registry.http.transport import Transport, reason_of
 
 _PIECE = 256 << 10
-_TIMEOUT = urllib3.Timeout(connect=30, read=60)
 _OK = 200
+_HTTP_DATE = "%a, %d %b %Y %H:%M:%S GMT"
 
 
 def fetch(url: str, directory: str) -> tuple[int, str, int]:
@@ -23,33 +25,32 @@ def fetch(url: str, directory: str) -> tuple[int, str, int]:
 
     The name is the last part of the URL's path; the time is what the server says, or 0. Raises DockerfileError.
     """
-    shown = urlsplit(url)._replace(query="", fragment="").geturl()
     name = posixpath.basename(unquote(urlsplit(url).path))
-    if not name or name in (".", ".."):
-        name = "download"
+    transport = Transport()
     file = open_nameless(directory)
     try:
-        with urllib3.PoolManager(timeout=_TIMEOUT, retries=3) as pool:
-            response = pool.request("GET", url, preload_content=False)
-            if response.status != _OK:
-                raise DockerfileError(f"failed to load {shown}: invalid response status {response.status}")
-            for piece in response.stream(_PIECE):
-                write_all(file, piece)
-            stated = response.headers.get("Last-Modified") or ""
-            response.release_conn()
-    except (HTTPError, OSError) as error:
+        response = transport.send("GET", url)
+        if response.status != _OK:
+            raise DockerfileError(f"failed to load {shown(url)}: invalid response status {response.status}")
+        for piece in response.stream(_PIECE):
+            write_all(file, piece)
+        stated = response.headers.get("Last-Modified") or ""
+        transport.finish(response)
+    except (RegistryError, HTTPError, OSError) as error:
         os.close(file)
-        reason = getattr(error, "reason", error)
-        raise DockerfileError(f"failed to load {shown}: {reason}", "The build needs the network for this.") from None
+        reason = error.message if isinstance(error, RegistryError) else reason_of(error)
+        raise DockerfileError(f"failed to load {shown(url)}: {reason}", "Is this machine connected?") from None
     except BaseException:
         os.close(file)
         raise
-    return file, name, _time(stated)
+    finally:
+        transport.close()
+    return file, name if name not in ("", ".", "..") else "download", _nanoseconds(stated)
 
 
-def _time(text: str) -> int:
-    """Read an HTTP date; 0 for none."""
+def _nanoseconds(text: str) -> int:
+    """Read an HTTP date (RFC 9110, 5.6.7); 0 for none."""
     try:
-        return int(parsedate_to_datetime(text).timestamp()) * 1_000_000_000
-    except (TypeError, ValueError):
+        return calendar.timegm(time.strptime(text, _HTTP_DATE)) * 1_000_000_000
+    except ValueError:
         return 0

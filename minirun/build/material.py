@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from minirun.build.dockerfile.error import DockerfileError
 from minirun.build.ignore import IgnoreRules, read_patterns
 from minirun.build.sources import Source
-from minirun.build.stage import open_rootfs
-from minirun.build.tree import Tree
+from minirun.build.tree import Tree, open_rootfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from minirun.build.copying import digest_of
 from minirun.build.dockerfile.error import DockerfileError
 from minirun.build.dockerfile.mounts import BindMount, CacheMount, SecretMount, SshMount, TmpfsMount
 from minirun.engine import volumes
-from minirun.kernel.hostfiles import lock_file, make_directory, make_private, set_mode, write_new
+from minirun.kernel.hostfiles import lock, lock_file, make_directory, make_private, set_mode, write_new
 from minirun.kernel.layerfs import set_owner
 from minirun.kernel.mount import (
     PROPAGATION,
@@ -25,6 +25,7 @@ from minirun.kernel.process import NAMESPACE_FLAGS, unshare
 from minirun.kernel.trace import step
 from minirun.model.container import VolumeMount
 from minirun.model.record import Record
+from minirun.storage import build_cache
 from minirun.storage.layers import unpack_layer
 from minirun.storage.tar.writer import tar_of
 
@@ -162,20 +163,24 @@ class _Work:
     # -- cache ---------------------------------------------------------------------------------------------------------
     def _cache(self, wanted: CacheMount) -> str:
         """Return the directory of a cache, made if it is new; locked until the step's end if it is not shared."""
-        caches = f"{self._material.layout.build_cache}/mounts"
+        caches = build_cache.mounts_directory(self._material.layout)
         make_private(caches)
         directory = f"{caches}/{hashlib.sha256(wanted.id.encode(errors='surrogateescape')).hexdigest()[:32]}"
         if wanted.sharing == "private":
             number = 0
-            while (lock := _try_lock(f"{directory}-{number}.lock")) < 0:
+            while (own := _try_lock(f"{directory}-{number}.lock")) < 0:
                 number += 1
             directory = f"{directory}-{number}"
-            self._stack.callback(os.close, lock)
+            self._stack.callback(os.close, own)
         elif wanted.sharing == "locked":
             self._stack.callback(os.close, lock_file(f"{directory}.lock"))
-        if not os.path.isdir(directory):
+        while True:
             self._make_cache(wanted, directory)
-        return f"{directory}/data"
+            held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._stack.callback(os.close, held)
+            lock(held, shared=True)
+            if os.path.isdir(f"{directory}/data"):
+                return f"{directory}/data"  # and `builder prune` has not just removed it
 
     def _make_cache(self, wanted: CacheMount, directory: str) -> None:
         data = f"{directory}/data"

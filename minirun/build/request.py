@@ -24,7 +24,7 @@ class Secret(Record):
     def read(self) -> bytes:
         """Return the secret. Raises MinirunError (1)."""
         if self.env:
-            return os.environb.get(os.fsencode(self.env), b"")
+            return os.fsencode(os.environ.get(self.env, ""))
         try:
             return read_small(self.path)
         except OSError as error:

@@ -18,7 +18,7 @@ from minirun.build.dockerfile.instructions import Add, Arg, Copy, Env, Run, Work
 from minirun.build.dockerfile.parse import parse_trigger
 from minirun.build.expansion import expanded, mounts_of
 from minirun.build.scope import first_scope
-from minirun.build.tree import Tree
+from minirun.build.tree import open_rootfs
 from minirun.engine.container.inspect import rfc3339
 from minirun.errors import MinirunError
 from minirun.model.image import Image, Layer
@@ -27,7 +27,6 @@ from minirun.storage import build_cache, images
 from minirun.storage.archive.documents import image_config
 from minirun.storage.build_cache import CachedStep
 from minirun.storage.layers import unpack_layer
-from minirun.storage.merged import open_snapshot
 from minirun.storage.store import add_step, known_layers, reuse_layer
 from minirun.storage.tar.writer import tar_of
 
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from minirun.build.material import Material
     from minirun.build.request import Progress
     from minirun.build.stages import Stage
-    from minirun.model.layout import Layout
+    from minirun.build.tree import Tree
     from minirun.storage.tar.writer import Member
 
 _LAYERED = (Run, Copy, Add, Workdir)
@@ -221,11 +220,6 @@ class StageBuilder:
 
     def _rootfs(self) -> Tree:
         return open_rootfs(self._material.layout, self._image(), self._material.ingest.path)
-
-
-def open_rootfs(layout: Layout, image: Image, target: str) -> Tree:
-    """Return the files of an image for reading; `target` is any directory."""
-    return Tree(open_snapshot(images.read_only_snapshot(layout, image, "", target)))
 
 
 def _layer_of(members: Iterator[Member], directory: str) -> Layer:

@@ -11,10 +11,15 @@ import posixpath
 import stat
 
 from minirun.kernel.path import open_in_root, read_file_in_root
+from minirun.storage import images
+from minirun.storage.merged import open_snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from minirun.model.image import Image
+    from minirun.model.layout import Layout
 
 _LINKS_MAX = 40
 
@@ -89,3 +94,8 @@ class Tree:
             return posixpath.normpath(posixpath.join(posixpath.dirname(path), os.readlink("", dir_fd=file)))
         finally:
             os.close(file)
+
+
+def open_rootfs(layout: Layout, image: Image, target: str) -> Tree:
+    """Return the files of an image for reading; `target` is any directory."""
+    return Tree(open_snapshot(images.read_only_snapshot(layout, image, "", target)))

@@ -74,6 +74,12 @@ def _ready(working: dict[int, _Worker]) -> list[int]:
     return list(dict.fromkeys(owners[fd] for fd, _ in poll.poll()))
 
 
+def _is_ready(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 class _Worker:
     """A stage's process, as the one that waits sees it."""
 
@@ -89,7 +95,6 @@ class _Worker:
             _work(material, stage, events, output, proceed, parent)
         for fd in (events, output, proceed):
             os.close(fd)
-        os.set_blocking(self._output, False)
         self._heard = b""
         self._step = 0
         self._output_open = True
@@ -100,7 +105,7 @@ class _Worker:
     def hear(self, progress: Progress) -> Built | None:
         """Take what the process has told; return the stage if it is built. Raises the error that it ended by."""
         self._take_output(progress)
-        if not select.select([self._events], [], [], 0)[0]:
+        if not _is_ready(self._events):
             return None
         data = os.read(self._events, _PIECE)
         if not data:
@@ -125,8 +130,8 @@ class _Worker:
     def end(self, progress: Progress) -> None:
         """Have the process end its step, and wait until it has cleaned up."""
         send_signal(self.pid, signal.SIGTERM)
-        os.set_blocking(self._output, True)
         while self._output_open:
+            _ready({0: self})
             self._take_output(progress)
         self.finish()
 
@@ -135,11 +140,8 @@ class _Worker:
             os.close(fd)
 
     def _take_output(self, progress: Progress) -> None:
-        while self._output_open:
-            try:
-                data = os.read(self._output, _PIECE)
-            except BlockingIOError:
-                return
+        while self._output_open and _is_ready(self._output):
+            data = os.read(self._output, _PIECE)
             if data:
                 progress.output(self._step, data)
             else:

@@ -7,11 +7,11 @@ import os
 from minirun.engine.container import records
 from minirun.engine.container.status import status
 from minirun.model.record import Record
-from minirun.storage import images
+from minirun.storage import build_cache, images
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from minirun.engine.container.status import Status
     from minirun.model.container import ContainerRecord
@@ -48,6 +48,17 @@ class VolumeUsage(Record):
     containers: int
 
 
+class CacheUsage(Record):
+    """One thing that builds remember: what it is, its bytes, and whether an image is made of it, too."""
+
+    key: str
+    words: str
+    size: int
+    created_at: float
+    used_at: float
+    shared: bool
+
+
 class Total(Record):
     """A line of `system df`: how many there are and are in use, their bytes, and those that nothing in use needs."""
 
@@ -64,6 +75,7 @@ class DiskUsage(Record):
     images: tuple[ImageUsage, ...]
     containers: tuple[ContainerUsage, ...]
     volumes: tuple[VolumeUsage, ...]
+    build_cache: tuple[CacheUsage, ...]
 
     def totals(self) -> tuple[Total, ...]:
         """Return the lines of `system df`. Layers that several images share are counted once, as they are on disk."""
@@ -96,6 +108,13 @@ class DiskUsage(Record):
                 kept,
                 sum(usage.size for usage in unused),
             ),
+            Total(
+                "Build Cache",
+                len(self.build_cache),
+                sum(usage.shared for usage in self.build_cache),
+                sum(usage.size for usage in self.build_cache if not usage.shared),
+                sum(usage.size for usage in self.build_cache if not usage.shared),
+            ),
         )
 
 
@@ -123,7 +142,31 @@ def measure(layout: Layout) -> DiskUsage:
             VolumeUsage(name, size_of_tree(f"{layout.volumes}/{name}"), len(users_of_volume(containers, name)))
             for name in volume_names(layout)
         ),
+        build_cache=tuple(_cache_usage(layout, set(users))),
     )
+
+
+def _cache_usage(layout: Layout, in_images: set[str]) -> Iterator[CacheUsage]:
+    """Give what builds remember; a layer that several steps have made counts once."""
+    counted = set(in_images)
+    for step in build_cache.steps(layout):
+        layer = step.layer
+        size = 0 if layer.diff_id in counted and layer.diff_id not in in_images else layer.unpacked_size
+        counted.add(layer.diff_id)
+        yield CacheUsage(step.key, step.words, size, step.created_at, step.used_at, layer.diff_id in in_images)
+    for name, directory in cache_mounts(layout):
+        made = os.stat(directory).st_mtime
+        yield CacheUsage(name, "RUN --mount=type=cache", size_of_tree(directory), made, made, shared=False)
+
+
+def cache_mounts(layout: Layout) -> list[tuple[str, str]]:
+    """Return the names and paths of the directories of `RUN --mount=type=cache`."""
+    mounts = build_cache.mounts_directory(layout)
+    try:
+        names = sorted(os.listdir(mounts))
+    except FileNotFoundError:
+        return []
+    return [(name, f"{mounts}/{name}") for name in names if not name.endswith(".lock")]
 
 
 def _layer_sizes(stored: Iterable[Image]) -> dict[str, int]:

@@ -83,5 +83,10 @@ def layers(layout: Layout) -> list[Layer]:
     return [step.layer for step in steps(layout)]
 
 
+def mounts_directory(layout: Layout) -> str:
+    """Return where the directories of `RUN --mount=type=cache` are; who uses one holds a shared lock on it."""
+    return f"{layout.build_cache}/mounts"
+
+
 def _path(layout: Layout, key: str) -> str:
     return f"{layout.build_cache}/{key}.json"

@@ -49,6 +49,7 @@ READING = {
 SAME = {"_signal": "signal", "_socket": "socket"}
 # What single layers may use in addition.
 OF_LAYER = {
+    "build": "calendar difflib signal.signal urllib3",
     "engine": "signal.set_wakeup_fd signal.signal",
     "explain": "signal.signal",
     "cli": "__import__ click platform threading signal.signal",

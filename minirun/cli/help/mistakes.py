@@ -27,7 +27,6 @@ _NO_DAEMON = "minirun is one program on one machine, without a daemon."
 # Docker's commands that minirun lacks, and what to use instead.
 _ELSEWHERE = {
     "bake": _BUILDING,
-    "builder": _BUILDING,
     "buildx": _BUILDING,
     "checkpoint": "'minirun pause' stops a container's processes, and 'minirun unpause' lets them go on.",
     "compose": "Start each container with 'minirun run -d --name NAME ...'.",

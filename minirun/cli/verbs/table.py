@@ -69,6 +69,7 @@ SECTIONS = {
     },
     "Images": {
         "build": "build.build",
+        "builder": "",
         "pull": "image.pull",
         "push": "image.push",
         "load": "image.load",
@@ -109,6 +110,11 @@ GROUPS = {
         },
         {"list": "ls", "ps": "ls", "remove": "rm"},
         summary="Manage containers",
+    ),
+    "builder": Group(
+        "Manage what builds remember.",
+        {"build": "build.build", "prune": "build.builder:builder prune"},
+        summary="Manage what builds remember",
     ),
     "image": Group(
         "Manage images.",

@@ -8,11 +8,12 @@ import sys
 from minirun.cli.grammar import Verb, many, switch, text
 from minirun.cli.output.build_progress import progress_on
 from minirun.cli.output.pull_progress import progress_on as pulls_on
+from minirun.cli.output.to_file import check_output, write_output
 from minirun.cli.streams import say
 from minirun.engine.request import options
 from minirun.engine.spec import environment
 from minirun.errors import MinirunError
-from minirun.kernel.hostfiles import replace
+from minirun.kernel.hostfiles import make_directories, replace
 from minirun.model.image import ImageRef
 
 TYPE_CHECKING = False
@@ -25,7 +26,7 @@ _STYLES = ("auto", "plain", "tty", "quiet")
 _NETWORKS = {"default": "bridge", "bridge": "bridge", "none": "none", "host": "host"}
 
 
-def build(call: Call) -> int:
+def build(call: Call) -> None:
     """Build an image from a Dockerfile and the files of a directory, its context.
 
     The context is a directory, or '-': then standard input is a Dockerfile, or a tar with the context in it. Every
@@ -35,13 +36,24 @@ def build(call: Call) -> int:
     from minirun.build import builder, context
 
     layout = call.swept_layout()
+    form, path = _output(call)
+    if form == "tar":
+        check_output(path)
     quiet = call.switch("quiet") or call.text("progress", "auto") == "quiet"
     (place,) = call.arguments
     with context.opened(layout, place, call.text("file")) as found:
         request = _request(call, found)
         progress = progress_on(sys.stderr, call.text("progress", "auto"), quiet=quiet)
+        pulls = pulls_on(sys.stderr, quiet=quiet)
         try:
-            image = builder.build(layout, request, progress, pulls_on(sys.stderr, quiet=quiet))
+            if form == "local":
+                make_directories(path)
+                builder.build_files(layout, request, progress, pulls, path)
+                return
+            if form == "tar":
+                write_output(path, builder.build_tar(layout, request, progress, pulls))
+                return
+            image = builder.build(layout, request, progress, pulls)
         except MinirunError as error:
             progress.explain(error, request)
             raise
@@ -50,7 +62,29 @@ def build(call: Call) -> int:
         _write(call.text("iidfile"), image.id)
     if quiet:
         say(image.id)
-    return 0
+
+
+def _output(call: Call) -> tuple[str, str]:
+    """Read --output: "DIRECTORY", "-", "type=local,dest=DIRECTORY" or "type=tar[,dest=FILE]"; ("", "") is an image.
+
+    Raises MinirunError.
+    """
+    text = call.text("output")
+    if not text:
+        return "", ""
+    if text == "-":
+        return "tar", ""
+    if "=" not in text:
+        return "local", text
+    fields = _fields("output", text, ("type", "dest"))
+    form, path = fields.get("type", "local"), fields.get("dest", "")
+    if form in ("image", "docker") and not path:
+        return "", ""
+    if form not in ("local", "tar"):
+        raise MinirunError(f"unknown exporter {form!r}", "The types are local, tar and image.", 1)
+    if form == "local" and path in ("", "-"):
+        raise MinirunError("dest is required for the local exporter", "For example -o type=local,dest=out.", 1)
+    return form, "" if path == "-" else path
 
 
 def _request(call: Call, found: Context) -> BuildRequest:
@@ -187,6 +221,7 @@ VERBS = {
             many("--secret", "A secret for RUN --mount=type=secret: id=NAME,src=FILE or id=NAME,env=NAME."),
             many("--ssh", "An SSH agent for RUN --mount=type=ssh: default, or id=SOCKET."),
             many("--build-context", "A further context: name=DIRECTORY or name=docker-image://IMAGE."),
+            text("-o/--output", "Files in place of an image: DIRECTORY, type=local|tar,dest=..., or '-' for a tar."),
             text("--iidfile", "Write the image's id to this file."),
             text("--progress", "How to tell of it: auto, plain, tty or quiet.", choices=_STYLES),
             switch("-q/--quiet", "Print only the image's id."),

@@ -11,7 +11,7 @@ from minirun.errors import MinirunError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirun.cli.call import Call
-    from minirun.engine.disk_usage import ContainerUsage, DiskUsage, ImageUsage, Total
+    from minirun.engine.disk_usage import CacheUsage, ContainerUsage, DiskUsage, ImageUsage, Total
     from minirun.model.layout import Layout
 
 _TABLE = "table {{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}"
@@ -66,9 +66,13 @@ def _details(layout: Layout, usage: DiskUsage) -> str:
         ("VOLUME NAME", "LINKS", "SIZE"),
         [(volume.name, str(volume.containers), decimal_size(volume.size, 4)) for volume in usage.volumes],
     )
+    cache = table(
+        ("CACHE ID", "CREATED", "LAST USED", "SIZE", "SHARED", "STEP"),
+        [_cache_line(usage) for usage in usage.build_cache],
+    )
     return (
         f"Images space usage:\n\n{images}\n\nContainers space usage:\n\n{containers}\n\n"
-        f"Local Volumes space usage:\n\n{volumes}"
+        f"Local Volumes space usage:\n\n{volumes}\n\nBuild cache usage:\n\n{cache}"
     )
 
 
@@ -97,6 +101,14 @@ def _container_line(layout: Layout, usage: ContainerUsage) -> tuple[str, ...]:
         decimal_size(usage.size),
         *(str(row[field]) for field in ("RunningFor", "Status", "Names")),
     )
+
+
+def _cache_line(usage: CacheUsage) -> tuple[str, ...]:
+    from minirun.cli.output.words import since
+
+    shared = "true" if usage.shared else "false"
+    size = decimal_size(usage.size, 4)
+    return (usage.key[:12], since(usage.created_at), since(usage.used_at), size, shared, usage.words[:60])
 
 
 VERBS = {

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from minirun.cli.grammar import Verb, many, switch
-from minirun.cli.output.words import decimal_size
+from minirun.cli.output.prune import agreed, tell_removed, tell_space
 from minirun.cli.streams import say
 from minirun.cli.verbs.image.rmi import print_removal
 from minirun.engine.prune_filters import PruneFilters
@@ -23,11 +21,11 @@ def container_prune(call: Call) -> None:
 
     layout = call.swept_layout()
     filters = PruneFilters.parse(call.many("filter"))
-    if not _agreed(call, "WARNING! This will remove all stopped containers."):
+    if not agreed(call, "WARNING! This will remove all stopped containers."):
         return
     removed, freed = prune.prune_containers(layout, filters)
-    _tell("Deleted Containers:", removed)
-    _tell_space(freed)
+    tell_removed("Deleted Containers:", removed)
+    tell_space(freed)
 
 
 def image_prune(call: Call) -> None:
@@ -37,11 +35,11 @@ def image_prune(call: Call) -> None:
     layout = call.swept_layout()
     everything = call.switch("all")
     what = "images without at least one container associated to them" if everything else "dangling images"
-    if not _agreed(call, f"WARNING! This will remove all {what}."):
+    if not agreed(call, f"WARNING! This will remove all {what}."):
         return
     removals, freed = images.prune(layout, PruneFilters.parse(call.many("filter")), everything=everything)
     _tell_images(removals)
-    _tell_space(freed)
+    tell_space(freed)
 
 
 def system_prune(call: Call) -> None:
@@ -57,17 +55,20 @@ def system_prune(call: Call) -> None:
     if with_volumes and filters.ask_for_time:
         raise MinirunError('the "until" filter is not supported with "--volumes"', "A volume has no age.", exit_code=1)
     layout = call.swept_layout()
-    if not _agreed(call, _warning(everything, with_volumes, call.many("filter"))):
+    if not agreed(call, _warning(everything, with_volumes, call.many("filter"))):
         return
     containers, freed = prune.prune_containers(layout, filters)
-    _tell("Deleted Containers:", containers)
+    tell_removed("Deleted Containers:", containers)
     if with_volumes:
         removed, more = prune.prune_volumes(layout, filters)
-        _tell("Deleted Volumes:", removed)
+        tell_removed("Deleted Volumes:", removed)
         freed += more
     removals, more = images.prune(layout, filters, everything=everything)
     _tell_images(removals)
-    _tell_space(freed + more)
+    freed += more
+    steps, more = prune.prune_build_cache(layout, filters, everything=everything)
+    tell_removed("Deleted build cache objects:", steps)
+    tell_space(freed + more)
 
 
 def _warning(everything: bool, with_volumes: bool, filters: tuple[str, ...]) -> str:
@@ -77,35 +78,11 @@ def _warning(everything: bool, with_volumes: bool, filters: tuple[str, ...]) -> 
     items.append(
         "all images without at least one container associated to them" if everything else "all dangling images"
     )
+    items.append("all build cache" if everything else "all dangling build cache")
     lines = ["WARNING! This will remove:", *(f"  - {item}" for item in items)]
     if filters:
         lines += ["", "  Items to be pruned will be filtered with:", *(f"  - {text}" for text in filters)]
     return "\n".join((*lines, ""))
-
-
-def _agreed(call: Call, warning: str) -> bool:
-    """Say what will go, and ask whether it may, until the answer is yes or no; a mere new line is no.
-
-    Raises KeyboardInterrupt at the end of the input.
-    """
-    if call.switch("force"):
-        return True
-    say(warning)
-    while True:
-        print("Are you sure you want to continue? [y/N]: ", end="", flush=True)
-        answer = sys.stdin.readline()
-        if not answer:
-            raise KeyboardInterrupt
-        if answer.strip().lower() in ("", "n", "no"):
-            return False
-        if answer.strip().lower() in ("y", "yes"):
-            return True
-        say("Error: invalid input")
-
-
-def _tell(title: str, names: list[str]) -> None:
-    if names:
-        say("\n".join((title, *names, "")))
 
 
 def _tell_images(removals: list[Removal]) -> None:
@@ -114,10 +91,6 @@ def _tell_images(removals: list[Removal]) -> None:
         for removal in removals:
             print_removal(removal, "untagged", "deleted")
         say("")
-
-
-def _tell_space(freed: int) -> None:
-    say(f"Total reclaimed space: {decimal_size(freed, 4)}")
 
 
 _FORCE = switch("-f/--force", "Do not ask.")
