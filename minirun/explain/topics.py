@@ -73,6 +73,26 @@ which is why the layers' names are short: 127 of them must fit.""",
         "mount(8), Documentation/filesystems/overlayfs.rst",
         "minirun run --rm IMAGE mount -t overlay",
     ),
+    "build": Chapter(
+        "Building: a container for each step, a layer of what it leaves",
+        """\
+A Dockerfile is a list of steps. RUN starts a container on the layers so far,
+with an empty upper directory; when its command has ended, what stands in that
+directory is what the command has changed, and becomes the next layer. COPY
+and ADD need no container: their layer is written straight from the files.
+ENV, CMD and others change the image's config and no file.
+
+Every layer is remembered under a key: the hash of the key before it, the
+instruction, and, of files that are copied, their contents, owners and modes.
+If all of that is the same the next time, the layer is taken from the cache,
+and nothing runs. One difference changes this key and all that follow; so what
+changes often should come late in a Dockerfile.
+
+Stages that do not need each other are built by processes of their own at the
+same time, and a stage that the target does not need is not built at all.""",
+        "Dockerfile reference; image-spec: layer.md; mount(8), overlayfs",
+        "minirun --explain build .",
+    ),
     "layers": Chapter(
         "Layers: an image as files",
         """\

@@ -39,7 +39,7 @@ def said(capsys: pytest.CaptureFixture[str], line: str) -> str:
         ("strat x", "Did you mean 'minirun start'?"),
         ("contaner ls", "Did you mean 'minirun container'?"),
         ("kil x", "Did you mean 'minirun kill'?"),
-        ("bild .", "Docker's 'build' is not there yet. Images come by"),
+        ("bild .", "Did you mean 'minirun build'?"),
         ("nonsense", "See 'minirun --help' for what there is."),
         ("ls", "'minirun ps' lists containers"),
         ("remove x", "'minirun rm' removes containers"),
