@@ -46,7 +46,7 @@ class Copies:
         self._fetch = fetch
         self._ownership = of_copy(instruction.chown, instruction.chmod, rootfs)
         self._dest, self._is_directory = destination_path(rootfs, working_dir, instruction.dest)
-        if len(instruction.sources) > 1 and not self._is_directory:
+        if len(instruction.sources) + len(instruction.heredocs) > 1 and not self._is_directory:
             raise DockerfileError(
                 f"When using {instruction.word} with more than one source file, the destination must be a directory "
                 "and end with a /"
@@ -61,13 +61,12 @@ class Copies:
     def members(self) -> Iterator[Member]:
         """Give the members of its layer. Raises MinirunError and OSError."""
         destination = Destination(self._rootfs, self._ownership)
-        heredocs = {heredoc.name: heredoc for heredoc in self._instruction.heredocs}
+        for heredoc in self._instruction.heredocs:
+            content = heredoc.content.encode(errors="surrogateescape")
+            member = file_member(self._target_of(heredoc.name, destination), content, 0o644, 0)
+            yield from destination.placed([member], top=b"")
         for source in self._instruction.sources:
-            heredoc = heredocs.get(source.lstrip("<-").strip("\"'")) if source.startswith("<<") else None
-            if heredoc:
-                member = file_member(self._target_of(heredoc.name, destination), heredoc.content.encode(), 0o644, 0)
-                yield from destination.placed([member], top=b"")
-            elif isinstance(self._instruction, Add) and source.startswith((*_REMOTE, *_GIT)):
+            if isinstance(self._instruction, Add) and source.startswith((*_REMOTE, *_GIT)):
                 yield from self._remote(source, destination)
             else:
                 for path in self._source.find(source):

@@ -10,8 +10,9 @@ from minirun.build.scope import proxy_environment
 from minirun.engine.container import build_step
 from minirun.engine.files.diff import mount_stubs
 from minirun.errors import MinirunError
+from minirun.kernel.hostfiles import write_new
 from minirun.kernel.trace import step
-from minirun.model.container import RunRequest
+from minirun.model.container import RunRequest, VolumeMount
 from minirun.storage import images
 from minirun.storage.layers import unpack_layer
 from minirun.storage.merged import open_snapshot
@@ -73,10 +74,14 @@ class RunStep:
         """Run the command, and unpack what it has changed into `directory`. Raises MinirunError (1)."""
         request = self._material.request
         prepared = mounting.prepare(self._material, self._mounts, self._config.working_dir, self._stack)
+        argv, script = self._argv, self._script(f"{directory}-script")
+        if script:
+            argv = (script.target,)
+            prepared = prepared.replace(mounts=(*prepared.mounts, script))
         environment = {**proxy_environment(request.build_args), **self._variables, **prepared.environment}
         run_request = RunRequest(
             image="build",
-            command=self._argv,
+            command=argv,
             entrypoint=(),
             environment=tuple(f"{name}={value}" for name, value in environment.items()),
             user=self._config.user,
@@ -97,6 +102,14 @@ class RunStep:
             command = " ".join(self._argv)
             raise MinirunError(f'process "{command}" did not complete successfully: exit code: {code}', exit_code=1)
         return layer
+
+    def _script(self, path: str) -> VolumeMount | None:
+        """Return where a heredoc is in the container that names its own interpreter, after it was written to `path`."""
+        instruction = self._instruction
+        if not (instruction.is_lone_heredoc and instruction.script.startswith("#!")):
+            return None
+        write_new(path, instruction.script.encode(errors="surrogateescape"), 0o755)
+        return VolumeMount("bind", f"/dev/pipes/{instruction.heredocs[0].name}", path, read_only=True)
 
     def _layer(self, image: Image, upper: int, directory: str, places: Sequence[bytes]) -> Layer:
         ingest = self._material.ingest

@@ -236,9 +236,11 @@ def read_only_snapshot(layout: Layout, image: Image, upper: str, target: str) ->
 
     Raises MinirunError when a layer is missing from the store.
     """
-    # Without an upper directory overlayfs wants two others at least.
+    # Without an upper directory overlayfs wants two others at least, and not the same twice.
     lowers = (upper or _no_layer(layout), *_lowers(layout, image))
-    return Snapshot(layout.layer_links, lowers if len(lowers) > 1 else (*lowers, _no_layer(layout)), "", "", target)
+    if len(lowers) == 1:
+        lowers = (*lowers, _no_layer(layout, "bottom"))
+    return Snapshot(layout.layer_links, lowers, "", "", target)
 
 
 def _lowers(layout: Layout, image: Image) -> tuple[str, ...]:
@@ -259,10 +261,10 @@ def _lowers(layout: Layout, image: Image) -> tuple[str, ...]:
     return lowers
 
 
-def _no_layer(layout: Layout) -> str:
+def _no_layer(layout: Layout, name: str = "empty") -> str:
     """An image without layers still needs one directory below for overlayfs."""
-    make_private(f"{layout.layer_links}/empty")
-    return "empty"
+    make_private(f"{layout.layer_links}/{name}")
+    return name
 
 
 def stack(snapshot: Snapshot) -> None:

@@ -102,11 +102,18 @@ class Minirun:
         stderr: int = subprocess.PIPE,
         env: dict[str, str] | None = None,
         cwd: str | Path | None = None,
+        own_group: bool = False,
     ) -> subprocess.Popen[bytes]:
-        """Start a command and return at once; what still runs when the test ends is killed."""
+        """Start a command and return at once; what still runs when the test ends is killed.
+
+        In a process group of its own, as a shell gives it, signals can go to it and to what it starts.
+        """
         command = [str(self.executable), *map(str, arguments)]
         environment = {**os.environ, **env} if env else None
-        process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, env=environment, cwd=cwd)
+        group = 0 if own_group else None
+        process = subprocess.Popen(
+            command, stdin=stdin, stdout=stdout, stderr=stderr, env=environment, cwd=cwd, process_group=group
+        )
         self._started.append(process)
         return process
 
