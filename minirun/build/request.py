@@ -10,6 +10,7 @@ from minirun.model.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from minirun.model.container import Ulimit
     from minirun.model.image import ImageRef
     from minirun.model.platform import Platform
 
@@ -53,6 +54,8 @@ class BuildRequest(Record):
     network: str = "bridge"
     extra_hosts: tuple[str, ...] = ()
     pull: bool = False
+    shm_size: int = 64 << 20
+    ulimits: tuple[Ulimit, ...] = ()
     secrets: tuple[Secret, ...] = ()
     ssh: dict[str, str] = {}
     contexts: dict[str, str] = {}

@@ -88,6 +88,8 @@ class RunStep:
             working_dir=self._config.working_dir,
             network=self._network(),
             extra_hosts=request.extra_hosts,
+            shm_size=request.shm_size,
+            ulimits=request.ulimits,
             mounts=prepared.mounts,
             hostname="buildkitsandbox",
             log_driver="none",

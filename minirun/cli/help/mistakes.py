@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DESTRUCTIVE = frozenset({"kill", "prune", "rm", "rmi"})
 """Commands that are suggested only where nothing else is as close."""
 
-_BUILDING = "Images come by 'docker save NAME | minirun load', from a recipe in images/, or by 'minirun import'."
+_BUILDING = "'minirun build' builds one image."
 _REGISTRY = "'minirun pull' brings an image from a registry."
 _NO_DAEMON = "minirun is one program on one machine, without a daemon."
 # Docker's commands that minirun lacks, and what to use instead.

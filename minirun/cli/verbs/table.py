@@ -119,6 +119,7 @@ GROUPS = {
     "image": Group(
         "Manage images.",
         {
+            "build": "build.build",
             "history": "image.images",
             "import": "image.load",
             "inspect": "container.inspect:image inspect",

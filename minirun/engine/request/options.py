@@ -98,11 +98,11 @@ def from_options(image: str, command: tuple[str, ...], options: Mapping[str, Any
         mounts=_mounts(options),
         volumes_from=options["volumes_from"],
         read_only=options["read_only"],
-        shm_size=_shm_size(options["shm_size"]),
+        shm_size=shm_size(options["shm_size"]),
         devices=_devices(options["device"]),
         device_cgroup_rules=_device_rules(options["device_cgroup_rule"]),
         resources=_limits(options),
-        ulimits=_ulimits(options["ulimit"]),
+        ulimits=ulimits(options["ulimit"]),
         oom_score_adj=_oom_score_adj(options["oom_score_adj"]),
         cap_add=options["cap_add"],
         cap_drop=options["cap_drop"],
@@ -249,7 +249,8 @@ def _mounts(options: Mapping[str, Any]) -> tuple[VolumeMount, ...]:
     return mounts
 
 
-def _shm_size(text: str | None) -> int:
+def shm_size(text: str | None) -> int:
+    """Read `--shm-size`, of `build` too: bytes. Raises MinirunError."""
     return _size(text) or 64 << 20
 
 
@@ -288,7 +289,8 @@ def _limits(options: Mapping[str, Any]) -> Resources:
     return resources(options)
 
 
-def _ulimits(texts: tuple[str, ...]) -> tuple[Ulimit, ...]:
+def ulimits(texts: tuple[str, ...]) -> tuple[Ulimit, ...]:
+    """Read `--ulimit NAME=SOFT[:HARD]`, of `build` too. Raises MinirunError."""
     if not texts:
         return ()
     from minirun.engine.request.limits import ulimit
