@@ -9,7 +9,6 @@ it is sent while it is compressed, and named at the end.
 from __future__ import annotations
 
 import hashlib
-import json
 import queue
 import threading
 
@@ -19,8 +18,7 @@ from minirun.model.record import Record
 from minirun.registry.client import connect
 from minirun.registry.failures import RegistryError, explained_push
 from minirun.registry.http.retries import ATTEMPTS, wait_before
-from minirun.registry.outgoing import own_manifest
-from minirun.storage.archive.oci_layout import descriptors_of
+from minirun.registry.outgoing import layer_digests, media_type_of, own_manifest
 from minirun.storage.images import (
     all_images,
     load_image,
@@ -33,7 +31,6 @@ from minirun.storage.images import (
 from minirun.storage.ingest import Ingest, collect_garbage
 from minirun.storage.layer_out import Blob, known_blob, layer_blob
 from minirun.storage.layers import short
-from minirun.storage.tar.malformed import MalformedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,7 +98,7 @@ class _Push:
             self._progress.status(short(diff_id), "Preparing")
         original = b"" if compression else self._original()
         if original:
-            data, media_type = original, _media_type(original)
+            data, media_type = original, media_type_of(original)
         else:
             compression = compression or "gzip"
             blobs = self._push_layers(compression)
@@ -114,7 +111,7 @@ class _Push:
     def _original(self) -> bytes:
         """Return the manifest that the image came with if its layers are, or can be, in the repository."""
         manifest = read_manifest(self._layout, self._image)
-        digests = _layers_of_manifest(manifest) if manifest else []
+        digests = layer_digests(manifest) if manifest else []
         if len(digests) != len(self._image.layers) or not manifest:
             return b""
         found = {}
@@ -213,20 +210,6 @@ class _Push:
         if not self._client.has_blob(self._image.id):
             config = read_config_text(self._layout, self._image)
             self._client.put_blob(self._image.id, len(config), lambda: iter((config,)))
-
-
-def _layers_of_manifest(manifest: bytes) -> list[str]:
-    try:
-        return [
-            entry["digest"] for entry in descriptors_of({"manifests": json.loads(manifest)["layers"]}, "a manifest")
-        ]
-    except (ValueError, LookupError, TypeError, MalformedError):
-        return []
-
-
-def _media_type(manifest: bytes) -> str:
-    """Return what a manifest is; the OCI's need not say so."""
-    return str(json.loads(manifest).get("mediaType") or media_types.OCI_MANIFEST)
 
 
 def _repositories_of_layers(layout: Layout, name: ImageRef) -> dict[str, list[str]]:

@@ -81,6 +81,7 @@ SECTIONS = {
         "tag": "image.rmi",
         "rmi": "image.rmi",
         "manifest": "",
+        "registry": "",
         "login": "image.login",
         "logout": "image.login",
     },
@@ -139,6 +140,11 @@ GROUPS = {
         "Look at images where registries keep them.",
         {"inspect": "image.pull:manifest inspect"},
         summary="Look at images in registries",
+    ),
+    "registry": Group(
+        "Be a registry for others.",
+        {"serve": "image.serve:registry serve"},
+        summary="Serve the images of this machine",
     ),
     "system": Group(
         "What minirun keeps, and the machine that it runs on.",

@@ -1,0 +1,77 @@
+"""Who may pull: users and their passwords, as htpasswd(1) -B writes them, one `name:$2y$...` a line.
+
+Only bcrypt is taken, which is slow on purpose; so a password that was right is remembered as a hash with a secret of
+this process, for a pull is dozens of requests. Wrong ones are tried one after the other, and an unknown user takes as
+long as a known one.
+
+Source: RFC 7617 (basic authentication).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import threading
+
+import bcrypt
+
+from minirun.errors import MinirunError
+
+_BCRYPT = ("$2a$", "$2b$", "$2y$")
+# bcrypt looks at so many bytes of a password; others refuse to hash more.
+_PASSWORD_MAX = 72
+_REMEMBERED_MAX = 1000
+
+
+class Passwords:
+    """The users of an htpasswd file, as it was when the server was started. Used by many threads."""
+
+    def __init__(self, path: str) -> None:
+        """Read the file. Raises OSError, and MinirunError where a line is not a user with a bcrypt hash."""
+        with open(path, "rb") as file:
+            lines = file.read().splitlines()
+        self._hashes = dict(_entry(path, number, line) for number, line in enumerate(lines, 1) if _counts(line))
+        if not self._hashes:
+            raise MinirunError(f"{path} has no users", f"'htpasswd -B {path} USER' adds one.")
+        self._nobody = next(iter(self._hashes.values()))
+        self._secret = os.urandom(32)
+        self._right: set[bytes] = set()
+        self._checking = threading.Lock()
+
+    def allow(self, authorization: str) -> bool:
+        """Say whether the value of a request's header Authorization is that of a user."""
+        scheme, _, encoded = authorization.partition(" ")
+        if scheme.lower() != "basic":
+            return False
+        try:
+            user, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+        except ValueError:
+            return False
+        if not colon or b"\0" in password:
+            return False
+        known = hashlib.blake2b(user + b":" + password, key=self._secret).digest()
+        if known in self._right:
+            return True
+        with self._checking:
+            right = bcrypt.checkpw(password[:_PASSWORD_MAX], self._hashes.get(user, self._nobody))
+        if not right or user not in self._hashes:
+            return False
+        if len(self._right) < _REMEMBERED_MAX:
+            self._right.add(known)
+        return True
+
+
+def _counts(line: bytes) -> bool:
+    return bool(line.strip()) and not line.startswith(b"#")
+
+
+def _entry(path: str, number: int, line: bytes) -> tuple[bytes, bytes]:
+    user, _, hashed = line.strip().partition(b":")
+    if not hashed.decode("latin-1").startswith(_BCRYPT):
+        raise MinirunError(f"{path}, line {number}: the password is not hashed by bcrypt", "'htpasswd -B' does that.")
+    try:
+        bcrypt.checkpw(b"", hashed)
+    except ValueError:
+        raise MinirunError(f"{path}, line {number}: the hash is malformed", "'htpasswd -B' writes one.") from None
+    return user, hashed

@@ -1,0 +1,262 @@
+"""What this server has to offer of each image: its manifest, its config and its layers' blobs.
+
+They are made when the image is first asked for, once, however many ask; then they do not need the store any more. So
+`rmi` takes an image's name away and nobody new finds it, and whoever has its manifest can fetch the rest.
+
+An image that was at a registry has the digest that it had there, if minirun can make the same blobs: those of a push,
+and layers that are not compressed. Any other is compressed by gzip and gets the manifest that a push would give it.
+What a layer is when it is compressed is known from the second time on: then the manifest can be told at once, and blobs
+are sent while they are made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+
+from minirun.errors import MinirunError, warn
+from minirun.model import media_types
+from minirun.model.record import Record
+from minirun.registry.outgoing import layer_digests, media_type_of, own_manifest
+from minirun.registry.server.blobs import BlobFile, BrokenBlobError
+from minirun.storage.images import layer_directory, load_image, names_of, parts_of, read_config_text, read_manifest
+from minirun.storage.ingest import Ingest
+from minirun.storage.layer_out import Blob, known_blob, layer_blob, layer_tar
+from minirun.storage.tar.assemble import size_of_tar
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from minirun.model.image import Image
+    from minirun.model.layout import Layout
+
+# Seconds for which an image stays that has gone from the store: for those who are about to fetch its layers.
+_KEPT = 600
+# Seconds for which the end of the server waits for a piece that is being compressed.
+_END_WAIT = 5
+
+
+class UnavailableError(Exception):
+    """An image of the store cannot be served; the teacher has been told why."""
+
+
+class _EndedError(Exception):
+    """The server is ending."""
+
+
+class Plan(Record):
+    """Under which manifest an image is served, and its layers' blobs by diff_id, each with its compression: "gzip",
+    "zstd" or ""."""
+
+    manifest: bytes
+    media_type: str
+    blobs: dict[str, tuple[str, Blob]]
+
+    @property
+    def digest(self) -> str:
+        """The manifest's digest."""
+        return f"sha256:{hashlib.sha256(self.manifest).hexdigest()}"
+
+
+class Offer:
+    """One image. What it is served as is known once `wait` has returned."""
+
+    def __init__(self, image_id: str) -> None:
+        self.image_id = image_id
+        self.config = b""
+        self.files: dict[tuple[str, str], BlobFile] = {}
+        self.asked = time.monotonic()
+        self.plan: Plan | None = None
+        self._decided = threading.Event()
+
+    def decide(self, plan: Plan | None) -> None:
+        """Say what the image is served as, None that it cannot be served."""
+        self.plan = plan
+        self._decided.set()
+
+    def wait(self) -> Plan:
+        """Return what the image is served as. Raises UnavailableError."""
+        self.asked = time.monotonic()
+        self._decided.wait()
+        if self.plan is None:
+            raise UnavailableError
+        return self.plan
+
+
+class Offers:
+    """All images that have been asked for. Used by many threads."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._lock = threading.Lock()
+        self._offers: dict[str, Offer] = {}
+        self._makers: list[threading.Thread] = []
+        # Compressing keeps all processors busy: one image at a time.
+        self._making = threading.Lock()
+        self._ended = False
+
+    def close(self) -> None:
+        """End the making of blobs, so that nothing is left of it in the store."""
+        self._ended = True
+        for maker in self._makers:
+            maker.join(_END_WAIT)
+
+    def offer(self, image_id: str) -> Offer:
+        """Return what there is of an image, and begin to make it if it is the first time."""
+        with self._lock:
+            found = self._offers.get(image_id)
+            if found is None:
+                found = self._offers[image_id] = Offer(image_id)
+                maker = threading.Thread(target=self._make, args=(found,), name="blob maker", daemon=True)
+                self._makers = [one for one in self._makers if one.is_alive()] + [maker]
+                maker.start()
+            return found
+
+    def by_manifest(self, digest: str) -> Offer | None:
+        """Return the image that is served under this manifest, of those that have been asked for."""
+        return next((one for one in self._all() if one.plan is not None and one.plan.digest == digest), None)
+
+    def config(self, digest: str) -> bytes:
+        """Return the config with this digest of an image that has been asked for, or nothing.
+
+        Raises UnavailableError.
+        """
+        with self._lock:
+            offer = self._offers.get(digest)
+        if offer is None:
+            return b""
+        offer.wait()
+        return offer.config
+
+    def blob(self, digest: str) -> BlobFile | None:
+        """Return the blob with this digest of an image that has been asked for; it may still be being made."""
+        for offer in self._all():
+            for file in list(offer.files.values()):
+                if file.known is not None and file.known.digest == digest:
+                    offer.asked = time.monotonic()
+                    return file
+        return None
+
+    def _all(self) -> list[Offer]:
+        with self._lock:
+            return list(self._offers.values())
+
+    # -- making --------------------------------------------------------------------------------------------------------
+    def _make(self, offer: Offer) -> None:
+        """Make an image's blobs, in a thread of its own."""
+        try:
+            with Ingest(self._layout) as ingest:
+                layers, blobs = parts_of(self._layout, offer.image_id)
+                for layer in layers:
+                    ingest.pin_layer(layer)
+                for blob in blobs:
+                    ingest.pin_blob(blob)
+                image = load_image(self._layout, offer.image_id)
+                offer.config = read_config_text(self._layout, image)
+                self._promise(offer, plan_of(self._layout, image))
+                with self._making:
+                    self._forget_gone()
+                    if offer.plan is None:
+                        for diff_id in layers:
+                            self._fill(offer, diff_id, "gzip", ingest.path)
+                        self._promise(offer, plan_of(self._layout, image))
+                    for diff_id, (compression, _) in offer.plan.blobs.items() if offer.plan else ():
+                        self._fill(offer, diff_id, compression, ingest.path)
+        except (MinirunError, OSError, BrokenBlobError) as error:
+            self._give_up(offer)
+            hint = error.hint if isinstance(error, MinirunError) else ""
+            warn(f"image {offer.image_id[7:19]} cannot be served: {error}. {hint}".strip())
+        except _EndedError:
+            self._give_up(offer)
+
+    def _promise(self, offer: Offer, plan: Plan | None) -> None:
+        """Let what is known be told, and blobs be asked for that are still to be made."""
+        if plan is not None:
+            for diff_id, (compression, blob) in plan.blobs.items():
+                offer.files[diff_id, compression] = self._file(diff_id, compression) or BlobFile(blob)
+            offer.decide(plan)
+
+    def _fill(self, offer: Offer, diff_id: str, compression: str, directory: str) -> None:
+        """Make one blob, unless it is there. The caller holds the lock for making."""
+        file = self._file(diff_id, compression) or BlobFile(None)
+        offer.files[diff_id, compression] = file
+        if file.is_whole:
+            return
+        if compression:
+            pieces = layer_blob(self._layout, offer.image_id, diff_id, compression)
+        else:
+            pieces = layer_tar(self._layout, offer.image_id, diff_id)
+        file.fill(self._until_ended(pieces), directory)
+        file.finish(_known(self._layout, diff_id, compression))
+
+    def _until_ended(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            if self._ended:
+                raise _EndedError
+            yield piece
+
+    def _file(self, diff_id: str, compression: str) -> BlobFile | None:
+        """Return a blob that this image or another has already, whole or promised."""
+        found = (one.files.get((diff_id, compression)) for one in self._all())
+        return next((file for file in found if file is not None and not file.has_failed), None)
+
+    def _give_up(self, offer: Offer) -> None:
+        """Let those who wait know; whoever asks next lets it be tried again."""
+        with self._lock:
+            self._offers.pop(offer.image_id, None)
+        for file in offer.files.values():
+            file.give_up()
+        offer.decide(None)
+
+    def _forget_gone(self) -> None:
+        """Forget images that have left the store, and that nobody has asked for in the last minutes."""
+        for offer in self._all():
+            if time.monotonic() - offer.asked > _KEPT and not parts_of(self._layout, offer.image_id)[1]:
+                with self._lock:
+                    self._offers.pop(offer.image_id, None)
+
+
+def plan_of(layout: Layout, image: Image) -> Plan | None:
+    """Say what an image is served as, None where a layer must be compressed first to know it.
+
+    Raises MinirunError, DamagedError.
+    """
+    original = b""
+    if any(name.digest == image.manifest for name in names_of(layout, image.id)):
+        original = read_manifest(layout, image)
+    digests = layer_digests(original) if original else []
+    if original and len(digests) == len(image.layers):
+        pairs = zip(image.layers, digests, strict=True)
+        same = {layer.diff_id: _blob_called(layout, layer.diff_id, digest) for layer, digest in pairs}
+        whole = {diff_id: blob for diff_id, blob in same.items() if blob is not None}
+        if len(whole) == len(same):
+            return Plan(original, media_type_of(original), whole)
+    gzip = {layer.diff_id: known_blob(layout, layer.diff_id, "gzip") for layer in image.layers}
+    known = {diff_id: blob for diff_id, blob in gzip.items() if blob is not None}
+    if len(known) < len(gzip):
+        return None
+    manifest = own_manifest(layout, image, known, "gzip")
+    return Plan(manifest, media_types.OCI_MANIFEST, {diff_id: ("gzip", blob) for diff_id, blob in known.items()})
+
+
+def _blob_called(layout: Layout, diff_id: str, digest: str) -> tuple[str, Blob] | None:
+    """Return how a layer becomes the blob with this digest, None where that is not known."""
+    if digest == diff_id:
+        return "", _known(layout, diff_id, "")
+    for compression in ("gzip", "zstd"):
+        blob = known_blob(layout, diff_id, compression)
+        if blob is not None and blob.digest == digest:
+            return compression, blob
+    return None
+
+
+def _known(layout: Layout, diff_id: str, compression: str) -> Blob:
+    """Return what a layer's blob is that has been made once. Raises BrokenBlobError, DamagedError."""
+    if not compression:
+        return Blob(diff_id, size_of_tar(layer_directory(layout, diff_id)), "")
+    blob = known_blob(layout, diff_id, compression)
+    if blob is None:
+        raise BrokenBlobError("what was compressed could not be noted")
+    return blob
