@@ -31,7 +31,9 @@ def serve(call: Call) -> None:
         if htpasswd and not certificate and not is_local:
             warn("passwords come over the network in the clear; --tls-cert and --tls-key keep them secret")
         count = len(names.images())
-        example = next(iter(names.repositories()), "NAME")
+        name = next(iter(names.repositories()), "NAME")
+        tags = names.tags(name)
+        example = name if "latest" in tags or not tags else f"{name}:{max(tags)}"
         scheme = "https" if certificate else "http"
         images = "1 image" if count == 1 else f"{count} images"
         say(f"Serving {images} at {scheme}://{place}; pull with: minirun pull {place}/{example}")
