@@ -221,7 +221,7 @@ def test_an_image_that_is_removed_can_still_be_fetched_by_those_who_know_it(stor
     assert served(f"/v2/x/manifests/{digest(manifest.body)}").body == manifest.body
     for blob in blobs:
         assert digest(served(f"/v2/x/blobs/{blob['digest']}").body) == blob["digest"]
-    assert list((store.root / "layers").glob("sha*")) == list((store.root / "layers").glob("?" * 64)) == []
+    assert list((store.root / "layers").glob("?" * 64)) == []
 
 
 def test_a_new_image_is_served_at_once(store: Store, served: Served) -> None:

@@ -109,8 +109,8 @@ class _Connection:
         self._connection = connection
         self._answer = answer
         self._tls = tls
-        self.deadline = time.monotonic() + _HEAD
-        self.idle_since = 0.0
+        self.idle_since = time.monotonic()
+        self.deadline = self.idle_since + _HEAD
 
     def end(self) -> None:
         """Hang up; the thread that serves the client finds out."""
@@ -134,6 +134,7 @@ class _Connection:
         if self._connection.recv(1, socket.MSG_PEEK) not in (_TLS_HANDSHAKE, b""):
             self._send(error(400, "UNSUPPORTED", "this server speaks HTTPS"), keep=False)
             return False
+        self._is_busy()
         self._connection = tls.wrap_socket(self._connection, server_side=True, do_handshake_on_connect=False)
         self._connection.do_handshake()
         return True
@@ -158,9 +159,13 @@ class _Connection:
     def _receive(self, size: int) -> bytes:
         data = self._connection.recv(size)
         if self.idle_since:
-            self.idle_since = 0.0
-            self.deadline = time.monotonic() + _HEAD
+            self._is_busy()
         return data
+
+    def _is_busy(self) -> None:
+        """Note that a request has begun, which must be there soon."""
+        self.idle_since = 0.0
+        self.deadline = time.monotonic() + _HEAD
 
     def _send(self, answer: Answer, *, keep: bool, body: bool = True) -> None:
         self._send_bytes(answer.head(keep=keep) + (answer.text if body else b""))

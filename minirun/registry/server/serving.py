@@ -63,15 +63,22 @@ def _listening(address: str, port: int) -> socket.socket:
 
 
 def tls_of(certificate: str, key: str) -> ssl.SSLContext:
-    """Return how TLS is spoken with a certificate (and those above it) and its key, both PEM. Raises MinirunError."""
+    """Return how TLS is spoken with a certificate (and those above it) and its key, both PEM.
+
+    Raises MinirunError, and OSError where a file cannot be read.
+    """
     import ssl
+
+    for path in (certificate, key):
+        with open(path, "rb"):
+            pass  # of a file that is missing, the error that follows would not say which it is
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(certificate, key, password=_no_password)
     except _NoPasswordError:
         raise MinirunError(f"the key {key} is encrypted", "Give one without a passphrase.") from None
-    except ssl.SSLError as failure:  # it is an OSError, too; of a missing file Python does not say which it is
+    except ssl.SSLError as failure:
         reason = (failure.reason or str(failure)).replace("_", " ").lower()
         raise MinirunError(f"{certificate} and {key} are no certificate with its key: {reason}") from None
     return context
