@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import socket
-import time
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.eventually import eventually
 from support.serving import Reply, Served, Store, serving
 
+from minirun.kernel.net.tcp import listen
 from minirun.registry.server import connections
 from minirun.registry.server.answers import Answer, document
 from minirun.registry.server.requests import (
@@ -23,7 +25,7 @@ from minirun.registry.server.requests import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from support.commands import Minirun
@@ -106,10 +108,6 @@ def test_requests_in_a_row(served: Served) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
     """A server in this process, with two places and little patience; return its address."""
-    import threading
-
-    from minirun.kernel.net.tcp import listen
-
     monkeypatch.setattr(connections, "CONNECTIONS_MAX", 2)
     monkeypatch.setattr(connections, "_HEAD", 0.3)
     monkeypatch.setattr(connections, "_IDLE", 30)
@@ -147,12 +145,15 @@ def ask(address: tuple[str, int], path: bytes = b"/") -> socket.socket:
 
 def test_who_trickles_a_request_is_hung_up_on(quick: tuple[str, int]) -> None:
     with socket.create_connection(quick, timeout=20) as slow:
-        began = time.monotonic()
-        with pytest.raises(OSError):  # noqa: PT011 - reset or broken pipe
-            while time.monotonic() - began < 20:
+
+        def is_hung_up_on() -> bool:
+            try:
                 slow.sendall(b"G")
-                time.sleep(0.02)
-        assert time.monotonic() - began < 10
+            except OSError:
+                return True
+            return False
+
+        eventually(is_hung_up_on)
 
 
 def test_who_does_not_take_the_answer_is_hung_up_on(quick: tuple[str, int]) -> None:
@@ -186,14 +187,20 @@ def test_many_connections_of_one_who_says_nothing(served: Served) -> None:
             connection.close()
 
 
+def refusal_of(read: Callable[[], object]) -> int:
+    """Return with which status something is refused, 0 if it is not."""
+    try:
+        read()
+    except BadRequestError as refusal:
+        return refusal.status
+    return 0
+
+
 @given(st.binary(max_size=200))
 def test_any_head_is_read_or_refused(data: bytes) -> None:
-    try:
-        request = parse_request(data)
-    except BadRequestError as refusal:
-        assert refusal.status in (400, 431, 505)
-    else:
-        assert request.path.startswith("/")
+    for head in (data, b"GET /" + data, b"GET / HTTP/1.1\r\nHost: h\r\n" + data):
+        status = refusal_of(lambda head=head: parse_request(head))  # type: ignore[misc]
+        assert status in (400, 431, 505) or (status == 0 and parse_request(head).path.startswith("/"))
 
 
 @given(
@@ -223,15 +230,13 @@ def test_a_head_may_come_in_any_pieces(rest: bytes, cuts: list[int]) -> None:
     assert (found, after + b"".join(pieces)) == (head, rest)
 
 
-@given(st.text(max_size=30), st.integers(0, 1000))
+@given(st.text(max_size=30) | st.from_regex(r"\A[0-9]{0,4}-[0-9]{0,4}\Z"), st.integers(0, 1000))
 def test_any_range_is_a_part_the_whole_or_refused(text: str, size: int) -> None:
     for spec in (text, f"bytes={text}"):
-        try:
-            found = byte_range(spec, size)
-        except BadRequestError as refusal:
-            assert refusal.status == 416
-        else:
-            assert found is None or 0 <= found[0] < found[1] <= size
+        status = refusal_of(lambda spec=spec: byte_range(spec, size))  # type: ignore[misc]
+        assert status in (0, 416)
+        if status == 0 and (found := byte_range(spec, size)):
+            assert 0 <= found[0] < found[1] <= size
 
 
 @given(st.integers(0, 99), st.integers(0, 99), st.integers(1, 99))

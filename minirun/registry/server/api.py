@@ -27,11 +27,11 @@ from minirun.storage.images import load_image
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Protocol
 
     from minirun.model.layout import Layout
-    from minirun.registry.server.offers import Offer, Offers
+    from minirun.registry.server.offers import Offer, Offers, Plan
     from minirun.registry.server.requests import Request
 
     class Names(Protocol):
@@ -80,9 +80,6 @@ class Api:
             return error(refusal.status, "UNSUPPORTED", str(refusal))
         except UnavailableError:
             return error(500, "UNKNOWN", "the image cannot be served; the server's terminal tells why")
-        except MinirunError:
-            # It has gone in this moment, or its record is damaged: what is in the message is not for clients.
-            return error(404, "MANIFEST_UNKNOWN", "manifest unknown")
 
     def _found(self, request: Request) -> Answer:
         path = request.path
@@ -124,11 +121,18 @@ class Api:
         found = self._offers.by_manifest(digest)
         if found is not None:
             return found
-        for image_id in sorted(self._names.images(name)):
-            plan = plan_of(self._layout, load_image(self._layout, image_id))
+        for image_id, plan in self._plans(name):
             if plan is not None and plan.digest == digest:
                 return self._offers.offer(image_id)
         return None
+
+    def _plans(self, name: str = "") -> Iterator[tuple[str, Plan | None]]:
+        """Give the images of a repository, or all, as far as they can be served."""
+        for image_id in sorted(self._names.images(name)):
+            try:
+                yield image_id, plan_of(self._layout, load_image(self._layout, image_id))
+            except MinirunError:
+                continue  # it is damaged, or has just gone
 
     # -- blobs ---------------------------------------------------------------------------------------------------------
     def _blob(self, digest: str, request: Request) -> Answer:
@@ -151,8 +155,7 @@ class Api:
     def _offer_with(self, digest: str) -> bool:
         """Begin to serve the image that a blob is of, for a client that knows it from before this server was started;
         say whether there is one."""
-        for image_id in sorted(self._names.images()):
-            plan = plan_of(self._layout, load_image(self._layout, image_id))
+        for image_id, plan in self._plans():
             if image_id == digest or (plan and any(blob.digest == digest for _, blob in plan.blobs.values())):
                 self._offers.offer(image_id).wait()
                 return True

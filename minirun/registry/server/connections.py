@@ -83,7 +83,12 @@ class Server:
             return
         served = _Connection(connection, self._answer, self._tls)
         self._connections.add(served)
-        threading.Thread(target=self._serve, args=(served,), name="connection", daemon=True).start()
+        try:
+            threading.Thread(target=self._serve, args=(served,), name="connection", daemon=True).start()
+        except RuntimeError:  # the machine allows no more threads
+            self._connections.discard(served)
+            self._places.release()
+            connection.close()
 
     def _serve(self, connection: _Connection) -> None:
         try:

@@ -21,7 +21,6 @@ from minirun.errors import MinirunError
 _BCRYPT = ("$2a$", "$2b$", "$2y$")
 # bcrypt looks at so many bytes of a password; others refuse to hash more.
 _PASSWORD_MAX = 72
-_REMEMBERED_MAX = 1000
 
 
 class Passwords:
@@ -54,12 +53,12 @@ class Passwords:
         if known in self._right:
             return True
         with self._checking:
+            if known in self._right:  # another of the user's connections was first
+                return True
             right = bcrypt.checkpw(password[:_PASSWORD_MAX], self._hashes.get(user, self._nobody))
-        if not right or user not in self._hashes:
-            return False
-        if len(self._right) < _REMEMBERED_MAX:
-            self._right.add(known)
-        return True
+            if right and user in self._hashes:
+                self._right.add(known)
+        return known in self._right
 
 
 def _counts(line: bytes) -> bool:

@@ -15,7 +15,7 @@ import hashlib
 import threading
 import time
 
-from minirun.errors import MinirunError, warn
+from minirun.errors import MinirunError, warn_once
 from minirun.model import media_types
 from minirun.model.record import Record
 from minirun.registry.outgoing import layer_digests, media_type_of, own_manifest
@@ -23,6 +23,7 @@ from minirun.registry.server.blobs import BlobFile, BrokenBlobError
 from minirun.storage.images import layer_directory, load_image, names_of, parts_of, read_config_text, read_manifest
 from minirun.storage.ingest import Ingest
 from minirun.storage.layer_out import Blob, known_blob, layer_blob, layer_tar
+from minirun.storage.layers import short
 from minirun.storage.tar.assemble import size_of_tar
 
 TYPE_CHECKING = False
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from minirun.model.image import Image
     from minirun.model.layout import Layout
 
-# Seconds for which an image stays that has gone from the store: for those who are about to fetch its layers.
+# Seconds for which an image stays that has lost its name: for those who are about to fetch its layers.
 _KEPT = 600
 # Seconds for which the end of the server waits for a piece that is being compressed.
 _END_WAIT = 5
@@ -108,10 +109,11 @@ class Offers:
         with self._lock:
             found = self._offers.get(image_id)
             if found is None:
-                found = self._offers[image_id] = Offer(image_id)
+                found = Offer(image_id)
                 maker = threading.Thread(target=self._make, args=(found,), name="blob maker", daemon=True)
-                self._makers = [one for one in self._makers if one.is_alive()] + [maker]
                 maker.start()
+                self._makers = [one for one in self._makers if one.is_alive()] + [maker]
+                self._offers[image_id] = found
             return found
 
     def by_manifest(self, digest: str) -> Offer | None:
@@ -160,14 +162,15 @@ class Offers:
                     self._forget_gone()
                     if offer.plan is None:
                         for diff_id in layers:
-                            self._fill(offer, diff_id, "gzip", ingest.path)
+                            self._fill(offer, diff_id, "gzip", None, ingest.path)
                         self._promise(offer, plan_of(self._layout, image))
-                    for diff_id, (compression, _) in offer.plan.blobs.items() if offer.plan else ():
-                        self._fill(offer, diff_id, compression, ingest.path)
+                    for diff_id, (compression, promised) in offer.plan.blobs.items() if offer.plan else ():
+                        self._fill(offer, diff_id, compression, promised, ingest.path)
         except (MinirunError, OSError, BrokenBlobError) as error:
             self._give_up(offer)
-            hint = error.hint if isinstance(error, MinirunError) else ""
-            warn(f"image {offer.image_id[7:19]} cannot be served: {error}. {hint}".strip())
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            hint = f" {error.hint}" if isinstance(error, MinirunError) else ""
+            warn_once(f"image {short(offer.image_id)} cannot be served: {reason}.{hint}")
         except _EndedError:
             self._give_up(offer)
 
@@ -178,9 +181,9 @@ class Offers:
                 offer.files[diff_id, compression] = self._file(diff_id, compression) or BlobFile(blob)
             offer.decide(plan)
 
-    def _fill(self, offer: Offer, diff_id: str, compression: str, directory: str) -> None:
+    def _fill(self, offer: Offer, diff_id: str, compression: str, promised: Blob | None, directory: str) -> None:
         """Make one blob, unless it is there. The caller holds the lock for making."""
-        file = self._file(diff_id, compression) or BlobFile(None)
+        file = self._file(diff_id, compression) or BlobFile(promised)
         offer.files[diff_id, compression] = file
         if file.is_whole:
             return
@@ -211,9 +214,9 @@ class Offers:
         offer.decide(None)
 
     def _forget_gone(self) -> None:
-        """Forget images that have left the store, and that nobody has asked for in the last minutes."""
+        """Forget images that have no name any more, and that nobody has asked for in the last minutes."""
         for offer in self._all():
-            if time.monotonic() - offer.asked > _KEPT and not parts_of(self._layout, offer.image_id)[1]:
+            if time.monotonic() - offer.asked > _KEPT and not names_of(self._layout, offer.image_id):
                 with self._lock:
                     self._offers.pop(offer.image_id, None)
 

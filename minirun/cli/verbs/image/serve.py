@@ -19,6 +19,9 @@ def serve(call: Call) -> None:
     minirun, Docker, Podman and containerd pull from it. Every image with a name is served, under its name without the
     registry: example.org/class/web:1 is class/web:1. The layers are compressed when an image is first pulled, into
     files that are gone when the server ends.
+
+    Without TLS, Docker pulls from another machine only if its insecure-registries name it, Podman and ctr if they are
+    told so: --tls-verify=false, --plain-http.
     """
     from minirun.engine.image import serving
     from minirun.kernel.session.interrupt import interruptible
