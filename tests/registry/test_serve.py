@@ -172,6 +172,13 @@ def test_minirun_pulls_and_has_the_same_image(store: Store, served: Served, mini
     assert other("images", "-q", "--no-trunc") == ids[0]
 
 
+def test_a_container_runs_from_what_is_served(minirun: Minirun, busybox_image: str, tmp_path: Path) -> None:
+    pupil = Store(minirun, tmp_path / "second")
+    with serving(Store(minirun, Path("/var/lib/minirun"))) as served:
+        name = f"{served.place}/{busybox_image}"
+        assert pupil("run", "--rm", "--network=none", name, "echo", "it runs") == "it runs\n"
+
+
 def test_skopeo_agrees_on_every_digest(served: Served, tmp_path: Path) -> None:
     image = f"docker://{served.place}/class/web:1"
     command = ["skopeo", "inspect", "--tls-verify=false", image]

@@ -45,6 +45,7 @@ UNTOLD = {
     "minirun.kernel.files.open_to_write",
     "minirun.kernel.files.take_events",
     "minirun.kernel.net.tcp.accept",
+    "minirun.kernel.net.tcp.hang_up",
     "minirun.kernel.net.tcp.listen",
     "minirun.kernel.net.tcp.send_file",
     "minirun.kernel.session.background.leave_the_caller",
