@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.eventually import eventually
+from support.fake_registry import FakeRegistry
 from support.image_archives import digest, entry, oci_layout, tar
 from support.serving import LAYERS, Served, Store, serving
 
@@ -205,6 +206,21 @@ def test_an_image_that_was_at_a_registry_keeps_its_digest(minirun: Minirun, host
     pupil("tag", pupil("images", "-q").strip(), "again:1")
     with serving(pupil) as served:
         assert served("/v2/again/manifests/1").headers["docker-content-digest"] == own
+
+
+def test_plain_layers_of_a_registry_stay_plain(minirun: Minirun, host: Host, tmp_path: Path) -> None:  # noqa: ARG001
+    store = Store(minirun, tmp_path / "root")
+    origin = FakeRegistry()
+    try:
+        stated = origin.add_image("1", LAYERS)
+        store("pull", "-q", f"{origin.host}/a:1")
+    finally:
+        origin.close()
+    with serving(store) as served:
+        assert served("/v2/a/manifests/1").headers["docker-content-digest"] == stated
+        for layer in LAYERS:
+            assert served(f"/v2/a/blobs/{digest(layer)}").body == layer
+        assert digest(served(f"/v2/a/manifests/{stated}").body) == stated
 
 
 def test_blobs_are_known_from_an_earlier_server(store: Store) -> None:

@@ -3,7 +3,8 @@
     connections   a thread for each client, within limits, and files that the kernel itself sends
     requests      what came over the wire, read strictly; answers: what goes back
     api           what each path means; htpasswd: who may ask
-    offers        manifests and blobs of images, made when they are first asked for; blobs: the files
+    plans         under which manifest an image is served, and as which blobs
+    offers        these blobs, made when the image is first asked for; blobs: the files
     serving       all of them together
 
 Imported for `minirun registry serve` only.

@@ -21,7 +21,8 @@ from minirun.errors import MinirunError
 from minirun.model import media_types
 from minirun.model.image import NAME_LENGTH_MAX
 from minirun.registry.server.answers import Answer, document, error
-from minirun.registry.server.offers import UnavailableError, plan_of
+from minirun.registry.server.offers import UnavailableError
+from minirun.registry.server.plans import plan_of
 from minirun.registry.server.requests import BadRequestError, byte_range
 from minirun.storage.images import load_image
 
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from minirun.model.layout import Layout
-    from minirun.registry.server.offers import Offer, Offers, Plan
+    from minirun.registry.server.offers import Offer, Offers
+    from minirun.registry.server.plans import Plan
     from minirun.registry.server.requests import Request
 
     class Names(Protocol):

@@ -3,35 +3,29 @@
 They are made when the image is first asked for, once, however many ask; then they do not need the store any more. So
 `rmi` takes an image's name away and nobody new finds it, and whoever has its manifest can fetch the rest.
 
-An image that was at a registry has the digest that it had there, if minirun can make the same blobs: those of a push,
-and layers that are not compressed. Any other is compressed by gzip and gets the manifest that a push would give it.
-What a layer is when it is compressed is known from the second time on: then the manifest can be told at once, and blobs
-are sent while they are made.
+Where the manifest is known beforehand (see `plans`), it is told at once, and blobs are sent while they are made.
 """
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 
 from minirun.errors import MinirunError, warn_once
-from minirun.model import media_types
-from minirun.model.record import Record
-from minirun.registry.outgoing import layer_digests, media_type_of, own_manifest
 from minirun.registry.server.blobs import BlobFile, BrokenBlobError
-from minirun.storage.images import layer_directory, load_image, names_of, parts_of, read_config_text, read_manifest
+from minirun.registry.server.plans import made_blob, plan_of
+from minirun.storage.images import load_image, names_of, parts_of, read_config_text
 from minirun.storage.ingest import Ingest
-from minirun.storage.layer_out import Blob, known_blob, layer_blob, layer_tar
+from minirun.storage.layer_out import layer_blob, layer_tar
 from minirun.storage.layers import short
-from minirun.storage.tar.assemble import size_of_tar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from minirun.model.image import Image
     from minirun.model.layout import Layout
+    from minirun.registry.server.plans import Plan
+    from minirun.storage.layer_out import Blob
 
 # Seconds for which an image stays that has lost its name: for those who are about to fetch its layers.
 _KEPT = 600
@@ -45,20 +39,6 @@ class UnavailableError(Exception):
 
 class _EndedError(Exception):
     """The server is ending."""
-
-
-class Plan(Record):
-    """Under which manifest an image is served, and its layers' blobs by diff_id, each with its compression: "gzip",
-    "zstd" or ""."""
-
-    manifest: bytes
-    media_type: str
-    blobs: dict[str, tuple[str, Blob]]
-
-    @property
-    def digest(self) -> str:
-        """The manifest's digest."""
-        return f"sha256:{hashlib.sha256(self.manifest).hexdigest()}"
 
 
 class Offer:
@@ -192,7 +172,7 @@ class Offers:
         else:
             pieces = layer_tar(self._layout, offer.image_id, diff_id)
         file.fill(self._until_ended(pieces), directory)
-        file.finish(_known(self._layout, diff_id, compression))
+        file.finish(made_blob(self._layout, diff_id, compression))
 
     def _until_ended(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         for piece in pieces:
@@ -219,47 +199,3 @@ class Offers:
             if time.monotonic() - offer.asked > _KEPT and not names_of(self._layout, offer.image_id):
                 with self._lock:
                     self._offers.pop(offer.image_id, None)
-
-
-def plan_of(layout: Layout, image: Image) -> Plan | None:
-    """Say what an image is served as, None where a layer must be compressed first to know it.
-
-    Raises MinirunError, DamagedError.
-    """
-    original = b""
-    if any(name.digest == image.manifest for name in names_of(layout, image.id)):
-        original = read_manifest(layout, image)
-    digests = layer_digests(original) if original else []
-    if original and len(digests) == len(image.layers):
-        pairs = zip(image.layers, digests, strict=True)
-        same = {layer.diff_id: _blob_called(layout, layer.diff_id, digest) for layer, digest in pairs}
-        whole = {diff_id: blob for diff_id, blob in same.items() if blob is not None}
-        if len(whole) == len(same):
-            return Plan(original, media_type_of(original), whole)
-    gzip = {layer.diff_id: known_blob(layout, layer.diff_id, "gzip") for layer in image.layers}
-    known = {diff_id: blob for diff_id, blob in gzip.items() if blob is not None}
-    if len(known) < len(gzip):
-        return None
-    manifest = own_manifest(layout, image, known, "gzip")
-    return Plan(manifest, media_types.OCI_MANIFEST, {diff_id: ("gzip", blob) for diff_id, blob in known.items()})
-
-
-def _blob_called(layout: Layout, diff_id: str, digest: str) -> tuple[str, Blob] | None:
-    """Return how a layer becomes the blob with this digest, None where that is not known."""
-    if digest == diff_id:
-        return "", _known(layout, diff_id, "")
-    for compression in ("gzip", "zstd"):
-        blob = known_blob(layout, diff_id, compression)
-        if blob is not None and blob.digest == digest:
-            return compression, blob
-    return None
-
-
-def _known(layout: Layout, diff_id: str, compression: str) -> Blob:
-    """Return what a layer's blob is that has been made once. Raises BrokenBlobError, DamagedError."""
-    if not compression:
-        return Blob(diff_id, size_of_tar(layer_directory(layout, diff_id)), "")
-    blob = known_blob(layout, diff_id, compression)
-    if blob is None:
-        raise BrokenBlobError("what was compressed could not be noted")
-    return blob
