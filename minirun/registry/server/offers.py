@@ -128,6 +128,7 @@ class Offers:
     # -- making --------------------------------------------------------------------------------------------------------
     def _make(self, offer: Offer) -> None:
         """Make an image's blobs, in a thread of its own."""
+        is_made = False
         try:
             with Ingest(self._layout) as ingest:
                 layers, blobs = parts_of(self._layout, offer.image_id)
@@ -146,13 +147,16 @@ class Offers:
                         self._promise(offer, plan_of(self._layout, image))
                     for diff_id, (compression, promised) in offer.plan.blobs.items() if offer.plan else ():
                         self._fill(offer, diff_id, compression, promised, ingest.path)
+            is_made = offer.plan is not None
         except (MinirunError, OSError, BrokenBlobError) as error:
-            self._give_up(offer)
             reason = error.strerror if isinstance(error, OSError) else str(error)
             hint = f" {error.hint}" if isinstance(error, MinirunError) else ""
             warn_once(f"image {short(offer.image_id)} cannot be served: {reason}.{hint}")
         except _EndedError:
-            self._give_up(offer)
+            pass
+        finally:
+            if not is_made:  # whatever the reason is: there are clients who wait
+                self._give_up(offer)
 
     def _promise(self, offer: Offer, plan: Plan | None) -> None:
         """Let what is known be told, and blobs be asked for that are still to be made."""
