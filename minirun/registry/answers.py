@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urljoin, urlsplit
+
 from urllib3.exceptions import HTTPError
 
 from minirun.registry.failures import RegistryError, shown
@@ -73,6 +75,16 @@ def rest_of_blob(response: BaseHTTPResponse, url: str, done: int, size: int) -> 
             raise RegistryError(f"GET {shown(url)}: the blob is longer than the {size} bytes that it should have")
         if chunk:
             yield chunk
+
+
+def resolved(base: str, target: str) -> str:
+    """Return a URL that an answer of `base` gives, maybe a relative one. Raises RegistryError if it is none."""
+    try:
+        url = urljoin(base, target)
+        _ = urlsplit(url).port  # read only when it is asked for, and invalid only then
+    except ValueError:
+        raise RegistryError(f"{shown(base)}: the registry gives an invalid URL") from None
+    return url
 
 
 def next_page(link: str) -> str:

@@ -16,20 +16,20 @@ Source: distribution-spec, "API"; https://distribution.github.io/distribution/sp
 from __future__ import annotations
 
 import hashlib
-import json
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
 from urllib3.exceptions import HTTPError
 
 from minirun.model.image import DEFAULT_REGISTRY, ImageRef
 from minirun.model.media_types import ACCEPTED
 from minirun.registry import registries_conf
-from minirun.registry.answers import Answer, next_page, rest_of_blob, whole
+from minirun.registry.answers import Answer, next_page, resolved, rest_of_blob, whole
 from minirun.registry.auth import credentials
 from minirun.registry.auth.tokens import Authorizer
 from minirun.registry.failures import RegistryError, explained, of_response, shown
 from minirun.registry.http.retries import ATTEMPTS, wait_before
 from minirun.registry.http.transport import Transport, reason_of
+from minirun.storage.archive.documents import parse_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -179,14 +179,16 @@ class Client:
             pass
 
     # -- blobs ---------------------------------------------------------------------------------------------------------
-    def document(self, digest: str, what: str) -> bytes:
-        """Return a small blob whole, its digest checked; `what` it is stands in errors."""
+    def document(self, digest: str, size: int, what: str) -> bytes:
+        """Return a small blob whole, its digest and size checked; `what` it is stands in errors."""
         url = self._url(f"blobs/{digest}")
         with self._answer("GET", url, expected=(200,)) as response:
             data = whole(response, url)
         actual = hashlib.new(digest.partition(":")[0], data).hexdigest()
         if actual != digest.partition(":")[2]:
             raise RegistryError(f"the digest of {what} is wrong: it should be {digest} and is {actual}")
+        if len(data) != size:
+            raise RegistryError(f"the size of {what} is wrong: it should be {size} and is {len(data)}")
         return data
 
     def blob(self, digest: str, size: int) -> Iterator[bytes]:
@@ -267,18 +269,21 @@ class Client:
     def tags(self) -> Iterator[str]:
         """Give all tags of the repository, page by page (RFC 8288, Link: rel="next")."""
         url = self._url("tags/list")
-        for _ in range(_TAGS_PAGES_MAX):
+        asked: set[str] = set()
+        while url not in asked and len(asked) < _TAGS_PAGES_MAX:
+            asked.add(url)
             with self._answer("GET", url, expected=(200,)) as response:
                 data = whole(response, url)
             try:
-                names = json.loads(data)["tags"] or []
+                names = parse_json(data, "the list of tags")["tags"] or []
                 yield from (str(name) for name in names)
-            except (ValueError, RecursionError, TypeError, LookupError):
+            except (TypeError, LookupError):
                 raise RegistryError(f"GET {shown(url)}: the list of tags is malformed") from None
             following = next_page(response.headers.get("Link") or "")
             if not following:
                 return
-            url = self._own(urljoin(url, following))
+            url = self._own(resolved(url, following))
+        raise RegistryError(f"GET {shown(url)}: the list of tags does not end")
 
     # -- requests ------------------------------------------------------------------------------------------------------
     def _url(self, path: str) -> str:
@@ -294,7 +299,7 @@ class Client:
         location = response.headers.get("Location")
         if not location:
             raise RegistryError(f"the registry {self._base} does not say where to upload to")
-        return urljoin(f"{self._base}/v2/", location)
+        return resolved(f"{self._base}/v2/", location)
 
     def _answer(
         self,

@@ -71,7 +71,7 @@ def _pull_found(
     if there and (wanted is None or wanted.preference(_platform(there)) >= 0):
         return Pulled(there, digest, fresh=False)
     found = find_image(client, data, media_type, digest, wanted or host, reference.familiar)
-    config = client.document(found.config.digest, "the image's config")
+    config = client.document(found.config.digest, found.config.size, "the image's config")
     document = parse_config(config)
     actual = normalised(document.get("os") or "linux", document.get("architecture") or "amd64", _variant(document))
     if wanted and wanted.preference(actual) < 0:

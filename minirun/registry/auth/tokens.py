@@ -14,6 +14,7 @@ import threading
 import time
 from urllib.parse import urlencode, urlsplit
 
+from minirun.registry.answers import resolved
 from minirun.registry.auth.challenge import parse_challenges
 from minirun.registry.failures import RegistryError, of_response, shown
 
@@ -84,7 +85,7 @@ class Authorizer:
         return {"Authorization": f"Bearer {token}"}
 
     def _fetch(self, parameters: dict[str, str], scope: str, offline: bool) -> tuple[str, float]:
-        realm = parameters["realm"]
+        realm = resolved(self._base, parameters["realm"])
         self._check_realm(realm)
         service = parameters.get("service", "")
         credential = self._credential
@@ -133,7 +134,7 @@ class Authorizer:
             document = json.loads(data)
             token = document.get("token") or document.get("access_token")
             lifetime = float(document.get("expires_in") or _LIFETIME)
-        except (ValueError, RecursionError, TypeError, AttributeError):
+        except (ValueError, OverflowError, RecursionError, TypeError, AttributeError):
             document, token, lifetime = {}, None, _LIFETIME
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
             raise RegistryError(f"{method} {shown(url)}: there is no token in the answer")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
@@ -226,7 +227,7 @@ def reason_of(error: Exception) -> str:
         cause = cause.__cause__ or cause.__context__
     if isinstance(cause, OSError):
         return str(cause.strerror).lower()
-    if isinstance(error, ProtocolError):
+    if isinstance(error, ProtocolError) and not _is_no_http(error):
         return "the connection was cut off"
     return "the answer is not HTTP" if isinstance(error, HTTPError) else "the URL is invalid"
 
@@ -248,9 +249,15 @@ def _is_transient(error: Exception) -> bool:
     """Say whether another attempt may help: not where nobody listens, or where TLS does not come about."""
     if isinstance(error, ProxyError):
         return _is_transient(error.original_error)
-    if isinstance(error, NewConnectionError | ConnectTimeoutError | SSLError):
+    if isinstance(error, NewConnectionError | ConnectTimeoutError | SSLError) or _is_no_http(error):
         return False
     return isinstance(error, ProtocolError | ReadTimeoutError | OSError)
+
+
+def _is_no_http(error: Exception) -> bool:
+    """Say whether an answer came, but one with a line or more headers than anybody sends, or of another protocol."""
+    cause = error.args[-1] if error.args else None
+    return isinstance(cause, HTTPException) and not isinstance(cause, RemoteDisconnected | IncompleteRead)
 
 
 def _proxy_manager(proxy: str, settings: dict[str, Any]) -> urllib3.ProxyManager:
