@@ -96,6 +96,8 @@ class Handler(BaseHTTPRequestHandler):
     """Answers one connection."""
 
     protocol_version = "HTTP/1.1"
+    # Who begins with TLS gets an answer in HTTP, by which Docker knows that there is none.
+    default_request_version = "HTTP/1.1"
     registry: FakeRegistry
 
     def do_GET(self) -> None:

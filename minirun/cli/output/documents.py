@@ -38,10 +38,10 @@ def print_documents(names: Sequence[str], template: str, find: Callable[[str], d
     return 1 if errors else 0
 
 
-def json_text(documents: list[dict[str, Any]]) -> str:
+def json_text(documents: Any, indent: int | str = 4) -> str:
     """Return documents as JSON in which letters are letters, and what could steer a terminal is an escape."""
-    text = json.dumps(documents, indent=4, ensure_ascii=False)
-    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    text = json.dumps(documents, indent=indent, ensure_ascii=False)
+    return "".join(c if c.isprintable() or c in "\n\t" else json.dumps(c)[1:-1] for c in text)
 
 
 def _with_maps(value: Any, key: str = "") -> Any:

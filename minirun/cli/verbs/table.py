@@ -138,7 +138,7 @@ GROUPS = {
     ),
     "manifest": Group(
         "Look at images where registries keep them.",
-        {"inspect": "image.pull:manifest inspect"},
+        {"inspect": "image.manifest:manifest inspect"},
         summary="Look at images in registries",
     ),
     "registry": Group(

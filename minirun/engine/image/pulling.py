@@ -42,7 +42,7 @@ def pull(layout: Layout, text: str, platform: str, progress: PullProgress) -> Ar
     def attempt(name: ImageRef) -> Arrived:
         return Arrived(name, pull_image(layout, name, host, wanted, progress, conf))
 
-    return _first(text, conf, attempt)
+    return first_place(text, conf, attempt)
 
 
 def name_here(layout: Layout, text: str, platform: str) -> str:
@@ -62,23 +62,13 @@ def pull_all(layout: Layout, text: str, platform: str, progress: PullProgress) -
     wanted = parse_platform(platform, host) if platform else None
     if "@" in text or ":" in text.rpartition("/")[2]:
         raise MinirunError("tag can't be used with --all-tags/-a", "Leave the tag out, or -a.")
-    repository, tags = _first(text, conf, lambda name: (name, _tags(name, conf)))
+    repository, tags = first_place(text, conf, lambda name: (name, _tags(name, conf)))
     for tag in tags:
         name = repository.replace(tag=tag)
         yield Arrived(name, pull_image(layout, name, host, wanted, progress, conf))
 
 
-def manifest(text: str) -> bytes:
-    """Return the manifest, or the index, that a reference leads to. Raises MinirunError."""
-    conf = registries_conf.read()
-
-    def fetch(name: ImageRef) -> bytes:
-        return ask_each(name, conf, lambda client: client.manifest(name.digest or name.tag)[0])
-
-    return _first(text, conf, fetch)
-
-
-def _first(text: str, conf: RegistriesConf, attempt: Callable[[ImageRef], T]) -> T:
+def first_place(text: str, conf: RegistriesConf, attempt: Callable[[ImageRef], T]) -> T:
     """Try what a reference may mean until something is there; the error is that of the first."""
     first: MissingError | None = None
     for name in candidates(text, conf):

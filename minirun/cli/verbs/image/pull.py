@@ -1,8 +1,7 @@
-"""`pull` and `manifest inspect`: images from registries."""
+"""`pull`: images from registries."""
 
 from __future__ import annotations
 
-import json
 import sys
 
 from minirun.cli.grammar import Verb, switch, text
@@ -97,12 +96,6 @@ def _status(fresh: bool) -> str:
     return "Downloaded newer image" if fresh else "Image is up to date"
 
 
-def inspect_manifest(call: Call) -> None:
-    """Print the manifest of an image, or its index for several platforms, as the registry has it."""
-    document = json.loads(pulling.manifest(call.arguments[0]))
-    say(json.dumps(document, indent="\t", ensure_ascii=False))
-
-
 VERBS = {
     "pull": Verb(
         pull,
@@ -115,5 +108,4 @@ VERBS = {
         summary="Pull an image from a registry",
         examples=(("minirun pull nginx", "nginx:latest of docker.io"),),
     ),
-    "manifest inspect": Verb(inspect_manifest, (), "IMAGE", summary="Print a manifest as the registry has it"),
 }
