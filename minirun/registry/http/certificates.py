@@ -40,6 +40,10 @@ def context_for(authority: str, *, verify: bool, directories: tuple[str, ...] = 
             elif kind == "cert":
                 # The password: none. Without this, OpenSSL would ask at the terminal for that of an encrypted key.
                 context.load_cert_chain(path, f"{directory}/{stem}.key", password="")
+            elif kind == "key" and not os.path.exists(f"{directory}/{stem}.cert"):
+                raise MinirunError(
+                    f"missing client certificate {stem}.cert for key {name}", f"Both belong into {directory}."
+                )
         except FileNotFoundError:
             raise MinirunError(
                 f"missing key {stem}.key for client certificate {name}",
