@@ -30,6 +30,7 @@ from minirun.registry.failures import RegistryError, explained, of_response, sho
 from minirun.registry.http.retries import ATTEMPTS, wait_before
 from minirun.registry.http.transport import Transport, reason_of
 from minirun.storage.archive.documents import parse_json
+from minirun.storage.tar.malformed import MalformedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def connect(reference: ImageRef, *, push: bool = False, conf: RegistriesConf | N
 def ask_each(reference: ImageRef, conf: RegistriesConf, ask: Callable[[Client], T]) -> T:
     """Ask the places that may have an image, mirrors first, until one answers.
 
-    Raises MinirunError: the error of the last place, in Docker's words.
+    A place that gives what is malformed has not answered. Raises MinirunError: the error of the last place, in Docker's
+    words.
     """
     clients = connect(reference, conf=conf)
     for client in clients:
@@ -78,6 +80,9 @@ def ask_each(reference: ImageRef, conf: RegistriesConf, ask: Callable[[Client], 
         except RegistryError as error:
             if client is clients[-1]:
                 raise explained(error, reference) from None
+        except MalformedError:
+            if client is clients[-1]:
+                raise
         finally:
             client.close()
     raise AssertionError("there is always a place to ask")

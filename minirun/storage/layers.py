@@ -14,7 +14,6 @@ import os
 import queue
 import threading
 
-from minirun.errors import MinirunError
 from minirun.kernel.hostfiles import make_directory
 from minirun.kernel.layerfs import make_file
 from minirun.kernel.trace import step
@@ -132,10 +131,9 @@ class _Blob:
             ("diff_id", self._expected_diff_id, self.diff_id),
         ):
             if stated and stated != actual:
-                raise MinirunError(
+                raise MalformedError(
                     f"the {kind} of a layer is wrong: it should be {stated} and is {actual}",
                     "The archive is corrupt: make or fetch it again.",
-                    exit_code=1,
                 )
 
     def stop(self) -> None:
