@@ -12,6 +12,7 @@ pytest_plugins = [
     "support.terminal",
     "support.leftovers",
     "support.bundles",
+    "support.certificates",
 ]
 
 # How long one example takes says more about the machine's other load than about the code.

@@ -13,6 +13,7 @@ import pytest
 from support.eventually import eventually
 from support.fake_registry import FakeRegistry
 from support.image_archives import digest, docker_archive, entry, files, oci_layout, tar
+from support.uploads import Uploads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -155,46 +156,6 @@ def test_the_manifest_that_an_image_came_with_is_kept_where_its_layers_are(store
 )
 def test_mistakes(store: Store, host: Host, arguments: list[str], message: str) -> None:  # noqa: ARG001
     assert message in store("push", *arguments, code=1)
-
-
-class Uploads:
-    """Uploads to a fake registry."""
-
-    def __init__(self, registry: FakeRegistry) -> None:
-        self.registry = registry
-        self.parts: dict[str, bytes] = {}
-        registry.faults.append(self.answer)
-
-    def answer(self, handler: Handler) -> bool:
-        path = handler.path.partition("?")[0]
-        if handler.command == "POST":
-            number = str(len(self.parts))
-            self.parts[number] = b""
-            handler.answer(202, headers={"Location": f"/v2/a/blobs/uploads/{number}"})
-        elif handler.command == "PATCH":
-            self.parts[path.rpartition("/")[2]] += body(handler)
-            handler.answer(202, headers={"Location": path})
-        elif handler.command == "PUT" and "/uploads/" in path:
-            data = self.parts[path.rpartition("/")[2]] + body(handler)
-            self.registry.blobs[digest(data)] = data
-            handler.answer(201)
-        elif handler.command == "PUT":
-            self.registry.manifests["1"] = (handler.headers["Content-Type"], body(handler))
-            handler.answer(201)
-        else:
-            return False
-        return True
-
-
-def body(handler: Handler) -> bytes:
-    if handler.headers.get("Transfer-Encoding") != "chunked":
-        return handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
-    data = b""
-    while size := int(handler.rfile.readline(), 16):
-        data += handler.rfile.read(size)
-        handler.rfile.readline()
-    handler.rfile.readline()
-    return data
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .image_archives import config, digest
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -22,7 +23,7 @@ class FakeRegistry:
     `faults` are asked first, in turn, for each request; one that returns True has answered it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[str, tuple[str, bytes]] = {}
         self.tags: list[str] = []
@@ -34,9 +35,12 @@ class FakeRegistry:
             pass
 
         Own.registry = registry
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Own)
+        self.server = ThreadingHTTPServer((address, 0), Own)
         self.server.daemon_threads = True
-        self.host = f"127.0.0.1:{self.server.server_address[1]}"
+        self.host = f"{address}:{self.server.server_address[1]}"
+        if tls:
+            # The thread of a connection shakes hands, when it first reads.
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
 

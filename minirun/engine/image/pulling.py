@@ -8,7 +8,7 @@ from minirun.model.image import ImageRef
 from minirun.model.platform import parse_platform
 from minirun.model.record import Record
 from minirun.registry import registries_conf
-from minirun.registry.client import ask_each, connect
+from minirun.registry.client import connect
 from minirun.registry.failures import MissingError, RegistryError, explained
 from minirun.registry.pull import Pulled, pull_image
 from minirun.registry.reference_names import candidates

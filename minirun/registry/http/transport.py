@@ -20,7 +20,7 @@ from urllib3.exceptions import (
 )
 
 from minirun import __version__
-from minirun.errors import MinirunError
+from minirun.errors import MinirunError, printable
 from minirun.registry.failures import RegistryError, shown
 from minirun.registry.http import certificates
 from minirun.registry.http.proxies import is_loopback, proxy_for
@@ -43,6 +43,9 @@ READ_TIMEOUT = 60.0
 _CONNECTIONS = 8
 _REST_MAX = 1 << 16
 _PORTS = {"http": 80, "https": 443}
+_PROXY_WANTS_PASSWORD = 407
+# What http.client says where a proxy makes no tunnel; the status and its words follow.
+_NO_TUNNEL = "Tunnel connection failed: "
 
 
 class StoppedError(MinirunError):
@@ -174,19 +177,28 @@ class Transport:
 
     def _once(self, method: str, url: str, headers: dict[str, str], body: Body) -> BaseHTTPResponse:
         parts = urlsplit(url)
-        target = parts.path + (f"?{parts.query}" if parts.query else "")
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         if self.stopped.is_set():
             raise StoppedError("interrupted")
-        response = self._pool(url).urlopen(
+        pool = self._pool(url)
+        if pool.proxy and parts.scheme == "http":
+            # A proxy is asked for whole URLs (RFC 9112, 3.2.2); with TLS, urllib3 makes a tunnel.
+            target = f"http://{parts.netloc.rpartition('@')[2]}{target}"
+            headers = {**pool.proxy_headers, **headers}
+        response = pool.urlopen(
             method,
-            target or "/",
+            target,
             body=body() if callable(body) else body,
             headers={"User-Agent": f"minirun/{__version__}", "Accept-Encoding": "identity", **headers},
             retries=False,
             redirect=False,
+            assert_same_host=False,
             preload_content=False,
             decode_content=False,
         )
+        if response.status == _PROXY_WANTS_PASSWORD:
+            self.finish(response)
+            raise RegistryError(f"{method} {shown(url)}: the proxy fails: 407 proxy authentication required")
         with self._lock:
             self._open.add(response)
         return response
@@ -215,7 +227,8 @@ class Transport:
 def reason_of(error: Exception) -> str:
     """Say why a request had no answer, in a few words and without URLs, which may hold secrets."""
     if isinstance(error, ProxyError):
-        return f"the proxy fails: {reason_of(error.original_error)}"
+        refused = str(error.original_error).partition(_NO_TUNNEL)[2]
+        return f"the proxy fails: {printable(refused).lower() or reason_of(error.original_error)}"
     if isinstance(error, NameResolutionError):
         return "the name of the host cannot be resolved"
     if isinstance(error, ConnectTimeoutError | ReadTimeoutError) and not isinstance(error, NewConnectionError):
@@ -248,7 +261,8 @@ def _hint(error: Exception) -> str:
 def _is_transient(error: Exception) -> bool:
     """Say whether another attempt may help: not where nobody listens, or where TLS does not come about."""
     if isinstance(error, ProxyError):
-        return _is_transient(error.original_error)
+        status = str(error.original_error).partition(_NO_TUNNEL)[2][:3]
+        return int(status) in RETRIED if status.isdecimal() else _is_transient(error.original_error)
     if isinstance(error, NewConnectionError | ConnectTimeoutError | SSLError) or _is_no_http(error):
         return False
     return isinstance(error, ProtocolError | ReadTimeoutError | OSError)
@@ -263,13 +277,17 @@ def _is_no_http(error: Exception) -> bool:
 def _proxy_manager(proxy: str, settings: dict[str, Any]) -> urllib3.ProxyManager:
     from urllib.parse import unquote
 
-    parts = urlsplit(proxy)
+    try:
+        parts = urlsplit(proxy)
+        usable = parts.scheme in _PORTS and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise RegistryError(f"the proxy {shown(proxy)} cannot be used: its URL is not one of HTTP")
     headers = None
     if parts.username:
         user, password = unquote(parts.username), unquote(parts.password or "")
         headers = urllib3.make_headers(proxy_basic_auth=f"{user}:{password}")
-    if parts.scheme not in _PORTS or not parts.hostname:
-        raise RegistryError(f"the proxy {shown(proxy)} cannot be used: its URL is not one of HTTP")
     bare = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
     return urllib3.ProxyManager(bare, proxy_headers=headers, **settings)
 
