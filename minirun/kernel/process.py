@@ -342,8 +342,14 @@ def _wait(pid: int, timeout: float | None) -> int | None:
         pidfd = os.pidfd_open(pid)
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
-        in_time = poll.poll(timeout * 1000)
-        os.close(pidfd)
+        try:
+            in_time = poll.poll(timeout * 1000)
+        except BaseException:  # Ctrl-C: who does not wait for it any more does not leave it behind
+            os.kill(pid, 9)
+            os.waitpid(pid, 0)
+            raise
+        finally:
+            os.close(pidfd)
         if not in_time:
             os.kill(pid, 9)
             os.waitpid(pid, 0)

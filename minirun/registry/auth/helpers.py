@@ -28,9 +28,15 @@ def get(name: str, server: str) -> tuple[str, str] | None:
     try:
         document = json.loads(output)
         user, secret = document["Username"], document["Secret"]
-    except (ValueError, RecursionError, TypeError, LookupError):
+    except (ValueError, RecursionError):
         raise MinirunError(f"the credential helper docker-credential-{name} gives an answer that is not JSON") from None
-    return str(user), str(secret)
+    except (TypeError, LookupError):
+        user = secret = None
+    if not isinstance(user, str) or not isinstance(secret, str):
+        raise MinirunError(
+            f"the credential helper docker-credential-{name} gives an answer that is not a user and a secret"
+        )
+    return user, secret
 
 
 def store(name: str, server: str, user: str, secret: str) -> None:
@@ -38,7 +44,9 @@ def store(name: str, server: str, user: str, secret: str) -> None:
     text = json.dumps({"ServerURL": server, "Username": user, "Secret": secret})
     code, output = _call(name, "store", text)
     if code != 0:
-        raise _failed(name, "store", output.replace(secret, "..."))
+        for shown in (json.dumps(secret)[1:-1], secret):  # what it was given may come back in either form
+            output = output.replace(shown, "...")
+        raise _failed(name, "store", output)
 
 
 def erase(name: str, server: str) -> None:
@@ -48,13 +56,16 @@ def erase(name: str, server: str) -> None:
         raise _failed(name, "erase", output)
 
 
-def _call(name: str, verb: str, text: str) -> tuple[int | None, str]:
+def _call(name: str, verb: str, text: str) -> tuple[int, str]:
     program = _find(f"docker-credential-{name}")
     environment = [f"{key}={value}" for key, value in os.environ.items()]
     try:
-        return run_program(program, [program, verb], environment, text.encode(), _TIMEOUT, stderr="/dev/null")
+        code, output = run_program(program, [program, verb], environment, text.encode(), _TIMEOUT, stderr="/dev/null")
     except OSError as error:
         raise MinirunError(f"the credential helper {program} cannot be executed: {error.strerror}") from None
+    if code is None:
+        raise MinirunError(f"the credential helper {program} does not answer within {_TIMEOUT:.0f} seconds")
+    return code, output
 
 
 def _find(program: str) -> str:

@@ -32,7 +32,7 @@ def login(call: Call) -> None:
     if call.switch("password-stdin"):
         if not user:
             raise MinirunError("Must provide --username with --password-stdin")
-        password = sys.stdin.read().rstrip("\r\n")
+        password = _decoded(sys.stdin.buffer.read()).rstrip("\r\n")
     if not user and password is None:
         known = credentials.find(registry)
         if known:
@@ -48,8 +48,16 @@ def login(call: Call) -> None:
     say("Login Succeeded")
 
 
+def _decoded(password: bytes) -> str:
+    try:
+        return password.decode()
+    except UnicodeDecodeError:
+        raise MinirunError("the password on standard input is not UTF-8") from None
+
+
 def _asked(user: str, password: str | None) -> Credential:
     """Return the credentials, asking at the terminal for what was not given. Raises MinirunError."""
+    from minirun.kernel.session.interrupt import interruptible
     from minirun.kernel.session.terminal import without_echo
 
     if (not user or password is None) and not sys.stdin.isatty():
@@ -59,7 +67,7 @@ def _asked(user: str, password: str | None) -> Credential:
     if not user:
         user = _answer("Username: ")
     if password is None:
-        with without_echo(0):
+        with interruptible(), without_echo(0):
             password = _answer("Password: ")
         say("")
     if not user or not password:
