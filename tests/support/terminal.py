@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 
 
 class Terminal:
-    """A program on a terminal of its own, and the person who sits there."""
+    """A program on a terminal of its own, and the person who sits there.
+
+    `shown` is all that it has written, `output` what `expect` has not passed yet.
+    """
 
     def __init__(self, command: Sequence[str], rows: int = 24, columns: int = 80) -> None:
         self._controller, self._terminal = os.openpty()
         self.resize(rows, columns)
         self.settings = termios.tcgetattr(self._terminal)
-        self.output = ""
+        self.output = self.shown = ""
         ends = {"stdin": self._terminal, "stdout": self._terminal, "stderr": self._terminal}
         # setsid(1) makes the terminal the controlling one.
         self.process = subprocess.Popen(["setsid", "--ctty", *command], **ends)  # type: ignore[call-overload]
@@ -66,7 +69,9 @@ class Terminal:
     def _read(self, timeout: float) -> bool:
         if not select.select([self._controller], [], [], timeout)[0]:
             return False
-        self.output += os.read(self._controller, 65536).decode(errors="replace")
+        data = os.read(self._controller, 65536).decode(errors="replace")
+        self.output += data
+        self.shown += data
         return True
 
     def close(self) -> None:

@@ -47,22 +47,24 @@ class _Bars(_Lines):
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
-        self._layers: dict[str, str] = {}
+        # What each layer is about, and the same in fewer letters for where that does not fit.
+        self._layers: dict[str, tuple[str, str]] = {}
         self._drawn = 0
         self._last = 0.0
 
     def status(self, layer: str, words: str) -> None:
-        self._set(layer, words, now=True)
+        self._set(layer, words, words, now=True)
 
     def downloaded(self, layer: str, done: int, size: int) -> None:
-        if not self._layers.get(layer, "").startswith("Extracting"):
-            self._set(layer, _bar("Downloading", done, size))
+        if not self._words(layer).startswith("Extracting"):
+            self._set(layer, *_bar("Downloading", done, size))
 
     def extracted(self, layer: str, done: int, size: int) -> None:
-        self._set(layer, _bar("Extracting ", done, size))
+        self._set(layer, *_bar("Extracting ", done, size))
 
     def uploaded(self, layer: str, done: int) -> None:
-        self._set(layer, f"Pushing {decimal_size(done)}")
+        words = f"Pushing {decimal_size(done)}"
+        self._set(layer, words, words)
 
     def finish(self) -> None:
         with self._lock:
@@ -70,10 +72,13 @@ class _Bars(_Lines):
             self._layers.clear()
             self._drawn = 0
 
-    def _set(self, layer: str, words: str, *, now: bool = False) -> None:
+    def _words(self, layer: str) -> str:
+        return self._layers.get(layer, ("", ""))[0]
+
+    def _set(self, layer: str, words: str, fewer: str, *, now: bool = False) -> None:
         with self._lock:
-            if not self._layers.get(layer, "").startswith(_DONE):
-                self._layers[layer] = words
+            if not self._words(layer).startswith(_DONE):
+                self._layers[layer] = (words, fewer)
             if now or time.monotonic() - self._last > _EVERY:
                 self._draw()
 
@@ -82,19 +87,26 @@ class _Bars(_Lines):
         size = os.get_terminal_size(self._stream.fileno())
         columns, rows = size.columns or 80, size.lines or 24  # nobody may have told the terminal
         done = []
-        for layer, words in list(self._layers.items()):
-            if not words.startswith(_DONE):
+        for layer in list(self._layers):
+            if not self._words(layer).startswith(_DONE):
                 break
-            done.append(f"{layer}: {words}")
-            del self._layers[layer]
-        lines = [f"{layer}: {words}" for layer, words in self._layers.items()][: max(rows - 2, 1)]
+            done.append((layer, self._layers.pop(layer)))
+        lines = list(self._layers.items())[: max(rows - 2, 1)]
         up = f"\x1b[{self._drawn}A" if self._drawn else ""
-        text = "".join(f"{line[: max(columns - 1, 1)]}\n" for line in (*done, *lines))
+        text = "".join(_line(layer, forms, max(columns - 1, 1)) for layer, forms in (*done, *lines))
         print(f"{up}\r\x1b[J{text}", end="", file=self._stream, flush=True)
         self._drawn = len(lines)
 
 
-def _bar(word: str, done: int, size: int) -> str:
+def _line(layer: str, forms: tuple[str, str], width: int) -> str:
+    """Return a layer's line in the longest form that fits, or what fits of the shortest."""
+    lines = [f"{layer}: {words}" for words in forms]
+    return f"{next((line for line in lines if len(line) <= width), lines[-1][:width])}\n"
+
+
+def _bar(word: str, done: int, size: int) -> tuple[str, str]:
+    """Return how far something is, with and without a bar."""
     filled = _BAR * done // size if size else _BAR
     arrow = ("=" * filled + ">")[:_BAR]
-    return f"{word} [{arrow:<{_BAR}}] {decimal_size(done)}/{decimal_size(size)}"
+    numbers = f"{decimal_size(done)}/{decimal_size(size)}"
+    return f"{word} [{arrow:<{_BAR}}] {numbers}", f"{word} {numbers}"
