@@ -357,6 +357,11 @@ def write_record(layout: Layout, image: Image) -> None:
     replace(path, jsontext.dumps(image.as_dict()), 0o600, durable=True)
 
 
+def has_record(layout: Layout, image_id: str) -> bool:
+    """Say whether there is a record of an image, damaged or not."""
+    return os.path.exists(_record_path(layout, image_id.removeprefix("sha256:")))
+
+
 def delete_record(layout: Layout, image_id: str) -> None:
     """Delete an image's record: from here on it does not exist. The caller holds the store's lock.
 

@@ -23,7 +23,15 @@ from minirun.kernel.hostfiles import (
     rename,
     try_lock,
 )
-from minirun.storage.images import LINK_LENGTH, blob_path, in_use, locked_store
+from minirun.storage.images import (
+    LINK_LENGTH,
+    blob_path,
+    delete_record,
+    has_record,
+    in_use,
+    locked_store,
+    read_names,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +42,7 @@ if TYPE_CHECKING:
 
 _PINS = ("layer-", "blob-")
 _NOTE = "note-"
+_UNNAMED = "unnamed-"
 
 
 class Ingest:
@@ -83,6 +92,14 @@ class Ingest:
     def forget(self, text: str) -> None:
         """Take a note back."""
         remove(f"{self.path}/{_NOTE}{text}")
+
+    def await_name(self, image_id: str) -> None:
+        """Say that an image that is new gets a name after its record: without it, it goes when this work is killed."""
+        make_empty(f"{self.path}/{_UNNAMED}{image_id.removeprefix('sha256:')}")
+
+    def has_name(self, image_id: str) -> None:
+        """Say that it has its name: from here on it stays."""
+        remove(f"{self.path}/{_UNNAMED}{image_id.removeprefix('sha256:')}")
 
     def claim_layers(self, diff_ids: Iterable[str]) -> None:
         """Wait until no other work fetches one of these layers, then say that this one does.
@@ -198,9 +215,12 @@ def _take_out_unused(layout: Layout, path: str) -> None:
     if not pins:
         return
     with locked_store(layout):
+        _take_out_unnamed(layout, path)
         used = in_use(layout) | _pinned_by_others(layout, path)
         for pin in pins:
             kind, _, digits = pin.partition("-")
+            if kind == "blob":
+                remove(blob_path(layout, digits) + TORN)
             if pin in used:
                 continue
             if kind == "blob":
@@ -211,6 +231,16 @@ def _take_out_unused(layout: Layout, path: str) -> None:
                     rename(f"{layout.layers}/{digits}", f"{path}/unused-{digits}")
                 except FileNotFoundError:
                     pass  # it never got that far
+
+
+def _take_out_unnamed(layout: Layout, path: str) -> None:
+    """Delete the records of images that were to get a name and have none: their work was killed just before."""
+    unnamed = [name for name in os.listdir(path) if name.startswith(_UNNAMED)]
+    owners = read_names(layout).values() if unnamed else ()
+    for name in unnamed:
+        image_id = f"sha256:{name.removeprefix(_UNNAMED)}"
+        if image_id not in owners and has_record(layout, image_id):
+            delete_record(layout, image_id)
 
 
 def _pinned_by_others(layout: Layout, own: str) -> set[str]:

@@ -18,6 +18,7 @@ from minirun.storage.images import (
     all_images,
     blob_path,
     delete_record,
+    has_record,
     layer_directory,
     load_image,
     locked_store,
@@ -80,8 +81,11 @@ def add_image(
         replace(blob_path(layout, image.id), config, 0o600, durable=True)
         if manifest:
             replace(blob_path(layout, image.manifest), manifest, 0o600, durable=True)
+        if names and not has_record(layout, image.id):
+            ingest.await_name(image.id)
         write_record(layout, image)
         write_names(layout, read_names(layout) | {str(name): image.id for name in names})
+        ingest.has_name(image.id)
     reserve.keep(layout)
     return image
 

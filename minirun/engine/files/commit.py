@@ -15,6 +15,7 @@ from minirun.engine.files.diff import made_for_mounts
 from minirun.engine.files.filesystem import upper_directory
 from minirun.engine.shim import cleanup
 from minirun.errors import MinirunError
+from minirun.kernel.session.interrupt import uninterrupted
 from minirun.kernel.trace import step
 from minirun.model.image import ImageRef
 from minirun.runtime import lifecycle
@@ -149,9 +150,10 @@ def _as_it_is() -> Iterator[None]:
 def _paused(layout: Layout, record: ContainerRecord, ingest: Ingest) -> Iterator[None]:
     """Freeze the container for a while. If this process is killed meanwhile, the next command lets it go on."""
     ingest.note(f"{cleanup.PAUSED}{record.id}")
-    lifecycle.pause(layout.runtime, record.id)
     try:
+        lifecycle.pause(layout.runtime, record.id)
         yield
     finally:
-        cleanup.let_go_on(layout, record.id)
-        ingest.forget(f"{cleanup.PAUSED}{record.id}")
+        with uninterrupted():
+            cleanup.let_go_on(layout, record.id)
+            ingest.forget(f"{cleanup.PAUSED}{record.id}")
