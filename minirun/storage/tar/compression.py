@@ -157,7 +157,7 @@ def _check_growth(name: str, read: int, written: int, free: int) -> None:
         )
     if written > free:
         raise MinirunError(
-            f"the {name} data is refused: it grows to more than the {free} bytes that the store's disk has free",
+            f"the {name} data is refused: it grows to more than the {free} bytes that the store's disk can spare",
             "Make room on that disk, or keep the images elsewhere with --root.",
             exit_code=1,
         )
