@@ -19,6 +19,7 @@ from minirun.registry.client import connect
 from minirun.registry.failures import RegistryError, explained_push
 from minirun.registry.http.retries import ATTEMPTS, wait_before
 from minirun.registry.outgoing import layer_digests, media_type_of, own_manifest
+from minirun.storage import reserve
 from minirun.storage.images import (
     all_images,
     load_image,
@@ -31,6 +32,7 @@ from minirun.storage.images import (
 from minirun.storage.ingest import Ingest, collect_garbage
 from minirun.storage.layer_out import Blob, known_blob, layer_blob
 from minirun.storage.layers import short
+from minirun.storage.tar.compress import encoder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ def push_image(
     collect_garbage(layout)
     (client,) = connect(name, push=True, conf=conf)
     try:
-        with Ingest(layout) as ingest:
+        with reserve.given_back(layout), Ingest(layout) as ingest:  # also from a full disk
             layers, blobs = parts_of(layout, image_id)
             for layer in layers:
                 ingest.pin_layer(layer)
@@ -174,27 +176,18 @@ class _Push:
     def _push_layer(self, layer: Layer, compression: str) -> Blob:
         blob = known_blob(self._layout, layer.diff_id, compression)
         words = self._at_registry(layer.diff_id, blob.digest) if blob else ""
-        for attempt in range(1, ATTEMPTS + 1):
-            if words:
-                break
-            try:
-                self._upload(layer, compression)
-            except RegistryError as error:
-                if attempt == ATTEMPTS or 0 < error.status < _RETRIED_FROM:
-                    raise
-                self._client.transport.pause(wait_before(attempt))
-            else:
-                words = "Pushed"
+        if not blob or not words:
+            blob, words = self._upload(layer, compression), "Pushed"
         self._progress.status(short(layer.diff_id), words)
-        blob = known_blob(self._layout, layer.diff_id, compression)
-        assert blob, "it is known once it has been compressed"
         return blob
 
-    def _upload(self, layer: Layer, compression: str) -> None:
+    def _upload(self, layer: Layer, compression: str) -> Blob:
+        """Send a layer while it is compressed, and again where the connection breaks."""
         found = hashlib.sha256()
+        done = 0
 
         def chunks() -> Iterator[bytes]:
-            nonlocal found
+            nonlocal found, done
             found = hashlib.sha256()
             done = 0
             for piece in layer_blob(self._layout, self._image.id, layer.diff_id, compression):
@@ -204,7 +197,15 @@ class _Push:
                 done += len(piece)
                 self._progress.uploaded(short(layer.diff_id), done)
 
-        self._client.put_stream(chunks, lambda: f"sha256:{found.hexdigest()}")
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                self._client.put_stream(chunks, lambda: f"sha256:{found.hexdigest()}")
+                break
+            except RegistryError as error:
+                if attempt == ATTEMPTS or 0 < error.status < _RETRIED_FROM:
+                    raise
+                self._client.transport.pause(wait_before(attempt))
+        return Blob(f"sha256:{found.hexdigest()}", done, encoder(compression))
 
     def _push_config(self) -> None:
         if not self._client.has_blob(self._image.id):

@@ -11,6 +11,7 @@ It goes with the layer. Reading, hashing and compressing are three threads, as f
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 
@@ -67,7 +68,7 @@ def layer_tar(layout: Layout, image_id: str, diff_id: str) -> Iterator[bytes]:
 def layer_blob(layout: Layout, image_id: str, diff_id: str, compression: str) -> Iterator[bytes]:
     """Give a layer compressed with "gzip" or "zstd"; when all is given, its digest and size are remembered.
 
-    Raises DamagedError as `layer_tar` does, and OSError where the record cannot be written.
+    Where the disk has no room for that, they are not. Raises DamagedError as `layer_tar` does.
     """
     found = hashlib.sha256()
     size = 0
@@ -76,7 +77,11 @@ def layer_blob(layout: Layout, image_id: str, diff_id: str, compression: str) ->
         size += len(piece)
         yield piece
     blob = Blob(f"sha256:{found.hexdigest()}", size, encoder(compression))
-    replace(_record_path(layout, diff_id, compression), jsontext.dumps(blob.as_dict()), 0o600)
+    try:
+        replace(_record_path(layout, diff_id, compression), jsontext.dumps(blob.as_dict()), 0o600)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
 
 
 def known_blob(layout: Layout, diff_id: str, compression: str) -> Blob | None:

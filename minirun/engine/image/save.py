@@ -5,6 +5,7 @@ from __future__ import annotations
 from minirun.errors import MinirunError
 from minirun.model.image import ImageRef
 from minirun.storage import images as store
+from minirun.storage import reserve
 from minirun.storage.archive.save import save as archive
 from minirun.storage.ingest import Ingest, collect_garbage
 
@@ -22,7 +23,7 @@ def save(layout: Layout, references: Sequence[str], form: str) -> Iterator[bytes
     MinirunError (1) where there is no such image, DamagedError.
     """
     collect_garbage(layout)
-    with Ingest(layout) as ingest:
+    with reserve.given_back(layout), Ingest(layout) as ingest:  # also from a full disk onto another
         names: dict[str, list[ImageRef]] = {}
         for reference in references:
             for image_id, name in _meant(layout, reference):
