@@ -13,6 +13,7 @@ pytest_plugins = [
     "support.leftovers",
     "support.bundles",
     "support.certificates",
+    "support.small_store",
 ]
 
 # How long one example takes says more about the machine's other load than about the code.

@@ -28,11 +28,16 @@ def hint_on(error: BaseException | None, places: Iterable[str]) -> str:
             return ""
     elif cause.errno not in _FULL:
         return ""
-    own = [cause.filename] if cause and isinstance(cause.filename, str) else []
+    own = [cause.filename] if cause and isinstance(cause.filename, str) and os.path.isabs(cause.filename) else []
     for place in (*own, *places):
         if (path := _existing(place)) and (what := _what_is_used_up(path)):
-            return f"The file system at {_mount_point(path)} {what}. 'minirun rm' and 'minirun rmi' make room there."
-    return ""
+            return _sentence(path, what)
+    # What did not fit has been removed again by now.
+    return _sentence(_existing(own[0]), "has too little room left") if own else ""
+
+
+def _sentence(path: str, what: str) -> str:
+    return f"The file system at {_mount_point(path)} {what}. 'minirun rm' and 'minirun rmi' make room there."
 
 
 def _existing(path: str) -> str:

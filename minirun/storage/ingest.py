@@ -9,6 +9,7 @@ held these *pins* keep others from removing what they name; when it is free they
 
 from __future__ import annotations
 
+import errno
 import os
 
 from minirun.kernel.hostfiles import (
@@ -71,6 +72,7 @@ class Ingest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        _say_where(error, self._layout.root)
         try:
             if _act_on_notes(self.path, None):  # what was not put right is left to the next command, with its note
                 _clear(self._layout, self.path)
@@ -135,6 +137,14 @@ class Ingest:
     def _pin(self, kind: str, digest: str) -> None:
         path = f"{self.path}/{kind}{digest.removeprefix('sha256:')}"
         make_empty(path)
+
+
+def _say_where(error: BaseException | None, path: str) -> None:
+    """Note on an error about a full disk which one that is: when it is told, there may be room again."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__
+    if error is not None and error.errno in (errno.ENOSPC, errno.EDQUOT) and not os.path.isabs(error.filename or ""):
+        error.filename = path
 
 
 def make_store(layout: Layout) -> None:

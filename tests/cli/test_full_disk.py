@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,63 +11,15 @@ from minirun.cli import full_disk
 from minirun.errors import MinirunError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
-    from tests.support.commands import Minirun
-
-
-class SmallStore:
-    """A store on a disk of its own, which can be filled to the last byte."""
-
-    def __init__(self, minirun: Minirun, root: Path) -> None:
-        self._minirun = minirun
-        self.root = root
-
-    def __call__(self, *arguments: str | Path, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
-        done = self._minirun("--root", self.root, *arguments, check=False, **more)
-        assert done.returncode == code, done.stderr
-        assert "internal error" not in done.stderr
-        assert "Traceback" not in done.stderr
-        return done
-
-    def fill(self) -> None:
-        with open(self.root / "filler", "ab", buffering=0) as file:
-            for size in (1 << 20, 4096, 1):
-                try:
-                    while file.write(b"x" * size) == size:
-                        pass
-                except OSError:
-                    continue
-        disk = os.statvfs(self.root)
-        assert disk.f_bavail == 0
-
-    def used(self) -> int:
-        disk = os.statvfs(self.root)
-        return (disk.f_blocks - disk.f_bavail) * disk.f_frsize
+    from support.small_store import SmallStore
 
 
-@pytest.fixture(params=["tmpfs", "ext4"])
-def store(
-    request: pytest.FixtureRequest, minirun: Minirun, tmp_path: Path, busybox_rootfs: Path
-) -> Iterator[SmallStore]:
-    root = tmp_path / "small"
-    root.mkdir()
-    if request.param == "ext4":
-        disk = tmp_path / "disk"
-        with disk.open("wb") as file:
-            file.truncate(24 << 20)
-        subprocess.run(["mkfs.ext4", "-q", "-m", "0", disk], check=True)
-        subprocess.run(["mount", "-o", "loop", disk, root], check=True)
-    else:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "small", root], check=True)
-    store = SmallStore(minirun, root)
-    try:
-        store("import", busybox_rootfs, "box")
-        yield store
-        for container in store("ps", "-aq").stdout.split():
-            store("rm", "-f", container)
-    finally:
-        subprocess.run(["umount", root], check=True)
+@pytest.fixture
+def store(small_store: SmallStore, busybox_rootfs: Path) -> SmallStore:
+    small_store("import", busybox_rootfs, "box")
+    return small_store
 
 
 def test_images_and_containers_can_be_removed(store: SmallStore, busybox_rootfs: Path) -> None:
@@ -141,7 +91,7 @@ def test_files_of_a_container_can_be_saved_elsewhere(store: SmallStore, tmp_path
     large.write_bytes(os.urandom(20 << 20))
     images = store("images", "-aq").stdout
     layers = sorted(os.listdir(store.root / "layers"))
-    (store.root / "filler").write_bytes(bytes(store_room(store) - (1 << 20)))  # less than the layer would need
+    (store.root / "filler").write_bytes(bytes(store.room() - (1 << 20)))  # less than the layer would need
     for arguments in (("commit", "full", "cut"), ("cp", large, "full:/large")):
         assert "no space left on device" in store(*arguments, code=1).stderr.lower()
     store.fill()
@@ -154,8 +104,3 @@ def test_files_of_a_container_can_be_saved_elsewhere(store: SmallStore, tmp_path
     assert (store("images", "-aq").stdout, sorted(os.listdir(store.root / "layers"))) == (images, layers)
     assert os.listdir(store.root / "ingest") == []
     store("commit", "full", "whole")
-
-
-def store_room(store: SmallStore) -> int:
-    disk = os.statvfs(store.root)
-    return disk.f_bavail * disk.f_frsize

@@ -52,6 +52,7 @@ def write_output(path: str, pieces: Iterable[bytes]) -> None:
         else:
             _write_file(os.path.realpath(path), pieces)
     except OSError as error:
+        error.filename = os.path.realpath(path)  # write(2) knows no name
         raise MinirunError(f"cannot write {path}: {error.strerror}", exit_code=1) from error
 
 
