@@ -54,7 +54,7 @@ OF_LAYER = {
     "explain": "signal.signal",
     "cli": "__import__ click platform threading signal.signal",
     "storage": "concurrent marshal threading zstandard",
-    "registry": "bcrypt calendar ipaddress ssl threading tomllib urllib3",
+    "registry": "bcrypt calendar http ipaddress ssl threading tomllib urllib3",
     "runtime": "jeepney marshal signal.pause",
     "kernel": "cffi fcntl importlib prctl pyroute2 resource subprocess termios tty",
     "launcher": "_frozen_importlib _frozen_importlib_external ast compile exec importlib marshal",
