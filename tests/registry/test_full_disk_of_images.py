@@ -7,7 +7,6 @@ import random
 import re
 from typing import TYPE_CHECKING
 
-import pytest
 from support.image_archives import digest, docker_archive, entry, files, tar
 from support.uploads import Uploads
 
@@ -77,20 +76,19 @@ def test_push(small_store: SmallStore, minirun: Minirun, registry: FakeRegistry,
     minirun("--root", tmp_path / "other", "pull", "-q", name)
 
 
-@pytest.mark.parametrize("form", ["docker", "oci"])
-def test_save(small_store: SmallStore, tmp_path: Path, form: str) -> None:
+def test_save(small_store: SmallStore, tmp_path: Path) -> None:
     archive = tmp_path / "archive.tar"
     archive.write_bytes(files(docker_archive(LAYERS, "a:1")))
     small_store("load", "-q", "-i", archive)
-    small_store("save", "--format", form, "-o", tmp_path / "whole.tar", "a:1")
+    small_store("save", "-o", tmp_path / "whole.tar", "a:1")
     output = small_store.root / "out" / "saved.tar"
     output.parent.mkdir()
-    for _ in refused(small_store, "save", "--format", form, "-o", output, "a:1"):
+    for _ in refused(small_store, "save", "-o", output, "a:1"):
         assert os.listdir(output.parent) == []
     assert digest(output.read_bytes()) == digest((tmp_path / "whole.tar").read_bytes())
     output.unlink()
     small_store.fill()
-    small_store("save", "--format", form, "-o", tmp_path / "again.tar", "a:1")
+    small_store("save", "-o", tmp_path / "again.tar", "a:1")
     assert (tmp_path / "again.tar").read_bytes() == (tmp_path / "whole.tar").read_bytes(), "it goes to another disk"
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.image_archives import digest, docker_archive, entry, files, tar
+from support.eventually import eventually
+from support.image_archives import config, digest, docker_archive, entry, files, tar
 from support.leftovers import Leftovers
 from support.uploads import Uploads
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.commands import Minirun
-    from support.fake_registry import FakeRegistry
+    from support.fake_registry import FakeRegistry, Handler
 
 CHANGES = (
     "mkdir,mkdirat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,rmdir,fsync,syncfs,"
@@ -64,7 +65,7 @@ class Victim:
         """The next command has cleaned up; an image is there whole or not at all."""
         self._minirun("ps")
         assert os.listdir(ROOT / "ingest") == []
-        if self._minirun("images", "-q", self.image).stdout:
+        if self._minirun("image", "inspect", self.image, check=False).returncode == 0:
             assert len(self._minirun.raw("save", self.image).stdout) > 1024, "its layers are checked"
         self.undo()
         leftovers.check(timeout=1)
@@ -121,14 +122,18 @@ def _save(minirun: Minirun, loaded: Callable[[str], Path], tmp_path: Path, **_: 
     return Victim(minirun, ["save", "-o", output, "mine:1"], "mine:1", undo)
 
 
-def _prune(minirun: Minirun, loaded: Callable[[str], Path], **_: object) -> Victim:
-    """What is pruned is there again in the end, so that it can be pruned once more."""
+def _rmi(minirun: Minirun, loaded: Callable[[str], Path], **_: object) -> Victim:
+    """What is removed is there again in the end, so that it can be removed once more."""
     path = loaded("mine:1")
+    return Victim(minirun, ["rmi", "mine:1"], "mine:1", lambda: _load_again(minirun, path))
 
-    def undo() -> None:
-        minirun("load", "-q", "-i", path)
 
-    return Victim(minirun, ["rmi", "mine:1"], "mine:1", undo)
+def _prune(minirun: Minirun, tmp_path: Path, **_: object) -> Victim:
+    """This image has no name."""
+    path = tmp_path / "archive.tar"
+    path.write_bytes(files(docker_archive(LAYERS)))
+    _load_again(minirun, path)
+    return Victim(minirun, ["image", "prune", "-f"], digest(config(LAYERS)), lambda: _load_again(minirun, path))
 
 
 def _commit(minirun: Minirun, busybox_image: str, **_: object) -> Victim:
@@ -141,11 +146,15 @@ def _commit(minirun: Minirun, busybox_image: str, **_: object) -> Victim:
     return Victim(minirun, ["commit", "web", "mine:1"], "mine:1", undo)
 
 
+def _load_again(minirun: Minirun, path: Path) -> None:
+    minirun("load", "-q", "-i", path)
+
+
 def _remove(minirun: Minirun, name: str) -> None:
     minirun("rmi", name, check=False)
 
 
-@pytest.mark.parametrize("make", [_pull, _push, _load, _save, _prune, _commit])
+@pytest.mark.parametrize("make", [_pull, _push, _load, _save, _rmi, _prune, _commit])
 def test_ended_at_a_system_call(
     minirun: Minirun,
     registry: FakeRegistry,
@@ -168,3 +177,92 @@ def test_ended_at_a_system_call(
         victim.check(leftovers)
     subprocess.run(victim.command, check=True, capture_output=True)
     victim.check(leftovers)
+
+
+# -- in the middle of a blob -------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("which", [0, 2])
+def test_a_pull_ended_in_the_middle_of_a_blob(
+    minirun: Minirun, registry: FakeRegistry, tmp_path: Path, number: signal.Signals, which: int
+) -> None:
+    registry.add_image("1", LAYERS)
+    halfway: list[Handler] = []
+
+    def stall(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(LAYERS[which])))
+        handler.end_headers()
+        handler.wfile.write(LAYERS[which][: len(LAYERS[which]) // 2])
+        handler.wfile.flush()
+        halfway.append(handler)
+        handler.rfile.read(1)  # until the client goes
+        handler.close_connection = True
+
+    registry.fail_once(digest(LAYERS[which]), stall)
+    _end(minirun, tmp_path, ["pull", f"{registry.host}/a:1"], halfway, number)
+    _is_clean(minirun, tmp_path)
+    minirun("--root", tmp_path / "root", "pull", "-q", f"{registry.host}/a:1")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("part", ["PATCH", "PUT"])
+def test_a_push_ended_in_the_middle_of_a_blob(
+    minirun: Minirun, registry: FakeRegistry, tmp_path: Path, number: signal.Signals, part: str
+) -> None:
+    """The layers go by PATCH, the config by PUT."""
+    root, name = tmp_path / "root", f"{registry.host}/a:1"
+    archive = tmp_path / "archive.tar"
+    archive.write_bytes(files(docker_archive(LAYERS, name)))
+    minirun("--root", root, "load", "-q", "-i", archive)
+    Uploads(registry)
+    halfway: list[Handler] = []
+
+    def stall(handler: Handler) -> bool:
+        if handler.command != part or halfway or handler.headers.get("Content-Length") == "0":
+            return False
+        handler.rfile.read(100)
+        halfway.append(handler)
+        handler.rfile.read()  # until the client goes
+        handler.close_connection = True
+        return True
+
+    registry.faults.insert(0, stall)
+    _end(minirun, tmp_path, ["push", name], halfway, number)
+    assert "1" not in registry.manifests
+    minirun("--root", root, "ps")
+    assert os.listdir(root / "ingest") == []
+    minirun("--root", root, "push", "-q", name)
+    assert "1" in registry.manifests
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_load_ended_in_the_middle_of_a_layer(minirun: Minirun, tmp_path: Path, number: signal.Signals) -> None:
+    data = files(docker_archive([tar(entry("large", os.urandom(4 << 20)))], "a:1"))
+    process = minirun.start("--root", tmp_path / "root", "load", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(data[: 2 << 20])
+    process.stdin.flush()  # a pipe holds less: it is in the middle of the layer
+    process.send_signal(number)
+    assert process.wait(20) in (-number, 128 + number)
+    process.stdin.close()
+    _is_clean(minirun, tmp_path)
+    minirun("--root", tmp_path / "root", "load", "-q", input=data)
+
+
+def _end(minirun: Minirun, tmp_path: Path, command: list[str], halfway: list[Handler], number: signal.Signals) -> None:
+    process = minirun.start("--root", tmp_path / "root", *command, stdin=subprocess.DEVNULL)
+    eventually(lambda: halfway)
+    process.send_signal(number)
+    assert process.wait(20) in (-number, 128 + number)
+    assert process.stderr is not None
+    assert b"Traceback" not in process.stderr.read()
+
+
+def _is_clean(minirun: Minirun, tmp_path: Path) -> None:
+    """The next command cleans up what a kill has left."""
+    root = tmp_path / "root"
+    minirun("--root", root, "ps")
+    assert os.listdir(root / "ingest") == []
+    assert os.listdir(root / "layers") in ([], ["l"])
+    assert os.listdir(root / "blobs/sha256") == []
+    assert minirun("--root", root, "images", "-aq").stdout == ""
