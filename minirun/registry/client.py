@@ -321,10 +321,11 @@ class Client:
         self.base()
         assert self._authorizer is not None
         scope = scope or self._scope
+        own = url.startswith(f"{self._base}/")
         for attempt in (1, 2):
-            allowed = self._authorizer.headers(scope) if url.startswith(f"{self._base}/") else {}
+            allowed = self._authorizer.headers(scope) if own else {}
             response = self.transport.send(method, url, {**(headers or {}), **allowed}, body, attempts=attempts)
-            if response.status == 401 and attempt == 1:
+            if response.status == 401 and attempt == 1 and own:
                 self._authorizer.forget(scope)
                 if self._authorizer.learn(response.headers.get("WWW-Authenticate") or ""):
                     self.transport.finish(response)

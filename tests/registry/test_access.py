@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 from support.fake_registry import FakeRegistry
 from support.image_archives import digest, files
+from support.uploads import body
 
 from minirun.errors import MinirunError
 from minirun.registry.auth import credentials
 from minirun.registry.auth.credentials import Credential
+from minirun.registry.client import Client
+from minirun.registry.http.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,6 +99,36 @@ def test_no_token_is_sent_to_another_host(
     registry.fail_once(f"/blobs/{digest(LAYER)}", lambda handler: handler.answer(307, headers=location))
     assert pull().fresh
     assert ["Authorization" in headers for headers in other.asked_for("/blobs/")] == [False]
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "Bearer"])
+@pytest.mark.parametrize("part", ["/v2/", "/manifests/", "/blobs/"])
+def test_another_host_cannot_ask_for_a_password(
+    registry: FakeRegistry, other: FakeRegistry, pull: Callable[..., Pulled], scheme: str, part: str
+) -> None:
+    registry.add_image("1", [LAYER])
+    credentials.save(registry.host, Credential("me", "geheim"))
+    location = {"Location": f"http://{other.host}/elsewhere"}
+    registry.fail_once(part, lambda handler: handler.answer(307, headers=location), times=100)
+    challenge = {"WWW-Authenticate": f'{scheme} realm="http://{other.host}/token"'}
+    other.faults.append(lambda handler: handler.error(401, "UNAUTHORIZED", headers=challenge) is None)
+    with pytest.raises(MinirunError, match="pull access denied"):
+        pull()
+    assert [path for _, path, _ in other.requests if path != "/elsewhere"] == []
+    assert not any("Authorization" in headers for _, _, headers in other.requests)
+
+
+def test_an_upload_elsewhere_gets_no_password(registry: FakeRegistry, other: FakeRegistry) -> None:
+    _needs(registry, BASIC, 'Basic realm="x"')
+    location = {"Location": f"http://{other.host}/upload"}
+    registry.fail_once("/uploads/", lambda handler: handler.answer(202, headers=location))
+    challenge = {"WWW-Authenticate": 'Basic realm="y"'}
+    other.faults.append(lambda handler: body(handler) and handler.error(401, "UNAUTHORIZED", headers=challenge) is None)
+    client = Client(Transport(), registry.host, "a", "pull,push", Credential("me", "geheim"))
+    with pytest.raises(MinirunError, match="unauthorized"):
+        client.put_blob(digest(LAYER), len(LAYER), lambda: [LAYER])
+    assert other.requests
+    assert not any("Authorization" in headers for _, _, headers in other.requests)
 
 
 def test_no_secret_is_in_an_error(registry: FakeRegistry, other: FakeRegistry, pull: Callable[..., Pulled]) -> None:

@@ -153,6 +153,7 @@ class Transport:
         response.release_conn()
 
     def _follow(self, method: str, url: str, headers: dict[str, str], body: Body) -> BaseHTTPResponse:
+        asked = _place(url)
         for _ in range(REDIRECTS_MAX + 1):
             response = self._once(method, url, headers, body)
             location = response.headers.get("Location")
@@ -160,6 +161,9 @@ class Transport:
                 response.status in (301, 302, 303) and method in ("GET", "HEAD")
             )
             if not redirected or not location:
+                if _place(url) != asked:
+                    # Only who was asked may ask for a password: another host would say where to send it.
+                    response.headers.discard("WWW-Authenticate")
                 return response
             self.finish(response)
             to = urljoin(url, location)
