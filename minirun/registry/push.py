@@ -96,6 +96,7 @@ class _Push:
         self._sources = _repositories_of_layers(layout, name)
 
     def run(self, compression: str) -> Pushed:
+        self._client.base()  # a registry that is not there is not asked again for each layer
         for diff_id in self._layers:
             self._progress.status(short(diff_id), "Preparing")
         original = b"" if compression else self._original()
