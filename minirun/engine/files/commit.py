@@ -15,7 +15,7 @@ from minirun.engine.files.diff import made_for_mounts
 from minirun.engine.files.filesystem import upper_directory
 from minirun.engine.shim import cleanup
 from minirun.errors import MinirunError
-from minirun.kernel.session.interrupt import uninterrupted
+from minirun.kernel.session.undisturbed import undisturbed
 from minirun.kernel.trace import step
 from minirun.model.image import ImageRef
 from minirun.runtime import lifecycle
@@ -154,6 +154,6 @@ def _paused(layout: Layout, record: ContainerRecord, ingest: Ingest) -> Iterator
         lifecycle.pause(layout.runtime, record.id)
         yield
     finally:
-        with uninterrupted():
+        with undisturbed():
             cleanup.let_go_on(layout, record.id)
             ingest.forget(f"{cleanup.PAUSED}{record.id}")

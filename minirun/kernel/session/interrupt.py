@@ -45,22 +45,3 @@ class interruptible:  # noqa: N801 - reads as a statement: with interruptible():
             _signal.signal(number, before)
         if isinstance(error, Interrupted):
             os.kill(os.getpid(), error.number)
-
-
-class uninterrupted:  # noqa: N801 - reads as a statement: with uninterrupted():
-    """Put a Ctrl-C off until the end of the block, which undoes something; a context manager."""
-
-    def __enter__(self) -> None:
-        self._came = False
-        self._before: Any = _signal.getsignal(_signal.SIGINT)
-        if callable(self._before):
-            _signal.signal(_signal.SIGINT, self._put_off)
-
-    def _put_off(self, _number: int, _frame: object) -> None:
-        self._came = True
-
-    def __exit__(self, *_: object) -> None:
-        if callable(self._before):
-            _signal.signal(_signal.SIGINT, self._before)
-            if self._came:
-                self._before(_signal.SIGINT, None)
