@@ -1,0 +1,91 @@
+"""The same Dockerfiles, built by Docker with BuildKit and by minirun: the same files, config, and hits of the cache."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+import pytest
+from build_cases import CASES, MISTAKES
+from build_engines import Docker, Minirun, steps
+from caller import machine
+from docker_daemon import docker_daemon
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from build_cases.case import Case, Mistake
+    from build_engines import Builder
+
+_STAMP = "find . -exec touch --no-dereference --date=@1000000000 {} +"
+
+
+@pytest.fixture(scope="module")
+def builders(place: Path, executables: Path, busybox_rootfs: Path) -> Iterator[tuple[Builder, Builder]]:
+    """Start dockerd; return it and minirun as builders, both with an image `busybox`."""
+    with machine() as (inside, manager):
+        driver = f"--exec-opt=native.cgroupdriver={manager}"
+        with docker_daemon(place, busybox_rootfs, inside, [driver]) as client:
+            docker = Docker(["/usr/bin/docker", *client.command[1:]], place / "data-root", {"DOCKER_CONFIG": str(place)})
+            minirun = Minirun(executables / "minirun")
+            client("save", "--output", place / "busybox.tar", "busybox")
+            minirun.run("load", "--input", place / "busybox.tar")
+            yield docker, minirun
+
+
+def prepared(directory: Path, script: str, dockerfile: str = "") -> None:
+    """Change a context by a script; the times of its files are always the same."""
+    directory.mkdir(exist_ok=True)
+    if dockerfile:
+        (directory / "Dockerfile").write_text(dockerfile)
+    subprocess.run(["sh", "-euc", f"umask 022; {script}\n{_STAMP}"], check=True, cwd=directory)
+
+
+def both(builders: tuple[Builder, Builder], context: Path, tag: str, *options: str) -> list[str]:
+    """Build with both at the same time; return what they told."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(lambda builder: builder.build(context, tag, *options), builders))
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_the_same_image(builders: tuple[Builder, Builder], tmp_path: Path, case: Case) -> None:
+    if case.before:
+        prepared(tmp_path / "before", ":", case.before)
+        both(builders, tmp_path / "before", "before")
+    context, tag = tmp_path / "context", f"case-{case.name}"
+    prepared(context, case.context, case.dockerfile)
+    docker, minirun = map(steps, both(builders, context, tag, *case.options))
+    found = [f"step {mine} is {theirs}" for theirs, mine in zip_longest(docker, minirun) if mine != theirs]
+    docker_result, minirun_result = (builder.result(tag) for builder in builders)
+    for part in sorted({*docker_result, *minirun_result}):
+        theirs, mine = docker_result.get(part), minirun_result.get(part)
+        if mine != theirs:
+            found.append(f"{part}\n  Docker:  {theirs}\n  minirun: {mine}")
+    assert not found, "\n".join(found)
+    docker, minirun = map(steps, both(builders, context, tag, *case.options))
+    assert minirun == docker
+    assert all(cached for _, cached in minirun)
+    for number, change in enumerate(case.changes):
+        prepared(context, change.script)
+        docker, minirun = map(steps, both(builders, context, tag, *(change.options or case.options)))
+        assert minirun == docker, f"change {number}: {change}"
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("mistake", MISTAKES, ids=[mistake.name for mistake in MISTAKES])
+def test_the_same_mistake(builders: tuple[Builder, Builder], tmp_path: Path, mistake: Mistake) -> None:
+    context = tmp_path / "context"
+    prepared(context, mistake.context, mistake.dockerfile)
+    for builder in builders:
+        done = builder.run("build", "--progress=plain", *mistake.options, context)
+        assert done.returncode == 1
+        for word in mistake.words:
+            assert word.casefold() in done.stderr.casefold()
+    if mistake.line:
+        assert f"Dockerfile:{mistake.line}" in done.stderr
+        assert ">>> " in done.stderr
