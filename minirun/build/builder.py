@@ -12,13 +12,12 @@ import time
 from minirun.build import exports
 from minirun.build.dockerfile.parse import parse
 from minirun.build.material import Material
-from minirun.build.scope import platform_variables, unused_build_args
+from minirun.build.scope import build_platform, platform_variables, unused_build_args
 from minirun.build.stage import Built
 from minirun.build.stages import SCRATCH, make_plan, sources_of, target_name
 from minirun.build.workers import build_stages
 from minirun.engine.container.inspect import rfc3339
 from minirun.errors import MinirunError, warn
-from minirun.kernel.cpu import host_platform
 from minirun.model.image import Layer
 from minirun.storage import images
 from minirun.storage.ingest import Ingest, collect_garbage
@@ -62,7 +61,7 @@ def build_target(
 ) -> Built:
     """Build the target stage; `ingest` keeps its layers in the store. Raises MinirunError (1)."""
     dockerfile = parse(request.dockerfile)
-    predefined = platform_variables(request.platform, host_platform(), target_name(dockerfile, request.target))
+    predefined = platform_variables(request.platform, build_platform(), target_name(dockerfile, request.target))
     plan = make_plan(dockerfile, request.build_args, predefined, request.target, frozenset(request.contexts))
     unused = unused_build_args(request.build_args, plan.all_args())
     if unused:

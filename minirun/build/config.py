@@ -6,6 +6,7 @@ Source: image-spec config.md, and for the words of history BuildKit, whose image
 from __future__ import annotations
 
 import posixpath
+import sys
 
 from minirun.build.dockerfile.error import DockerfileError
 from minirun.build.dockerfile.instructions import (
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from minirun.build.dockerfile.instructions import Instruction
+    from minirun.build.scope import Scope
 
+_GO_ESCAPES = {7: "a", 8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r", 39: "'", 92: "\\"}
+_ASCII_MAX = 127
 DEFAULT_SHELL = ("/bin/sh", "-c")
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -89,8 +93,7 @@ class Config:
     # -- the instructions --------------------------------------------------------------------------------------------
     def _cmd(self, cmd: Cmd) -> None:
         self.config["Cmd"] = self.command(cmd.command, cmd.argv)
-        if cmd.argv is None:
-            self.config["ArgsEscaped"] = True
+        self.config["ArgsEscaped"] = True  # means something on Windows alone, and BuildKit says it everywhere
         self._has_cmd = True
 
     def _entrypoint(self, entrypoint: Entrypoint) -> None:
@@ -208,16 +211,27 @@ def history_words(instruction: Instruction, config: Config, args: Mapping[str, s
     return ""
 
 
-def run_words(argv: Sequence[str], args: Mapping[str, str | None]) -> str:
-    """Return what history says of RUN: the command, and before it how many ARGs there were, and which."""
-    known = [f"{name}={value or ''}" for name, value in args.items()]
+def run_words(argv: Sequence[str], scope: Scope) -> str:
+    """Return what history says of RUN: the command, and before it how many ARGs there were, and what they were then."""
+    known = [f"{name}={scope.variables.get(name, '')}" for name in scope.args]
     return " ".join(("RUN", *((f"|{len(known)}", *known) if known else ()), *argv, "# buildkit"))
 
 
 def _health_words(check: Mapping[str, Any]) -> str:
     times = (_go_duration(check.get(key, 0)) for key in ("Interval", "Timeout", "StartPeriod"))
     test = " ".join(quoted(item) for item in check["Test"])
-    return f"HEALTHCHECK &{{[{test}] {' '.join(quoted(time) for time in times)} '\\x{check.get('Retries', 0):02x}'}}"
+    retries = _go_character(check.get("Retries", 0))
+    return f"HEALTHCHECK &{{[{test}] {' '.join(quoted(time) for time in times)} {retries}}}"
+
+
+def _go_character(number: int) -> str:
+    """Return a number as Go's %q prints it, as the character of this number: BuildKit's history has it for retries."""
+    if number in _GO_ESCAPES:
+        return f"'\\{_GO_ESCAPES[number]}'"
+    character = chr(number) if number <= sys.maxunicode else "\ufffd"
+    if character.isprintable():
+        return f"'{character}'"
+    return f"'\\x{number:02x}'" if number <= _ASCII_MAX else f"'\\u{number:04x}'"
 
 
 def _go_duration(nanoseconds: int) -> str:

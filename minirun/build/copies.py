@@ -94,8 +94,10 @@ class Copies:
                         return
                 finally:
                     os.close(file)
-        top = os.fsencode(name)
-        yield from destination.placed(self._source.members(path, name, self._excluded), top=top)
+        # A context's files belong to nobody; those of a stage or an image have owners.
+        keep_owner = not self._source.is_context and not self._instruction.chown
+        members = self._source.members(path, name, self._excluded)
+        yield from destination.placed(members, top=os.fsencode(name), keep_owner=keep_owner)
 
     def _remote(self, url: str, destination: Destination) -> Iterator[Member]:
         if url.startswith(_GIT) or url.partition("#")[0].endswith(".git"):

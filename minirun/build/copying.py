@@ -78,8 +78,8 @@ class Destination:
     def placed(self, members: Iterable[Member], *, top: bytes, keep_owner: bool = False) -> Iterator[Member]:
         """Give members as they are to be in the layer, with the directories above them.
 
-        The directory named `top` has the copied one's mode only if it is new; those below it have it in any case.
-        Raises MinirunError (1).
+        Of the directory named `top`, its content alone is copied: where it is new, it is like those on the way. Those
+        below it have the copied ones' mode, new or not. Raises MinirunError (1).
         """
         for entry, content in members:
             yield from self.directories(_text(entry.name.rpartition(b"/")[0]))
@@ -88,17 +88,16 @@ class Destination:
             if self._ownership.mode and entry.kind not in (SYMLINK, HARD_LINK):
                 entry.mode = self._ownership.mode(entry.mode, entry.kind == DIRECTORY)
             if entry.kind == DIRECTORY:
+                if entry.name == top:
+                    yield from self.directories(_text(top))
+                    continue
                 if entry.name in self._directories:
-                    if entry.name != top:
-                        yield entry, content
+                    yield entry, content
                     continue
                 parent = entry.name.rpartition(b"/")[0]
                 found = self._rootfs.status(_text(entry.name)) if self._directories[parent] else None
                 if found and not stat.S_ISDIR(found.st_mode):
                     raise MinirunError(f"cannot copy to non-directory: /{_text(entry.name)}", exit_code=1)
-                if found and entry.name == top:
-                    yield from self._directory(entry.name)
-                    continue
                 self._directories[entry.name] = found is not None
             elif self._is_directory(entry.name):
                 raise MinirunError(f"cannot replace to directory /{_text(entry.name)} with file", exit_code=1)

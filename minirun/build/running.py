@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from minirun.build.material import Material
     from minirun.model.image import Image, Layer
 
+# BuildKit leaves these in the layer, if the image had no place to mount them on: so the next step finds them.
+_KEPT = frozenset((b"dev", b"proc", b"sys"))
 _NETWORKS = {"none": "none", "host": "host"}
 
 
@@ -117,7 +119,7 @@ class RunStep:
         ingest = self._material.ingest
         lower = open_snapshot(images.read_only_snapshot(self._material.layout, image, "", ingest.path))
         try:
-            without = mount_stubs(lower, upper, places)
+            without = mount_stubs(lower, upper, places) - _KEPT
         finally:
             os.close(lower)
         with step("make a layer of what the command has changed", "layers"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from minirun.build.dockerfile.error import DockerfileError
 from minirun.build.words import expand
+from minirun.kernel.cpu import host_platform
 from minirun.model.record import Record
 
 TYPE_CHECKING = False
@@ -97,6 +98,12 @@ def _value(
         return None if default is None else expand(default, variables, escape)
     except DockerfileError as error:
         raise error.at(line) from None
+
+
+def build_platform() -> Platform:
+    """Return the platform that builds run on, and build for if nothing else is said: any amd64, as BuildKit has it."""
+    platform = host_platform()
+    return platform.replace(variant="") if platform.architecture == "amd64" else platform
 
 
 def platform_variables(target: Platform, build: Platform, target_stage: str = "") -> dict[str, str]:

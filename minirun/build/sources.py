@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from minirun.build.tree import Tree
     from minirun.storage.tar.writer import Member
 
+_CAPABILITY = "security.capability"
+
 
 class Source:
     """A tree to copy from: a build context with what is ignored in it, or the files of a stage or image.
 
-    Of a context (`is_context`), the top directory is nobody's: copied, it is as any that is made on the way.
+    The files of a context (`is_context`) are nobody's: neither owners nor the capabilities of programs are copied.
     """
 
     def __init__(self, tree: Tree, ignored: IgnoreRules | None = None, *, is_context: bool = False) -> None:
@@ -77,8 +79,8 @@ class Source:
             chosen = _Chosen(top, path, self._ignored, excluded)
             waiting: list[Member] = []
             for entry, content in members(file, top, without=chosen):
-                if self.is_context and not path and entry.name == top and entry.kind == DIRECTORY:
-                    entry.mode = 0o755
+                if self.is_context:
+                    entry.xattrs.pop(_CAPABILITY, None)  # it goes with the owner that the file had
                 # A directory that is excluded is there after all if something in it is not.
                 waiting = [each for each in waiting if entry.name.startswith(each[0].name + b"/")]
                 if chosen.is_excluded(entry.name):

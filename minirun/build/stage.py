@@ -17,7 +17,8 @@ from minirun.build.dockerfile.error import DockerfileError
 from minirun.build.dockerfile.instructions import Add, Arg, Copy, Env, Run, Workdir
 from minirun.build.dockerfile.parse import parse_trigger
 from minirun.build.expansion import expanded, mounts_of
-from minirun.build.scope import first_scope
+from minirun.build.scope import Scope, first_scope
+from minirun.build.titles import has_many_parts, title
 from minirun.build.tree import open_rootfs
 from minirun.engine.container.inspect import rfc3339
 from minirun.errors import MinirunError
@@ -49,11 +50,15 @@ _COMMENT = "buildkit.dockerfile.v0"
 
 
 class Built(Record):
-    """A stage that is built, or an image that one begins with: config document, layers and the key of the last step."""
+    """A stage that is built, or an image that one begins with: config document, layers and the key of the last step.
+
+    `scope` is that of a stage's end: a stage that begins with it takes over its ARGs.
+    """
 
     document: dict[str, Any]
     layers: tuple[Layer, ...]
     key: str
+    scope: Scope | None = None
 
     def as_image(self, config: Mapping[str, Any] | None = None) -> Image:
         """Return it as what a container is made of, with another part "config" if that is given."""
@@ -86,17 +91,19 @@ class StageBuilder:
         self._known = known_layers(self._layout)
         self._use_cache = material.uses_cache(stage)
         self._number = stage.number * _STEPS_MAX
-        named = stage.start.name or len(material.plan.order) > 1
-        self._name = f"{stage.name} " if named else ""
-        self._done = 1
+        self._base = base
+        self._name = f"{stage.name} " if has_many_parts(material.plan) else ""
+        # Nothing is to be done for a base that is a stage, or scratch.
+        self._title = ""
+        self._done = 1 if stage.base.image or stage.base.context else 0
 
     def build(self) -> Built:
         """Carry out all instructions. Raises MinirunError; a DockerfileError says on which line."""
         stage_line = self._stage.start.line
         triggers = [parse_trigger(text, stage_line) for text in self._config.begin_stage()]
-        self._scope = first_scope(self._config.environment)
+        self._scope = self._base.scope or first_scope(self._config.environment)
         instructions = [*triggers, *self._stage.instructions]
-        self._total = 1 + sum(isinstance(each, _LAYERED) for each in instructions)
+        self._total = self._done + sum(isinstance(each, _LAYERED) for each in instructions)
         for instruction in instructions:
             try:
                 self._carry_out(instruction)
@@ -115,11 +122,12 @@ class StageBuilder:
             "history": config.history,
             "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in self._layers]},
         }
-        return Built(document, tuple(self._layers), self._key)
+        return Built(document, tuple(self._layers), self._key, self._scope)
 
     # -- instructions --------------------------------------------------------------------------------------------------
     def _carry_out(self, instruction: Instruction) -> None:
         plan = self._material.plan
+        self._title = title(instruction, self._scope.variables, plan.escape)
         if isinstance(instruction, Arg):
             self._scope = self._scope.after_arg(
                 instruction, self._material.request.build_args, plan.global_args, plan.escape
@@ -149,7 +157,7 @@ class StageBuilder:
         with running.RunStep(self._material, instruction, argv, mounts, self._scope.variables, self._config) as step:
             key = self._key_of("RUN", *step.definition())
             self._step(instruction.text, key, lambda directory, _: step.run(self._image(), directory))
-        return run_words(argv, self._scope.args)
+        return run_words(argv, self._scope)
 
     def _copy(self, instruction: Copy | Add, words: str) -> None:
         with self._rootfs() as rootfs, self._material.files_of(instruction) as source:
@@ -172,7 +180,8 @@ class StageBuilder:
         """Put a layer on the others: one that the cache has under this key, or what `make` unpacks into a directory."""
         self._done += 1
         self._number += 1
-        self._progress.begin(self._number, f"[{self._name}{self._done}/{self._total}] {text}")
+        place = f"{self._done:{len(str(self._total))}}/{self._total}"
+        self._progress.begin(self._number, f"[{self._name}{place}] {self._title}")
         start = time.monotonic()
         found = self._cached(key) if self._use_cache else None
         if found:

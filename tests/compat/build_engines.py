@@ -53,7 +53,7 @@ class Builder:
     def result(self, tag: str) -> dict[str, object]:
         """Return what is to be the same in both: parts of the config, and each file."""
         document = self.config(tag)
-        history = [{key: entry[key] for key in _HISTORY if key in entry} for entry in document["history"]]
+        history = [_comparable(entry) for entry in document["history"]]
         known = {
             "config": {key: value for key, value in document["config"].items() if value},
             "history": history,
@@ -96,6 +96,13 @@ class Minirun(Builder):
         return json.loads(Path("/var/lib/minirun/blobs/sha256", image).read_text())  # type: ignore[no-any-return]
 
 
+def _comparable(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return what a step's history says, without what Docker 20.10 has not yet, or had otherwise: flags, ARG's value."""
+    known = {key: entry[key] for key in _HISTORY if key in entry}
+    words = re.sub(r"^(COPY|ADD)( --(chown|chmod)=\S+)*", r"\1", known.get("created_by", ""))
+    return known | {"created_by": re.sub("=.*", "", words) if words.startswith("ARG ") else words}
+
+
 @contextmanager
 def merged(layers: Sequence[Path]) -> Iterator[Path]:
     """Mount layers on each other, for reading."""
@@ -110,7 +117,10 @@ def merged(layers: Sequence[Path]) -> Iterator[Path]:
 
 
 def files(top: Path) -> Iterator[tuple[str, tuple[object, ...]]]:
-    """Give each path below a directory, with all that a copy of it keeps."""
+    """Give each path below a directory, with all that a copy of it keeps.
+
+    Docker 20.10 sets a directory's time, and then copies what is in it.
+    """
     recent = time.time() - _RECENT
     seen: dict[int, str] = {}
     for directory, directories, names in os.walk(top):
@@ -125,7 +135,7 @@ def files(top: Path) -> Iterator[tuple[str, tuple[object, ...]]]:
                 (
                     f"{stat.filemode(status.st_mode)} {status.st_uid}:{status.st_gid}",
                     _content(path, status),
-                    int(status.st_mtime) if status.st_mtime < recent else "new",
+                    "new" if stat.S_ISDIR(status.st_mode) or status.st_mtime > recent else int(status.st_mtime),
                     {key: os.getxattr(path, key, follow_symlinks=False) for key in os.listxattr(path, follow_symlinks=False)},
                     f"the same as {first}" if first != shown else "",
                 ),
@@ -150,5 +160,6 @@ def steps(told: str) -> list[tuple[str, bool]]:
         if text == "CACHED":
             cached.add(number)
         elif "] FROM " not in text:
-            titles[number] = text
+            # Docker 20.10 counts too few steps where there are ONBUILD triggers.
+            titles[number] = re.sub(r"/\d+\]", "]", text, count=1)
     return sorted((title, number in cached) for number, title in titles.items())

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from build_cases.case import Case, Mistake
     from build_engines import Builder
 
-_STAMP = "find . -exec touch --no-dereference --date=@1000000000 {} +"
+_LONG_AGO = 1_000_000_000
 
 
 @pytest.fixture(scope="module")
@@ -37,18 +37,23 @@ def builders(place: Path, executables: Path, busybox_rootfs: Path) -> Iterator[t
             yield docker, minirun
 
 
-def prepared(directory: Path, script: str, dockerfile: str = "") -> None:
-    """Change a context by a script; the times of its files are always the same."""
+def prepared(directory: Path, script: str, dockerfile: str = "", number: int = 0) -> None:
+    """Make or change a context by a script.
+
+    The times of its files are those of the `number` of the change: BuildKit takes files of the same time and size for
+    the same, and sends them once.
+    """
     directory.mkdir(exist_ok=True)
     if dockerfile:
         (directory / "Dockerfile").write_text(dockerfile)
-    subprocess.run(["sh", "-euc", f"umask 022; {script}\n{_STAMP}"], check=True, cwd=directory)
+    stamp = f"find . -exec touch --no-dereference --date=@{_LONG_AGO + number} {{}} +"
+    subprocess.run(["sh", "-euc", f"umask 022; {script}\n{stamp}"], check=True, cwd=directory)
 
 
 def both(builders: tuple[Builder, Builder], context: Path, tag: str, *options: str) -> list[str]:
     """Build with both at the same time; return what they told."""
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda builder: builder.build(context, tag, *options), builders))
+        return list(pool.map(lambda builder: builder.build(context, tag, *(option.format(context=context) for option in options)), builders))
 
 
 @pytest.mark.engine
@@ -70,8 +75,8 @@ def test_the_same_image(builders: tuple[Builder, Builder], tmp_path: Path, case:
     docker, minirun = map(steps, both(builders, context, tag, *case.options))
     assert minirun == docker
     assert all(cached for _, cached in minirun)
-    for number, change in enumerate(case.changes):
-        prepared(context, change.script)
+    for number, change in enumerate(case.changes, 1):
+        prepared(context, change.script, number=number)
         docker, minirun = map(steps, both(builders, context, tag, *(change.options or case.options)))
         assert minirun == docker, f"change {number}: {change}"
 

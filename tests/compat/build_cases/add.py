@@ -15,7 +15,6 @@ ADD = [
     Case("add-tar-gz", "FROM scratch\nADD t.tgz /x/\n", _TAR + "tar -czf t.tgz t; rm -r t"),
     Case("add-tar-bz2", "FROM scratch\nADD t.tar.bz2 /x\n", _TAR + "tar -cjf t.tar.bz2 t; rm -r t"),
     Case("add-tar-xz", "FROM scratch\nADD t.any /x\n", _TAR + "tar -cJf t.any t; rm -r t"),
-    Case("add-tar-chown", "FROM busybox\nADD --chown=7:8 t.tar /x/\nADD --chown=user t.tar /y\n", _TAR + "tar -cf t.tar t; rm -r t"),
     Case("add-tar-onto", "FROM busybox\nRUN mkdir -p /x/t/sub && echo old > /x/t/a && echo kept > /x/t/sub/kept && chmod 711 /x && chown 9:9 /x/t\nADD t.tar /x/\n", _TAR + "tar -cf t.tar t; rm -r t"),
     Case("add-gzip-that-is-no-tar", "FROM scratch\nADD f.gz /\nADD f.txt.tar /\n", "echo hello | gzip -n > f.gz; echo no tar > f.txt.tar"),
     Case("add-two-archives", "FROM scratch\nADD *.tar /x/\n", "echo 1 > a; echo 2 > b; tar -cf a.tar a; tar -cf b.tar b; rm a b"),

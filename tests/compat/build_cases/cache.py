@@ -34,6 +34,6 @@ CACHE = [
     Case("cache-of-nothing", "FROM busybox\nRUN echo a > /a\nCOPY f /f\n", "echo 1 > f", changes=(Change(options=("--no-cache",)),)),
     Case("cache-of-chown", "FROM busybox\nCOPY --chown=5 f /f\nCOPY g* /g/\n", "echo 1 > f; echo 1 > g1",
          changes=(Change("sed -i s/chown=5/chown=6/ Dockerfile"), Change("echo 1 > g2"), Change("echo f > .dockerignore; echo Dockerfile >> .dockerignore; sed -i 's/ f / g1 /' Dockerfile"))),
-    Case("cache-of-mounts", "FROM busybox\nRUN --mount=target=/ctx cat /ctx/f > /f\n", "echo 1 > f; echo x > other; echo Dockerfile > .dockerignore",
+    Case("cache-of-mounts", "FROM busybox\nRUN mkdir /ctx\nRUN --mount=target=/ctx cat /ctx/f > /f\n", "echo 1 > f; echo x > other; echo Dockerfile > .dockerignore",
          changes=(Change("touch f"), Change("echo 2 > f"), Change("echo 2 > other"))),
 ]

@@ -89,7 +89,7 @@ def _output(call: Call) -> tuple[str, str]:
 
 def _request(call: Call, found: Context) -> BuildRequest:
     from minirun.build.request import BuildRequest
-    from minirun.kernel.cpu import host_platform
+    from minirun.build.scope import build_platform
     from minirun.model.platform import parse_platform
 
     network = call.text("network", "default")
@@ -100,7 +100,7 @@ def _request(call: Call, found: Context) -> BuildRequest:
         dockerfile_name=found.dockerfile_name,
         context=found.directory,
         ignore=found.ignore,
-        platform=parse_platform(call.text("platform"), host_platform()) if call.text("platform") else host_platform(),
+        platform=parse_platform(call.text("platform"), build_platform()) if call.text("platform") else build_platform(),
         tags=tuple(dict.fromkeys(_tag(name) for name in call.many("tag"))),
         build_args=_build_args(call.many("build-arg")),
         labels=environment.labels_from_flags((), call.many("label")),
