@@ -204,7 +204,8 @@ def _work(material: Material, stage: Stage, events: int, output: int, proceed: i
             teller.tell(built=built.as_dict())
             os.read(proceed, 1)  # until the layers are pinned there
     except MinirunError as error:
-        line, last_line = getattr(error, "line", 0), getattr(error, "last_line", 0)
+        line = getattr(error, "line", 0)
+        last_line = getattr(error, "last_line", line)
         teller.tell(error=error.message, hint=error.hint, exit_code=error.exit_code, line=line, last_line=last_line)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

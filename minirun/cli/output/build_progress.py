@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 
+from minirun.build.dockerfile.error import DockerfileError
 from minirun.build.request import Progress
 from minirun.build.stage import StepError
 
@@ -64,8 +65,8 @@ class BuildProgress(Progress):
         """Show where in the Dockerfile a build has failed, and the end of what the step has written."""
         if self._failed:
             self._say("------", f" > {self._titles[self._failed]}:", *self._last_lines[self._failed], "------")
-        if isinstance(error, StepError):
-            self._say(*_excerpt(request, error.line, error.last_line))
+        if isinstance(error, StepError | DockerfileError) and error.line:
+            self._say(*_excerpt(request, error.line, getattr(error, "last_line", error.line)))
 
     def exported(self, image_id: str, names: list[str]) -> None:
         """Tell of the image that is done."""
