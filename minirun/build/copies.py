@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import stat
 
 from minirun.build import archives
 from minirun.build.copying import Destination, destination_path, digest_of, file_member
@@ -86,7 +87,7 @@ class Copies:
             yield from destination.directories(posixpath.dirname(name))
         else:
             name = self._target_of(posixpath.basename(path), destination)
-            if isinstance(self._instruction, Add) and self._instruction.unpack is not False:
+            if self._may_be_archive(path):
                 file = self._source.tree.open(path, os.O_RDONLY | os.O_NONBLOCK)
                 try:
                     if archives.is_archive(file):
@@ -98,6 +99,12 @@ class Copies:
         keep_owner = not self._source.is_context and not self._instruction.chown
         members = self._source.members(path, name, self._excluded)
         yield from destination.placed(members, top=os.fsencode(name), keep_owner=keep_owner)
+
+    def _may_be_archive(self, path: str) -> bool:
+        instruction = self._instruction
+        return (
+            isinstance(instruction, Add) and instruction.unpack is not False and stat.S_ISREG(self._source.mode(path))
+        )
 
     def _remote(self, url: str, destination: Destination) -> Iterator[Member]:
         if url.startswith(_GIT) or url.partition("#")[0].endswith(".git"):

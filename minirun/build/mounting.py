@@ -115,8 +115,8 @@ class _Work:
         with self._material.files_named(wanted.from_) as source:
             path = _only(source, wanted.source)
             is_directory = source.is_directory(path)
-            if source.is_filtered:
-                place = self._filtered(source, path)
+            if source.is_filtered or not (is_directory or wanted.read_only):
+                place = self._copied(source, path)
             else:
                 if not source.is_context:
                     self._attach(source.tree.fd, is_directory=True)  # only what is attached can be cloned
@@ -131,8 +131,8 @@ class _Work:
                     os.close(tree)
             return place if wanted.read_only or not is_directory else self._writable(place)
 
-    def _filtered(self, source: Source, path: str) -> str:
-        """Copy what of a context is not ignored; return where it is."""
+    def _copied(self, source: Source, path: str) -> str:
+        """Copy what of a context is not ignored, or a file that is written to; return where it is."""
         directory = f"{self._material.ingest.path}/context-{os.urandom(4).hex()}"
         unpack_layer(tar_of(source.members(path, "shown")), directory)
         return f"{directory}/diff/shown"

@@ -43,7 +43,7 @@ class Source:
     def find(self, pattern: str) -> list[str]:
         """Return the paths that a source means, relative to the top and in order; a wildcard may mean none.
 
-        Raises MinirunError (1) for a path that is not there.
+        Raises MinirunError (1) for a path that is not there, or is a socket: no archive can hold one.
         """
         try:
             directory, pattern = split_wildcards(posixpath.normpath(f"/{pattern}").lstrip("/"))
@@ -51,22 +51,26 @@ class Source:
         except PatternError as error:
             raise MinirunError(str(error), "For example *.txt, or docs/[a-c]?.md.", exit_code=1) from None
         if not expressions:
-            if self._is_ignored(directory) or not self._is_there(directory):
-                raise MinirunError(
-                    f'failed to calculate checksum: "/{directory}": not found',
-                    "The path begins at the top of what is copied from; a .dockerignore may exclude it.",
-                    exit_code=1,
-                )
+            if self._is_ignored(directory) or stat.S_ISSOCK(self.mode(directory)):
+                raise _not_found(directory)
             return [directory]
-        return [path for path in self._matching(directory, expressions) if not self._is_ignored(path)]
+        found = [path for path in self._matching(directory, expressions) if not self._is_ignored(path)]
+        return [path for path in found if not stat.S_ISSOCK(self.mode(path))]
 
-    def is_directory(self, path: str) -> bool:
-        """Say whether there is a directory, or a link to one."""
-        file = self.tree.open(path)
+    def mode(self, path: str) -> int:
+        """Return type and mode of what is at a path, through symbolic links. Raises MinirunError (1)."""
         try:
-            return stat.S_ISDIR(os.fstat(file).st_mode)
+            file = self.tree.open(path)
+        except (FileNotFoundError, NotADirectoryError):
+            raise _not_found(path) from None
+        try:
+            return os.fstat(file).st_mode
         finally:
             os.close(file)
+
+    def is_directory(self, path: str) -> bool:
+        """Say whether there is a directory, or a link to one. Raises MinirunError (1)."""
+        return stat.S_ISDIR(self.mode(path))
 
     def members(self, path: str, name: str, excluded: IgnoreRules | None = None) -> Iterator[Member]:
         """Give what is at a path as `name` and below, without what is ignored, or excluded by `--exclude`.
@@ -91,13 +95,6 @@ class Source:
                 yield entry, content
         finally:
             os.close(file)
-
-    def _is_there(self, path: str) -> bool:
-        try:
-            os.close(self.tree.open(path))
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        return True
 
     def _is_ignored(self, path: str) -> bool:
         return bool(path and self._ignored and _is_closed(self._ignored, path))
@@ -148,6 +145,14 @@ class _Chosen:
             self._excluded.discard(name)
             return True
         return False
+
+
+def _not_found(path: str) -> MinirunError:
+    return MinirunError(
+        f'failed to calculate checksum: "/{path}": not found',
+        "The path begins at the top of what is copied from; a .dockerignore may exclude it.",
+        exit_code=1,
+    )
 
 
 def _is_closed(rules: IgnoreRules, path: str) -> bool:

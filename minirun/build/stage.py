@@ -111,6 +111,9 @@ class StageBuilder:
                 raise error.at(instruction.line) from None
             except MinirunError as error:
                 raise StepError(error, instruction.line, instruction.last_line) from error
+            except OSError as error:
+                told = MinirunError(_reason(error), exit_code=1)
+                raise StepError(told, instruction.line, instruction.last_line) from error
         return self._built()
 
     def _built(self) -> Built:
@@ -189,8 +192,8 @@ class StageBuilder:
         else:
             try:
                 found = self._made(key, text, make)
-            except MinirunError as error:
-                self._progress.failed(self._number, error.message)
+            except (MinirunError, OSError) as error:
+                self._progress.failed(self._number, _reason(error))
                 raise
             self._progress.done(self._number, time.monotonic() - start)
         self._layers.append(found.layer)
@@ -233,3 +236,9 @@ class StageBuilder:
 
 def _layer_of(members: Iterator[Member], directory: str) -> Layer:
     return unpack_layer(tar_of(members), directory)
+
+
+def _reason(error: MinirunError | OSError) -> str:
+    if isinstance(error, MinirunError):
+        return error.message
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)

@@ -136,7 +136,10 @@ def files(top: Path) -> Iterator[tuple[str, tuple[object, ...]]]:
                     f"{stat.filemode(status.st_mode)} {status.st_uid}:{status.st_gid}",
                     _content(path, status),
                     "new" if stat.S_ISDIR(status.st_mode) or status.st_mtime > recent else int(status.st_mtime),
-                    {key: os.getxattr(path, key, follow_symlinks=False) for key in os.listxattr(path, follow_symlinks=False)},
+                    {
+                        key: os.getxattr(path, key, follow_symlinks=False)
+                        for key in os.listxattr(path, follow_symlinks=False)
+                    },
                     f"the same as {first}" if first != shown else "",
                 ),
             )

@@ -30,7 +30,9 @@ def builders(place: Path, executables: Path, busybox_rootfs: Path) -> Iterator[t
     with machine() as (inside, manager):
         driver = f"--exec-opt=native.cgroupdriver={manager}"
         with docker_daemon(place, busybox_rootfs, inside, [driver]) as client:
-            docker = Docker(["/usr/bin/docker", *client.command[1:]], place / "data-root", {"DOCKER_CONFIG": str(place)})
+            docker = Docker(
+                ["/usr/bin/docker", *client.command[1:]], place / "data-root", {"DOCKER_CONFIG": str(place)}
+            )
             minirun = Minirun(executables / "minirun")
             client("save", "--output", place / "busybox.tar", "busybox")
             minirun.run("load", "--input", place / "busybox.tar")
@@ -53,7 +55,12 @@ def prepared(directory: Path, script: str, dockerfile: str = "", number: int = 0
 def both(builders: tuple[Builder, Builder], context: Path, tag: str, *options: str) -> list[str]:
     """Build with both at the same time; return what they told."""
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda builder: builder.build(context, tag, *(option.format(context=context) for option in options)), builders))
+        return list(
+            pool.map(
+                lambda builder: builder.build(context, tag, *(option.format(context=context) for option in options)),
+                builders,
+            )
+        )
 
 
 @pytest.mark.engine

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # Of what a step has written that failed, the last lines are shown once more at the end.
 _KEPT_LINES = 20
 _CONTEXT_LINES = 3
+# What has no end of line is cut here, in characters; and of those that are shown once more, less.
+_LINE_MAX = 64 << 10
+_KEPT_LENGTH = 1000
 
 
 def progress_on(stream: TextIO, style: str, *, quiet: bool) -> BuildProgress:
@@ -50,6 +53,9 @@ class BuildProgress(Progress):
 
     def output(self, step: int, data: bytes) -> None:
         *lines, rest = (self._rest.get(step, "") + data.decode(errors="replace")).split("\n")
+        if len(rest) > _LINE_MAX:
+            lines.append(rest)
+            rest = ""
         self._rest[step] = rest
         for line in lines:
             self._line(step, line.rstrip("\r"))
@@ -76,7 +82,7 @@ class BuildProgress(Progress):
             self._line(step, self._rest.pop(step))
 
     def _line(self, step: int, line: str) -> None:
-        self._last_lines[step] = [*self._last_lines[step][1 - _KEPT_LINES :], line]
+        self._last_lines[step] = [*self._last_lines[step][1 - _KEPT_LINES :], line[:_KEPT_LENGTH]]
 
     def _say(self, *lines: str) -> None:
         print(*lines, sep="\n", file=self._stream, flush=True)

@@ -1,0 +1,222 @@
+"""Dockerfiles and contexts that try to reach the host's files, and those that only make trouble."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .conftest import Builder
+
+SECRET = "root of the host"
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """Return a file of the host that no build may see or change."""
+    path = tmp_path / "secret"
+    path.write_text(SECRET)
+    return path
+
+
+def everything(builder: Builder) -> str:
+    return builder.shell("cat /* /d/* /d/*/* 2> /dev/null; true")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "COPY link /f",
+        "COPY up/secret /f",
+        "COPY top/etc/hostname /f",
+        "COPY * /d/",
+        "COPY link up top /d/",
+        "ADD up /d",
+        "COPY . /d",
+        "RUN --mount=target=/c,source=up cp /c/* /",
+        "RUN --mount=target=/c cp -L /c/up/* /c/top/etc/hostname / 2> /dev/null; cat /c/link > /f 2> /dev/null; true",
+        "COPY ../../secret /f",
+        "COPY up/../secret /f",
+        "COPY --parents up/secret /d/",
+        "COPY --parents ./up/./secret /d/",
+    ],
+)
+def test_a_link_in_the_context_leads_nowhere_outside(builder: Builder, secret: Path, line: str) -> None:
+    (builder.context / "link").symlink_to(secret)
+    (builder.context / "up").symlink_to("..")
+    (builder.context / "top").symlink_to("/")
+    builder.write({"Dockerfile": f"FROM busybox\n{line}\n"})
+    done = builder.minirun("build", "-t", "built", builder.context, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    assert "internal" not in done.stderr and "Traceback" not in done.stderr, done.stderr
+    if done.returncode == 0:
+        assert SECRET not in everything(builder)
+
+
+def archive(*members: tuple[str, Callable[[tarfile.TarInfo], None] | str]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, change in members:
+            info = tarfile.TarInfo(name)
+            data = b""
+            if isinstance(change, str):
+                data = change.encode()
+                info.size = len(data)
+            else:
+                change(info)
+            tar.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def link_to(target: str, kind: bytes = tarfile.SYMTYPE) -> Callable[[tarfile.TarInfo], None]:
+    def change(info: tarfile.TarInfo) -> None:
+        info.type, info.linkname = kind, target
+
+    return change
+
+
+def test_an_archive_stays_below_its_destination(builder: Builder, secret: Path) -> None:
+    data = {
+        "dots": archive(("../../../../../../../../.." + str(secret), "changed")),
+        "absolute": archive((str(secret), "changed")),
+        "through": archive(("l", link_to(str(secret.parent))), ("l/secret", "changed")),
+        "hard": archive(("h", link_to(str(secret), tarfile.LNKTYPE)), ("h", "changed")),
+        "hardup": archive(("h", link_to("../../../../../../../../.." + str(secret), tarfile.LNKTYPE))),
+        "linkthenhard": archive(("l", link_to("/etc")), ("h", link_to("l/passwd", tarfile.LNKTYPE))),
+    }
+    for name, content in data.items():
+        (builder.context / f"{name}.tar").write_bytes(content)
+        builder.write({"Dockerfile": f"FROM busybox\nRUN mkdir /x\nADD {name}.tar /x/\n"})
+        done = builder.minirun("build", "-t", "built", builder.context, check=False)
+        print(name, done.returncode, done.stderr[-300:])
+        assert done.returncode in (0, 1), done.stderr
+        assert "internal" not in done.stderr, done.stderr
+        assert secret.read_text() == SECRET
+        if done.returncode == 0:
+            print(builder.shell("find /x | head -20"))
+            assert SECRET not in builder.shell("cat /x/* /x/*/*/*/* 2> /dev/null; true")
+
+
+def test_a_destination_that_leads_to_the_host(builder: Builder, secret: Path) -> None:
+    place = secret.parent / "place"
+    place.mkdir()
+    builder(
+        f"FROM busybox\nRUN ln -s {place} /p && ln -s / /r && ln -s ../../../../../../.. /u && ln -s {secret} /s && mkdir -p {place}\n"
+        "COPY f /p/\nCOPY f /r/copied\nCOPY f /u/other\nWORKDIR /p/made\nCOPY f /p/new/x\nWORKDIR /u/w\nADD f /s\n",
+        files={"f": "content"},
+    )
+    assert list(place.iterdir()) == []
+    assert secret.read_text() == SECRET
+    assert builder.shell(f"ls {place}; cat /copied /other") == "f\nmade\nnew\ncontentcontent"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "COPY --from=a /l /f",
+        "COPY --from=a /d/secret /f",
+        "COPY --from=a /l* /d/",
+        "RUN --mount=from=a,source=/d,target=/m cat /m/secret > /f; true",
+        "RUN --mount=from=a,source=/l,target=/m cat /m > /f; true",
+        "RUN --mount=from=a,source=/e,target=/m cat /m/hostname > /f; true",
+        "RUN --mount=type=cache,from=a,source=/d,target=/m cat /m/secret > /f; true",
+    ],
+)
+def test_links_of_a_stage_stay_in_it(builder: Builder, secret: Path, line: str) -> None:
+    builder.write(
+        {
+            "Dockerfile": f"FROM busybox AS a\nRUN ln -s {secret} /l && ln -s {secret.parent} /d && ln -s /etc /e\nFROM busybox\n{line}\n"
+        }
+    )
+    done = builder.minirun("build", "-t", "built", builder.context, check=False)
+    print(done.returncode, done.stderr)
+    assert done.returncode in (0, 1), done.stderr
+    assert "internal" not in done.stderr
+    if done.returncode == 0:
+        assert SECRET not in everything(builder)
+
+
+@pytest.mark.parametrize(
+    "target", ["/l", "/l/x", "/up/x", "/proc/1/x", "/proc/self/fd/0", "/etc/../../x", "/dev/null", "/d/secret"]
+)
+def test_mount_targets_that_are_links(builder: Builder, secret: Path, target: str) -> None:
+    builder.write(
+        {
+            "f": "x",
+            "Dockerfile": f"FROM busybox\nRUN ln -s {secret} /l && ln -s ../../.. /up && ln -s {secret.parent} /d\nRUN --mount=type=bind,source=f,target={target},rw echo changed > {target}; true\n",
+        }
+    )
+    done = builder.minirun("build", "-t", "built", builder.context, check=False)
+    print(done.returncode, done.stderr)
+    assert done.returncode in (0, 1), done.stderr
+    assert "internal" not in done.stderr
+    assert secret.read_text() == SECRET
+    assert (builder.context / "f").read_text() == "x"
+
+
+def test_special_files_in_the_context(builder: Builder) -> None:
+    os.mkfifo(builder.context / "fifo", 0o640)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(builder.context / "socket"))
+        os.mknod(builder.context / "null", 0o666 | 0o020000, os.makedev(1, 3))
+        done = builder("FROM busybox\nCOPY . /d\nRUN ls -l /d > /l\n")
+        print(done.stderr, builder.shell("ls -l /d"))
+        for name in ("fifo", "socket", "null"):
+            builder.write({"Dockerfile": f"FROM busybox\nADD {name} /x\n"})
+            done = builder.minirun("build", "-t", "built", builder.context, check=False, timeout=20)
+            print(name, done.returncode, done.stderr)
+            assert "internal" not in done.stderr
+        builder.write({"Dockerfile": "FROM busybox\nRUN --mount=target=/c ls /c > /l\n"})
+        done = builder.minirun("build", "-t", "built", builder.context, check=False, timeout=20)
+        print("mount", done.returncode, done.stderr)
+        builder.write({".dockerignore": "x"})
+        done = builder.minirun("build", "-t", "built", builder.context, check=False, timeout=20)
+        print("mount", done.returncode, done.stderr)
+        (builder.context / "Dockerfile").unlink()
+        os.mkfifo(builder.context / "Dockerfile")
+        done = builder.minirun("build", "-t", "built", builder.context, check=False, timeout=20)
+        print("Dockerfile", done.returncode, done.stderr)
+        (builder.context / ".dockerignore").unlink()
+        os.mkfifo(builder.context / ".dockerignore")
+        done = builder.minirun(
+            "build", "-t", "built", "-f", "-", builder.context, check=False, timeout=20, input="FROM busybox\n"
+        )
+        print(".dockerignore", done.returncode, done.stderr)
+
+
+def test_a_step_reaches_no_descriptor_of_the_builder(builder: Builder) -> None:
+    builder(
+        "FROM busybox\nRUN ls -l /proc/self/fd /proc/1/fd > /f; for f in /proc/1/fd/*; do (echo x > $f/x) 2> /dev/null; done; ls -la /proc/1/root/ > /g; ls /proc | grep -c '^[0-9]' > /h\n"
+    )
+    print(builder.shell("cat /f /g /h"))
+
+
+def test_much_output(builder: Builder) -> None:
+    done = builder(
+        "FROM busybox\nRUN yes 0123456789012345678901234567890123456789 | head -c 100000000 | tr -d x; echo end\n"
+    )
+    assert len(done.stderr) > 100000000
+    done = builder("FROM busybox\nRUN head -c 30000000 /dev/zero; echo; echo end; exit 3\n", code=1)
+    print(len(done.stderr), repr(done.stderr[-300:]))
+
+
+def test_long_names(builder: Builder) -> None:
+    name = "n" * 1000
+    builder(
+        f"FROM busybox AS {name}\nRUN : {name} && echo 1 > /f\nFROM busybox\nCOPY --from={name} /f /f\nENV {name}={name}\n"
+    )
+    done = builder(f"FROM busybox\nCOPY {name} /\n", code=1)
+    print(done.stderr)
+    done = builder(f"FROM busybox\nWORKDIR /{name}\n", code=1)
+    print(done.stderr)
+    deep = "/".join(["d" * 200] * 25)
+    done = builder(f"FROM busybox\nWORKDIR /{deep}\n", code=1)
+    print(done.stderr[-300:])
