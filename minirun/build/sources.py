@@ -9,7 +9,6 @@ import stat
 from minirun.build.patterns import PatternError, split_wildcards, wildcard
 from minirun.errors import MinirunError
 from minirun.kernel.path import open_in_root
-from minirun.storage.tar.reader import DIRECTORY
 from minirun.storage.tar.tree import members
 
 TYPE_CHECKING = False

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import socket
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,12 +94,10 @@ def test_an_archive_stays_below_its_destination(builder: Builder, secret: Path) 
         (builder.context / f"{name}.tar").write_bytes(content)
         builder.write({"Dockerfile": f"FROM busybox\nRUN mkdir /x\nADD {name}.tar /x/\n"})
         done = builder.minirun("build", "-t", "built", builder.context, check=False)
-        print(name, done.returncode, done.stderr[-300:])
         assert done.returncode in (0, 1), done.stderr
         assert "internal" not in done.stderr, done.stderr
         assert secret.read_text() == SECRET
         if done.returncode == 0:
-            print(builder.shell("find /x | head -20"))
             assert SECRET not in builder.shell("cat /x/* /x/*/*/*/* 2> /dev/null; true")
 
 
@@ -137,7 +133,6 @@ def test_links_of_a_stage_stay_in_it(builder: Builder, secret: Path, line: str) 
         }
     )
     done = builder.minirun("build", "-t", "built", builder.context, check=False)
-    print(done.returncode, done.stderr)
     assert done.returncode in (0, 1), done.stderr
     assert "internal" not in done.stderr
     if done.returncode == 0:
@@ -155,68 +150,15 @@ def test_mount_targets_that_are_links(builder: Builder, secret: Path, target: st
         }
     )
     done = builder.minirun("build", "-t", "built", builder.context, check=False)
-    print(done.returncode, done.stderr)
     assert done.returncode in (0, 1), done.stderr
     assert "internal" not in done.stderr
     assert secret.read_text() == SECRET
     assert (builder.context / "f").read_text() == "x"
 
 
-def test_special_files_in_the_context(builder: Builder) -> None:
-    os.mkfifo(builder.context / "fifo", 0o640)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(builder.context / "socket"))
-        os.mknod(builder.context / "null", 0o666 | 0o020000, os.makedev(1, 3))
-        done = builder("FROM busybox\nCOPY . /d\nRUN ls -l /d > /l\n")
-        print(done.stderr, builder.shell("ls -l /d"))
-        for name in ("fifo", "socket", "null"):
-            builder.write({"Dockerfile": f"FROM busybox\nADD {name} /x\n"})
-            done = builder.minirun("build", "-t", "built", builder.context, check=False, timeout=20)
-            print(name, done.returncode, done.stderr)
-            assert "internal" not in done.stderr
-        builder.write({"Dockerfile": "FROM busybox\nRUN --mount=target=/c ls /c > /l\n"})
-        done = builder.minirun("build", "-t", "built", builder.context, check=False, timeout=20)
-        print("mount", done.returncode, done.stderr)
-        builder.write({".dockerignore": "x"})
-        done = builder.minirun("build", "-t", "built", builder.context, check=False, timeout=20)
-        print("mount", done.returncode, done.stderr)
-        (builder.context / "Dockerfile").unlink()
-        os.mkfifo(builder.context / "Dockerfile")
-        done = builder.minirun("build", "-t", "built", builder.context, check=False, timeout=20)
-        print("Dockerfile", done.returncode, done.stderr)
-        (builder.context / ".dockerignore").unlink()
-        os.mkfifo(builder.context / ".dockerignore")
-        done = builder.minirun(
-            "build", "-t", "built", "-f", "-", builder.context, check=False, timeout=20, input="FROM busybox\n"
-        )
-        print(".dockerignore", done.returncode, done.stderr)
-
-
 def test_a_step_reaches_no_descriptor_of_the_builder(builder: Builder) -> None:
     builder(
         "FROM busybox\nRUN ls -l /proc/self/fd /proc/1/fd > /f; for f in /proc/1/fd/*; do (echo x > $f/x) 2> /dev/null; done; ls -la /proc/1/root/ > /g; ls /proc | grep -c '^[0-9]' > /h\n"
     )
-    print(builder.shell("cat /f /g /h"))
-
-
-def test_much_output(builder: Builder) -> None:
-    done = builder(
-        "FROM busybox\nRUN yes 0123456789012345678901234567890123456789 | head -c 100000000 | tr -d x; echo end\n"
-    )
-    assert len(done.stderr) > 100000000
-    done = builder("FROM busybox\nRUN head -c 30000000 /dev/zero; echo; echo end; exit 3\n", code=1)
-    print(len(done.stderr), repr(done.stderr[-300:]))
-
-
-def test_long_names(builder: Builder) -> None:
-    name = "n" * 1000
-    builder(
-        f"FROM busybox AS {name}\nRUN : {name} && echo 1 > /f\nFROM busybox\nCOPY --from={name} /f /f\nENV {name}={name}\n"
-    )
-    done = builder(f"FROM busybox\nCOPY {name} /\n", code=1)
-    print(done.stderr)
-    done = builder(f"FROM busybox\nWORKDIR /{name}\n", code=1)
-    print(done.stderr)
-    deep = "/".join(["d" * 200] * 25)
-    done = builder(f"FROM busybox\nWORKDIR /{deep}\n", code=1)
-    print(done.stderr[-300:])
+    assert "host" not in builder.shell("cat /f")
+    assert builder.shell("cat /h") == "3\n"

@@ -97,7 +97,7 @@ class Minirun(Builder):
 
 
 def _comparable(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return what a step's history says, without what Docker 20.10 has not yet, or had otherwise: flags, ARG's value."""
+    """Return what a step's history says, without flags and values of ARG, of which Docker 20.10 is silent."""
     known = {key: entry[key] for key in _HISTORY if key in entry}
     words = re.sub(r"^(COPY|ADD)( --(chown|chmod)=\S+)*", r"\1", known.get("created_by", ""))
     return known | {"created_by": re.sub("=.*", "", words) if words.startswith("ARG ") else words}

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import pytest
-from build_cases import CASES, MISTAKES
+from build_cases import read_cases
 from build_engines import Docker, Minirun, steps
-from caller import machine
-from docker_daemon import docker_daemon
+from caller import end, launch, machine
+from docker_daemon import docker_daemon, succeeds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from build_cases.case import Case, Mistake
+    from build_cases import Case
     from build_engines import Builder
 
 _LONG_AGO = 1_000_000_000
+_PORT = "8765"
+SUBJECTS = ("language", "config", "stages", "copy", "add", "run", "cache")
+CASES = [case for subject in SUBJECTS for case in read_cases(subject)]
+MISTAKES = read_cases("mistakes")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +41,29 @@ def builders(place: Path, executables: Path, busybox_rootfs: Path) -> Iterator[t
             minirun = Minirun(executables / "minirun")
             client("save", "--output", place / "busybox.tar", "busybox")
             minirun.run("load", "--input", place / "busybox.tar")
-            yield docker, minirun
+            with downloads(inside, place):
+                yield docker, minirun
+
+
+@contextmanager
+def downloads(inside: Sequence[str], place: Path) -> Iterator[None]:
+    """Serve an archive and a file on the loopback interfaces of dockerd and of this test."""
+    served = place / "served"
+    served.mkdir()
+    script = f"echo content > file; mkdir d; echo 1 > d/f; tar -cf d.tar d; touch --date=@{_LONG_AGO} file d.tar"
+    subprocess.run(["sh", "-euc", script], check=True, cwd=served)
+    server = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", served, _PORT]
+    url = f"http://127.0.0.1:{_PORT}/file"
+    ask = [sys.executable, "-c", f"import urllib.request as r; r.urlopen({url!r}, timeout=5).read()"]
+    daemons = []
+    try:
+        for prefix in (inside, []):
+            log = place / f"served-{len(daemons)}.log"
+            daemons.append(launch([*prefix, *server], log, lambda prefix=prefix: succeeds([*prefix, *ask])))
+        yield
+    finally:
+        for daemon in daemons:
+            end(daemon)
 
 
 def prepared(directory: Path, script: str, dockerfile: str = "", number: int = 0) -> None:
@@ -67,7 +94,7 @@ def both(builders: tuple[Builder, Builder], context: Path, tag: str, *options: s
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_the_same_image(builders: tuple[Builder, Builder], tmp_path: Path, case: Case) -> None:
     if case.before:
-        prepared(tmp_path / "before", ":", case.before)
+        prepared(tmp_path / "before", "", case.before)
         both(builders, tmp_path / "before", "before")
     context, tag = tmp_path / "context", f"case-{case.name}"
     prepared(context, case.context, case.dockerfile)
@@ -84,13 +111,13 @@ def test_the_same_image(builders: tuple[Builder, Builder], tmp_path: Path, case:
     assert all(cached for _, cached in minirun)
     for number, change in enumerate(case.changes, 1):
         prepared(context, change.script, number=number)
-        docker, minirun = map(steps, both(builders, context, tag, *(change.options or case.options)))
+        docker, minirun = map(steps, both(builders, context, tag, *change.options))
         assert minirun == docker, f"change {number}: {change}"
 
 
 @pytest.mark.engine
 @pytest.mark.parametrize("mistake", MISTAKES, ids=[mistake.name for mistake in MISTAKES])
-def test_the_same_mistake(builders: tuple[Builder, Builder], tmp_path: Path, mistake: Mistake) -> None:
+def test_the_same_mistake(builders: tuple[Builder, Builder], tmp_path: Path, mistake: Case) -> None:
     context = tmp_path / "context"
     prepared(context, mistake.context, mistake.dockerfile)
     for builder in builders:
