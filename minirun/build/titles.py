@@ -1,4 +1,4 @@
-"""What progress calls a step: its instruction as it is written, with the values of its variables, as BuildKit shows it."""
+"""What progress calls a step: its instruction as it is written, with its variables' values, as BuildKit shows it."""
 
 from __future__ import annotations
 

