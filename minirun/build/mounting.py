@@ -9,7 +9,7 @@ import posixpath
 from minirun.build.copying import digest_of
 from minirun.build.dockerfile.error import DockerfileError
 from minirun.build.dockerfile.mounts import BindMount, CacheMount, SecretMount, SshMount, TmpfsMount
-from minirun.engine import volumes
+from minirun.engine.volume.filling import fill
 from minirun.kernel.hostfiles import lock, lock_file, make_directory, make_private, set_mode, write_new
 from minirun.kernel.layerfs import set_owner
 from minirun.kernel.mount import (
@@ -197,7 +197,7 @@ class _Work:
             os.close(file)
         if wanted.from_:
             with self._material.files_named(wanted.from_) as source:
-                volumes.populate(source.tree.fd, wanted.source, data)
+                fill(source.tree.fd, wanted.source, data, data)
 
     # -- secrets -------------------------------------------------------------------------------------------------------
     def _secret(self, wanted: SecretMount) -> None:

@@ -6,8 +6,11 @@ import os
 
 from minirun.engine.container import records
 from minirun.engine.container.status import status
+from minirun.engine.volume.users import among
 from minirun.model.record import Record
 from minirun.storage import build_cache, images
+from minirun.storage.tree_size import size_of_tree
+from minirun.storage.volumes import records as volumes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,8 +142,9 @@ def measure(layout: Layout) -> DiskUsage:
             ContainerUsage(record, status(layout, record), written(layout, record)) for record in containers
         ),
         volumes=tuple(
-            VolumeUsage(name, size_of_tree(f"{layout.volumes}/{name}"), len(users_of_volume(containers, name)))
-            for name in volume_names(layout)
+            VolumeUsage(name, size_of_tree(volumes.data_directory(layout, name)), len(among(containers, name)))
+            for name in volumes.names(layout)
+            if not volumes.load(layout, name).options
         ),
         build_cache=tuple(_cache_usage(layout, set(users))),
     )
@@ -176,33 +180,3 @@ def _layer_sizes(stored: Iterable[Image]) -> dict[str, int]:
 def written(layout: Layout, record: ContainerRecord) -> int:
     """Return the bytes of the files that a container has written or changed."""
     return size_of_tree(f"{layout.container(record.id)}/upper")
-
-
-def size_of_tree(path: str) -> int:
-    """Return the bytes of the files below a directory; what is removed meanwhile does not count."""
-    total = 0
-    for directory, _, files in os.walk(path):
-        for name in files:
-            try:
-                total += os.lstat(f"{directory}/{name}").st_size
-            except FileNotFoundError:
-                continue
-    return total
-
-
-def volume_names(layout: Layout) -> list[str]:
-    """Return the names of all volumes, sorted."""
-    try:
-        return sorted(os.listdir(layout.volumes))
-    except FileNotFoundError:
-        return []
-
-
-def users_of_volume(containers: Iterable[ContainerRecord], name: str) -> list[str]:
-    """Return the ids of the containers that mount a volume, or own it as an anonymous one."""
-    return [
-        record.id
-        for record in containers
-        if name in record.anonymous_volumes
-        or any(mount.kind == "volume" and mount.source == name for mount in record.request.mounts)
-    ]

@@ -1,20 +1,19 @@
-"""Removing what is not used: stopped containers, volumes that no container has, what builds remember.
+"""Removing what is not used: the containers that do not run, and what builds remember.
 
-Images: image/images.py.
+Images: image/images.py; volumes: volume/managing.py.
 """
 
 from __future__ import annotations
 
 import os
 
-from minirun.engine import volumes
 from minirun.engine.container import ending, records
 from minirun.engine.container.status import status
-from minirun.engine.disk_usage import cache_mounts, size_of_tree, users_of_volume, volume_names, written
-from minirun.errors import MinirunError
+from minirun.engine.disk_usage import cache_mounts, written
 from minirun.kernel.hostfiles import remove_tree, try_lock
 from minirun.storage import build_cache, images
 from minirun.storage.ingest import Ingest
+from minirun.storage.tree_size import size_of_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,29 +63,4 @@ def prune_containers(layout: Layout, filters: PruneFilters) -> tuple[list[str], 
         if not ending.remove(layout, [record]):
             removed.append(record.id)
             freed += size
-    return removed, freed
-
-
-def prune_volumes(layout: Layout, filters: PruneFilters) -> tuple[list[str], int]:
-    """Remove the volumes that no container has; return their names and the bytes that came free.
-
-    Raises MinirunError when a container's record is damaged: its volumes are not known.
-    """
-    removed, freed = [], 0
-    for name in volume_names(layout):
-        containers = records.all_records(layout)  # for each anew: one that has it may have been made just now
-        for record in containers:
-            if isinstance(record, records.Unreadable):
-                raise MinirunError(
-                    f"no volume is removed: the volumes of container {record.id[:12]}, whose record is damaged, are "
-                    "not known",
-                    f"Remove that container first: 'minirun rm --force {record.id[:12]}'.",
-                    exit_code=1,
-                )
-        if users_of_volume(containers, name) or not filters.allow({}, 0.0):
-            continue
-        size = size_of_tree(f"{layout.volumes}/{name}")
-        volumes.remove(layout, name)
-        removed.append(name)
-        freed += size
     return removed, freed

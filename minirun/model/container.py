@@ -14,11 +14,15 @@ if TYPE_CHECKING:
 
 
 class VolumeMount(Record):
-    """One `-v`, `--mount` or `--tmpfs`: `kind` is "bind", "volume" or "tmpfs".
+    """One `-v`, `--mount` or `--tmpfs`: `kind` is "bind", "volume", "tmpfs" or "image".
 
-    `source` is an absolute host path (bind), a volume's name ("" for an anonymous one) or "" (tmpfs). `create_source`
-    makes a missing bind source, as `-v` does and `--mount` does not. `options` are further mount options ("size=64m",
-    "rshared").
+    `source` is an absolute host path (bind), a volume's name ("" for an anonymous one), an image's name, and in a
+    container's record its id (image), or "" (tmpfs). `create_source` makes a missing bind source, as `-v` does and
+    `--mount` does not. `options` are further mount options ("size=64m", "rshared"): "bind" leaves out the mounts below
+    the source, "rw-below" leaves these writable where it is itself read-only. `subpath` is what of a volume or an image
+    is mounted. A volume that does not exist is made with `labels` and `driver_options`. `own` gives what is mounted to
+    the container's user. A volume that is `bare` was given no name, and has a random one. `flag` is what asked for the
+    mount, "" for the image's VOLUME and another container's, and `mode` is its last part as it was typed.
     """
 
     kind: str
@@ -28,10 +32,17 @@ class VolumeMount(Record):
     create_source: bool = False
     copy_up: bool = True
     options: tuple[str, ...] = ()
+    subpath: str = ""
+    labels: dict[str, str] = {}
+    driver_options: dict[str, str] = {}
+    own: bool = False
+    bare: bool = False
+    flag: str = ""
+    mode: str = ""
 
     def check(self) -> None:
         """Raise ValueError for what cannot be mounted: the name of a volume is part of a path."""
-        if self.kind not in ("bind", "volume", "tmpfs"):
+        if self.kind not in ("bind", "volume", "tmpfs", "image"):
             raise ValueError(f"{self.kind!a} is no kind of mount")
         if self.kind == "volume" and ("/" in self.source or self.source in (".", "..")):
             raise ValueError(f"{self.source!a} is no name of a volume")
@@ -150,15 +161,14 @@ class ContainerRecord(Record):
 class LaunchSpec(Record):
     """A container to bring up: what the command has prepared for it.
 
-    `files` is the directory of its resolv.conf, hosts and hostname. `mounts` are all volumes with absolute host paths;
-    `fresh_volumes` those to be filled from the image; `joined` the namespaces shared with other containers;
-    `console_size` the terminal's (rows, columns); `image` the image, where it is not the record's.
+    `files` is the directory of its resolv.conf, hosts and hostname. `mounts` are those of the request: the shim finds
+    their places; `joined` the namespaces shared with other containers; `console_size` the terminal's (rows, columns);
+    `image` the image, where it is not the record's.
     """
 
     hostname: str
     files: str
     mounts: tuple[VolumeMount, ...]
-    fresh_volumes: tuple[VolumeMount, ...]
     joined: dict[str, str]
     console_size: tuple[int, int]
     image: Image | None = None

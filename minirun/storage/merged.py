@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     Prepare = Callable[[int], None]
 
 
-def _nothing(_root: int) -> None:
-    pass
+def nothing(_root: int) -> None:
+    """Prepare nothing."""
 
 
-def open_snapshot(snapshot: Snapshot, prepare: Prepare = _nothing) -> int:
+def open_snapshot(snapshot: Snapshot, prepare: Prepare = nothing) -> int:
     """Return the root directory of a snapshot as a descriptor; its `target` is any directory. Raises OSError."""
 
     def mount_it() -> int:
@@ -39,7 +39,7 @@ def open_snapshot(snapshot: Snapshot, prepare: Prepare = _nothing) -> int:
     return _in_a_thread(mount_it)
 
 
-def open_mounted(namespace: int, target: str, prepare: Prepare = _nothing) -> int:
+def open_mounted(namespace: int, target: str, prepare: Prepare = nothing) -> int:
     """Return the root directory of what is mounted on `target` in the mount namespace behind a descriptor.
 
     Raises OSError.

@@ -177,12 +177,12 @@ def test_what_is_refused(args: list[str], message: str) -> None:
 def test_options_without_effect_are_told() -> None:
     line = "--memory-swappiness 5 --oom-kill-disable --network host -p 80:80"
     options = options_of(parse(line.split(), RUN.flags), RUN.flags)
-    assert [sentence.split()[0] for sentence in warnings(options)] == [
+    assert [sentence.split()[0] for sentence in warnings(options, from_options("busybox", (), options))] == [
         "--oom-kill-disable",
         "--memory-swappiness",
         "published",
     ]
-    assert warnings(options_of(parse([], RUN.flags), RUN.flags)) == []
+    assert warnings(options_of(parse([], RUN.flags), RUN.flags), RunRequest("busybox")) == []
 
 
 def test_a_bare_variable_is_inherited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -85,6 +85,9 @@ SECTIONS = {
         "login": "image.login",
         "logout": "image.login",
     },
+    "Volumes": {
+        "volume": "",
+    },
     "minirun": {
         "explain": "system.explain",
         "info": "system.info",
@@ -145,6 +148,18 @@ GROUPS = {
         "Be a registry for others.",
         {"serve": "image.serve:registry serve"},
         summary="Serve the images of this machine",
+    ),
+    "volume": Group(
+        "Manage volumes: files that outlive containers.",
+        {
+            "create": "volume.create",
+            "inspect": "volume.inspect",
+            "ls": "volume.ls",
+            "prune": "system.prune:volume prune",
+            "rm": "volume.rm",
+        },
+        {"list": "ls", "remove": "rm"},
+        summary="Manage volumes",
     ),
     "system": Group(
         "What minirun keeps, and the machine that it runs on.",

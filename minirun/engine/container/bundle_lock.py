@@ -48,7 +48,7 @@ class BundleLock:
         try:
             # The lock goes last: without it, somebody would take the directory for one that was left behind.
             for name in sorted(os.listdir(bundle), key="monitor.lock".__eq__):
-                (hostfiles.remove_directory if name == "rootfs" else hostfiles.remove)(f"{bundle}/{name}")
+                (hostfiles.remove_directory if name in ("rootfs", "mounts") else hostfiles.remove)(f"{bundle}/{name}")
             hostfiles.remove_directory(bundle)
         except FileNotFoundError:
             pass  # somebody else has just removed it

@@ -43,7 +43,7 @@ def make(layout: Layout, request: RunRequest) -> tuple[ContainerRecord, BundleLo
     command = arguments(request, image.config)
     # What it refers to must exist before anything is made.
     joined_namespaces(layout, request)
-    mounts = _all_mounts(layout, request, image)
+    mounts, shared = _all_mounts(layout, request, image)
     for mount in mounts:
         check_source(mount)
     lock = bundle_lock.take(layout, container_id)
@@ -52,7 +52,7 @@ def make(layout: Layout, request: RunRequest) -> tuple[ContainerRecord, BundleLo
     try:
         make_private(layout.container(container_id))
         name = records.claim_name(layout, request.name, container_id)
-        anonymous: list[str] = []
+        anonymous = list(shared)
         named = tuple(_with_name(mount, anonymous) for mount in mounts)
         record = ContainerRecord(
             id=container_id,
@@ -64,13 +64,26 @@ def make(layout: Layout, request: RunRequest) -> tuple[ContainerRecord, BundleLo
             request=host_cgroups.with_fitting_namespace(request.replace(mounts=named)),
             anonymous_volumes=tuple(anonymous),
         )
-        records.save(layout, record)
+        _save(layout, record)
         images.confirm(layout, image.id)
     except BaseException:
         records.remove(layout, container_id)
         lock.discard()
         raise
     return record, lock
+
+
+def _save(layout: Layout, record: ContainerRecord) -> None:
+    """Write the record, with the volumes that it tells of: nobody removes one in between."""
+    if not any(mount.kind == "volume" for mount in record.request.mounts):
+        records.save(layout, record)
+        return
+    from minirun.engine.volume import managing
+    from minirun.storage.volumes import records as volumes
+
+    with volumes.locked(layout):
+        records.save(layout, record)
+        managing.make_missing(layout, record)
 
 
 def _find_image(layout: Layout, name: str) -> Image:
@@ -93,22 +106,32 @@ def _find_other(layout: Layout, name: str) -> ContainerRecord:
         raise MinirunError(error.message, error.hint) from None
 
 
-def _all_mounts(layout: Layout, request: RunRequest, image: Image) -> tuple[VolumeMount, ...]:
-    """Return the request's mounts, those of --volumes-from, and an anonymous volume for each VOLUME of the image."""
-    mounts = list(request.mounts)
+def _all_mounts(layout: Layout, request: RunRequest, image: Image) -> tuple[tuple[VolumeMount, ...], list[str]]:
+    """Return the request's mounts, those of --volumes-from, and an anonymous volume for each VOLUME of the image; and
+    the names of the anonymous volumes of other containers among them, which go with the last that has them."""
+    mounts = [_with_image(layout, mount) for mount in request.mounts]
     taken = {mount.target for mount in mounts}
+    shared = []
     for text in request.volumes_from:
         name, _, mode = text.partition(":")
-        for mount in _find_other(layout, name).request.mounts:
-            if mount.target not in taken and mount.kind != "tmpfs":
+        other = _find_other(layout, name)
+        for mount in other.request.mounts:
+            if mount.target not in taken and mount.kind in ("bind", "volume"):
                 taken.add(mount.target)
-                mounts.append(mount.replace(read_only=True) if mode == "ro" else mount)
+                mounts.append(mount.replace(read_only=mount.read_only or mode == "ro", copy_up=False, flag="", mode=""))
+                if mount.source in other.anonymous_volumes:
+                    shared.append(mount.source)
     if image.config.volumes:
         from minirun.engine.request.mount_flags import checked_target
 
         targets = dict.fromkeys(checked_target(volume, f"VOLUME {volume}") for volume in image.config.volumes)
         mounts += [VolumeMount("volume", target) for target in targets if target not in taken]
-    return tuple(mounts)
+    return tuple(mounts), shared
+
+
+def _with_image(layout: Layout, mount: VolumeMount) -> VolumeMount:
+    """Return a mount of an image with the image's id. Raises MinirunError if there is no such image."""
+    return mount.replace(source=images.find_id(layout, mount.source)) if mount.kind == "image" else mount
 
 
 def check_source(mount: VolumeMount) -> None:
@@ -125,7 +148,7 @@ def _with_name(mount: VolumeMount, anonymous: list[str]) -> VolumeMount:
     if mount.kind != "volume" or mount.source:
         return mount
     anonymous.append(records.new_id())
-    return mount.replace(source=anonymous[-1])
+    return mount.replace(source=anonymous[-1], bare=True)
 
 
 def joined_namespaces(layout: Layout, request: RunRequest) -> dict[str, str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from minirun.engine import volumes
 from minirun.engine.spec.build import MASKED_PATHS, READONLY_PATHS, working_dir
 from minirun.engine.spec.environment import DEFAULT_PATH
+from minirun.engine.volume import mounts
 from minirun.network import drivers
 
 TYPE_CHECKING = False
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from minirun.engine.container.status import Status
-    from minirun.model.container import ContainerRecord, RunRequest, VolumeMount
+    from minirun.model.container import ContainerRecord, RunRequest
     from minirun.model.image import ImageConfig
     from minirun.model.layout import Layout
     from minirun.model.network import PortMapping
@@ -44,7 +44,7 @@ def container_document(layout: Layout, record: ContainerRecord, status: Status, 
         "ExecIDs": None,
         "HostConfig": _host_config(record.request),
         "GraphDriver": {"Name": "overlay2", "Data": {"UpperDir": f"{directory}/upper", "WorkDir": f"{directory}/work"}},
-        "Mounts": [_mount(layout, mount) for mount in record.request.mounts],
+        "Mounts": mounts.points(layout, record.request.mounts),
         "Config": _config(record, image),
         "NetworkSettings": _network_settings(record, running=status.is_running),
     }
@@ -87,7 +87,7 @@ def _config(record: ContainerRecord, image: ImageConfig) -> dict[str, Any]:
         "Env": _environment(image.env, request.environment),
         "Cmd": list(command) if command else None,
         "Image": record.image,
-        "Volumes": {volume: {} for volume in image.volumes} or None,
+        "Volumes": mounts.anonymous(request.mounts, image.volumes),
         "WorkingDir": working_dir(request, image) if request.working_dir or image.working_dir else "",
         "Entrypoint": list(entrypoint) if entrypoint else None,
         "OnBuild": None,
@@ -109,7 +109,7 @@ def _environment(image: tuple[str, ...], request: tuple[str, ...]) -> list[str]:
 def _host_config(request: RunRequest) -> dict[str, Any]:
     resources = request.resources
     return {
-        "Binds": [_bind_text(mount) for mount in request.mounts if mount.kind != "tmpfs"] or None,
+        **mounts.asked_for(request.mounts),
         "LogConfig": {"Type": request.log_driver, "Config": request.log_opts},
         "NetworkMode": request.network,
         "PortBindings": _bindings(request.ports),
@@ -131,7 +131,6 @@ def _host_config(request: RunRequest) -> dict[str, Any]:
         "PublishAllPorts": request.publish_all,
         "ReadonlyRootfs": request.read_only,
         "SecurityOpt": _security_options(request) or None,
-        "Tmpfs": {m.target: ",".join(m.options) for m in request.mounts if m.kind == "tmpfs"},
         "UTSMode": request.uts_mode,
         "UsernsMode": "",
         "ShmSize": request.shm_size,
@@ -160,11 +159,6 @@ def _host_config(request: RunRequest) -> dict[str, Any]:
     }
 
 
-def _bind_text(mount: VolumeMount) -> str:
-    modes = [*(["ro"] if mount.read_only else []), *([] if mount.copy_up else ["nocopy"]), *mount.options]
-    return ":".join(part for part in (mount.source, mount.target, ",".join(modes)) if part)
-
-
 def _security_options(request: RunRequest) -> list[str]:
     options = ["no-new-privileges"] if request.no_new_privileges else []
     if request.seccomp:
@@ -179,20 +173,6 @@ def _unless_open(request: RunRequest, paths: tuple[str, ...]) -> list[str]:
 def _device(text: str) -> dict[str, str]:
     host, container, access = text.split(":")
     return {"PathOnHost": host, "PathInContainer": container, "CgroupPermissions": access}
-
-
-def _mount(layout: Layout, mount: VolumeMount) -> dict[str, Any]:
-    propagation = next((option for option in mount.options if option != "bind"), "rprivate")
-    document: dict[str, Any] = {"Type": mount.kind}
-    if mount.kind == "volume":
-        document |= {"Name": mount.source, "Driver": "local"}
-    return document | {
-        "Source": volumes.data_directory(layout, mount.source) if mount.kind == "volume" else mount.source,
-        "Destination": mount.target,
-        "Mode": "ro" if mount.read_only else "",
-        "RW": not mount.read_only,
-        "Propagation": propagation if mount.kind == "bind" else "",
-    }
 
 
 def _network_settings(record: ContainerRecord, *, running: bool) -> dict[str, Any]:

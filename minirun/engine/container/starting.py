@@ -9,7 +9,6 @@ import _signal as signal  # the C part of `signal`, which would bring `enum` alo
 import os
 import time
 
-from minirun.engine import volumes
 from minirun.engine.container import attaching, bundle_lock, monitor_client, publishing, records
 from minirun.engine.container.creating import check_source, joined_namespaces, make
 from minirun.engine.container.ending import send_signal, signal_sender
@@ -22,6 +21,7 @@ from minirun.model.container import LaunchSpec
 from minirun.network import drivers, resolv_files
 from minirun.network.driver import Reserved
 from minirun.runtime import lifecycle
+from minirun.storage.volumes import records as volumes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -212,12 +212,11 @@ def _launch_spec(
     layout: Layout, record: ContainerRecord, console_size: tuple[int, int], image: Image | None
 ) -> LaunchSpec:
     """Prepare on the host what the shim needs: volumes, the three files of /etc, namespaces to join."""
-    mounts, fresh = _host_mounts(layout, record)
+    _ensure_sources(layout, record)
     return LaunchSpec(
         hostname=_hostname(record),
         files=_write_files(layout, record),
-        mounts=mounts,
-        fresh_volumes=fresh,
+        mounts=record.request.mounts,
         joined=joined_namespaces(layout, record.request),
         console_size=console_size,
         image=image,
@@ -233,21 +232,16 @@ def _hostname(record: ContainerRecord) -> str:
     return record.id[:12]
 
 
-def _host_mounts(layout: Layout, record: ContainerRecord) -> tuple[tuple[VolumeMount, ...], tuple[VolumeMount, ...]]:
-    """Return all mounts with paths of the host as sources, and those volumes that may have to be filled."""
-    mounts, fresh = [], []
+def _ensure_sources(layout: Layout, record: ContainerRecord) -> None:
+    """Make what is missing of the sources of mounts: volumes, and directories for -v. Raises MinirunError, OSError."""
     for mount in record.request.mounts:
-        if mount.kind == "volume":
-            placed = mount.replace(kind="bind", source=volumes.ensure(layout, mount.source))
-            if mount.copy_up:
-                fresh.append(placed)
-        elif mount.kind == "bind":
+        if mount.kind == "bind":
             _ensure_source(mount)
-            placed = mount
-        else:
-            placed = mount
-        mounts.append(placed)
-    return tuple(mounts), tuple(fresh)
+        elif mount.kind == "volume" and not volumes.exists(layout, mount.source):
+            from minirun.engine.volume import managing  # somebody has removed its directory by hand
+
+            with volumes.locked(layout):
+                managing.make_missing(layout, record)
 
 
 def _ensure_source(mount: VolumeMount) -> None:

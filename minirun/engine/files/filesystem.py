@@ -11,22 +11,23 @@ import os
 import time
 from contextlib import contextmanager
 
-from minirun.engine import volumes
 from minirun.engine.container import bundle_lock, records
-from minirun.engine.container.status import MOMENT, status
+from minirun.engine.container.monitor_view import open_running
+from minirun.engine.container.status import MOMENT
+from minirun.engine.volume.placing import Places
 from minirun.errors import MinirunError
-from minirun.kernel.files import read
 from minirun.kernel.mount import MOUNT_ATTR_RDONLY, MountTarget, attach_tree, clone_tree, set_attributes
 from minirun.kernel.path import make_directories_in_root, make_file_in_root
 from minirun.kernel.trace import step
 from minirun.model.container import VolumeMount
 from minirun.network import drivers
+from minirun.runtime.bundle import load_spec
 from minirun.storage import images
-from minirun.storage.merged import open_mounted, open_snapshot
+from minirun.storage.merged import open_snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from minirun.engine.container.bundle_lock import BundleLock
     from minirun.model.container import ContainerRecord
@@ -71,7 +72,7 @@ def tree_with_volumes(layout: Layout, record: ContainerRecord) -> Iterator[int]:
     """
     deadline = time.monotonic() + _PATIENCE
     while True:
-        root = _open_running(layout, record, lambda root: _attach_volumes(layout, record, root, fill=False))
+        root = _open_running(layout, record, lambda root: _attach_placed(layout, record, root))
         if root >= 0:
             lock = None
             break
@@ -100,27 +101,7 @@ def upper_directory(layout: Layout, record: ContainerRecord) -> int:
 
 def _open_running(layout: Layout, record: ContainerRecord, prepare: Prepare) -> int:
     """Open the root of a container that runs; -1 if it does not."""
-    pid = status(layout, record).pid
-    if not pid:
-        return -1
-    try:
-        monitor = _parent(pid)
-        namespace = os.open(f"/proc/{monitor}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    except (FileNotFoundError, ProcessLookupError):
-        return -1
-    try:
-        # As long as its child lives, the monitor does, and its number is nobody else's.
-        if status(layout, record).pid != pid or _parent(pid) != monitor:
-            return -1
-        with step("look at the container's files in its monitor's mount namespace", "overlayfs"):
-            return open_mounted(namespace, f"{layout.bundle(record.id)}/rootfs", prepare)
-    finally:
-        os.close(namespace)
-
-
-def _parent(pid: int) -> int:
-    """Return the parent of a process. Raises FileNotFoundError or ProcessLookupError if it has ended."""
-    return int(read(f"/proc/{pid}/stat").rpartition(")")[2].split()[1])
+    return open_running(layout, record, f"{layout.bundle(record.id)}/rootfs", prepare)
 
 
 def _open_to_read(layout: Layout, record: ContainerRecord, upper: str) -> int:
@@ -136,26 +117,38 @@ def _open_stopped(layout: Layout, record: ContainerRecord, lock: BundleLock) -> 
         with step("stack the container's layers and attach its volumes", "overlayfs"):
             return open_snapshot(
                 images.snapshot(layout, image, directory, directory),
-                lambda root: _attach_volumes(layout, record, root, fill=True),
+                lambda root: _attach_anew(layout, record, root),
             )
     except BaseException:
         lock.discard()
         raise
 
 
-def _attach_volumes(layout: Layout, record: ContainerRecord, root: int, *, fill: bool) -> None:
-    """Attach volumes and bind mounts to a root that is mounted in this process's mount namespace.
+def _attach_placed(layout: Layout, record: ContainerRecord, root: int) -> None:
+    """Attach the mounts of a container that runs: where each comes from, its bundle says."""
+    places = {mount.destination: mount.source for mount in load_spec(layout.bundle(record.id)).mounts}
+    mounts = [mount.replace(source=places.get(mount.target, "")) for mount in record.request.mounts]
+    _attach(layout, record, root, mounts)
 
-    Docker fills new volumes when it makes a container, minirun when it first starts one; so with `fill` they are filled
-    now, before something else is copied into them. A bind mount's source that is missing is left out.
+
+def _attach_anew(layout: Layout, record: ContainerRecord, root: int) -> None:
+    """Find and attach the mounts of a container that does not run.
+
+    Docker fills new volumes when it makes a container, minirun when it first starts one; so they are filled now, before
+    something else is copied into them.
     """
-    mounts = [*_network_files(layout, record), *(mount for mount in record.request.mounts if mount.kind != "tmpfs")]
-    for mount in sorted(mounts, key=lambda mount: mount.target.rstrip("/").count("/")):
+    places = Places(layout, root, f"{layout.bundle(record.id)}/mounts")
+    try:
+        _attach(layout, record, root, places.of_all(record.request.mounts))
+    finally:
+        places.close()
+
+
+def _attach(layout: Layout, record: ContainerRecord, root: int, mounts: Iterable[VolumeMount]) -> None:
+    """Attach mounts to a root that is mounted in this process's mount namespace; one without a source is left out."""
+    wanted = [*_network_files(layout, record), *(mount for mount in mounts if mount.kind != "tmpfs")]
+    for mount in sorted(wanted, key=lambda mount: mount.target.rstrip("/").count("/")):
         source = mount.source
-        if mount.kind == "volume":
-            source = volumes.ensure(layout, mount.source)
-            if fill and mount.copy_up:
-                volumes.populate(root, mount.target, source)
         if not os.path.exists(source):
             continue
         make = make_directories_in_root if os.path.isdir(source) else make_file_in_root

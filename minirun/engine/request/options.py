@@ -121,7 +121,7 @@ def from_options(image: str, command: tuple[str, ...], options: Mapping[str, Any
     )
 
 
-def warnings(options: Mapping[str, Any]) -> list[str]:
+def warnings(options: Mapping[str, Any], request: RunRequest) -> list[str]:
     """Return a sentence for each option that is accepted and has no effect."""
     sentences = [
         f"{flag} is ignored: cgroup v2 has no equivalent" for name, flag in NO_EQUIVALENT.items() if options.get(name)
@@ -130,6 +130,10 @@ def warnings(options: Mapping[str, Any]) -> list[str]:
         options["network"] or drivers.DEFAULT
     ).shares_host:
         sentences.append("published ports are discarded when the container uses the host's network")
+    if any(mount.mode for mount in request.mounts):
+        from minirun.engine.request import mount_flags
+
+        sentences += mount_flags.warnings(request.mounts)
     return sentences
 
 
@@ -238,15 +242,26 @@ def extra_hosts(texts: tuple[str, ...]) -> tuple[str, ...]:
 def _mounts(options: Mapping[str, Any]) -> tuple[VolumeMount, ...]:
     if not (options["volume"] or options["mount"] or options["tmpfs"]):
         return ()
-    from minirun.engine.request.mount_flags import check_targets, parse_mount, parse_tmpfs, parse_volume
+    from minirun.engine.request.mount_flags import check_targets, parse_tmpfs, parse_volume
+    from minirun.engine.volume.checks import check_driver
 
+    if options["volume_driver"]:
+        check_driver("", options["volume_driver"])
     mounts = (
         *(parse_volume(text, os.getcwd()) for text in options["volume"]),
-        *(parse_mount(text) for text in options["mount"]),
+        *_long_mounts(options["mount"]),
         *(parse_tmpfs(text) for text in options["tmpfs"]),
     )
     check_targets(mounts)
     return mounts
+
+
+def _long_mounts(texts: tuple[str, ...]) -> list[VolumeMount]:
+    if not texts:
+        return []
+    from minirun.engine.request.mount_fields import parse_mount
+
+    return [parse_mount(text) for text in texts]
 
 
 def shm_size(text: str | None) -> int:

@@ -12,7 +12,6 @@ import os
 import sys
 import time
 
-from minirun.engine import volumes
 from minirun.engine.container import bundle_lock, records
 from minirun.errors import MinirunError, warn_once
 from minirun.kernel.mount import unmount_lazily
@@ -93,8 +92,10 @@ def remove_container(layout: Layout, container_id: str, anonymous_volumes: bool)
     record = _record_if_any(layout, container_id)
     names = record.anonymous_volumes if record and anonymous_volumes else ()
     # Only the record tells of the volumes: it goes after them.
-    for name in names:
-        volumes.remove(layout, name)
+    if names:
+        from minirun.engine.volume import managing
+
+        managing.remove_anonymous(layout, names, container_id)
     records.remove(layout, container_id)
 
 

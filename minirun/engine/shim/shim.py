@@ -12,7 +12,6 @@ import _signal as signal  # the C part of `signal`, which would bring `enum` alo
 import _socket as socket  # not all of `socket`: see kernel/sockets.py
 import os
 
-from minirun.engine import volumes
 from minirun.engine.container import exec_process
 from minirun.engine.shim import cleanup
 from minirun.engine.shim.job import CREATED, Job
@@ -38,7 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import NoReturn
 
-    from minirun.model.container import ContainerRecord, ExecSpec, LaunchSpec
+    from minirun.engine.spec.users import User
+    from minirun.model.container import ContainerRecord, ExecSpec, LaunchSpec, VolumeMount
     from minirun.model.image import Image, Snapshot
     from minirun.runtime.create.protocol import Cloned
 
@@ -84,9 +84,9 @@ def bring_up_container(layout: Layout, job: Job, wanted: LaunchSpec, channel: Ch
     snapshot = images.snapshot(layout, image, layout.container(record.id), f"{bundle}/rootfs")
     mount_snapshot(snapshot)
     root = os.open(snapshot.target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    for volume in wanted.fresh_volumes:
-        volumes.populate(root, volume.target, volume.source)
-    write_bundle(record, image, wanted, bundle, root)
+    user = _user(record, image, root)
+    wanted = wanted.replace(mounts=place_mounts(layout, wanted.mounts, root, f"{bundle}/mounts", user))
+    write_bundle(record, image, wanted, bundle, user)
     os.close(root)
 
     streams = _Streams(tty=record.request.tty, stdin=record.request.open_stdin)
@@ -155,12 +155,32 @@ def mount_snapshot(snapshot: Snapshot) -> None:
         images.stack(snapshot)
 
 
-def write_bundle(record: ContainerRecord, image: Image, wanted: LaunchSpec, bundle: str, root: int) -> None:
-    """Write the OCI bundle's config.json: what Docker's options mean, in the runtime specification's words."""
+def place_mounts(
+    layout: Layout, mounts: tuple[VolumeMount, ...], root: int, directory: str, user: User
+) -> tuple[VolumeMount, ...]:
+    """Return the mounts with places of the host as sources, after all that they need is mounted, filled and given."""
+    if any(mount.kind in ("volume", "image") for mount in mounts):
+        from minirun.engine.volume.placing import Places
+
+        mounts = Places(layout, root, directory).of_all(mounts)
+    for mount in mounts:
+        if mount.own:
+            from minirun.engine.volume.owning import give_to
+
+            give_to(mount.source, user.uid, user.gid)
+    return mounts
+
+
+def _user(record: ContainerRecord, image: Image, root: int) -> User:
+    """Return whom the command runs as, by the container's own files."""
     passwd = read_file_in_root(root, "/etc/passwd") or ""
     group = read_file_in_root(root, "/etc/group") or ""
+    return users.resolve(record.request.user or image.config.user, record.request.group_add, passwd, group)
+
+
+def write_bundle(record: ContainerRecord, image: Image, wanted: LaunchSpec, bundle: str, user: User) -> None:
+    """Write the OCI bundle's config.json: what Docker's options mean, in the runtime specification's words."""
     request = record.request
-    user = users.resolve(request.user or image.config.user, request.group_add, passwd, group)
     found = spec.SpecInputs(
         container_id=record.id,
         hostname=wanted.hostname,

@@ -12,6 +12,7 @@ import stat
 from minirun.engine.spec.capabilities import container_capabilities, oci_capabilities
 from minirun.engine.spec.environment import of_process
 from minirun.errors import MinirunError
+from minirun.kernel.mount import PROPAGATION
 from minirun.model.oci_version import OCI_VERSION
 from minirun.model.record import Record
 from minirun.network import drivers
@@ -231,17 +232,19 @@ def _system_mounts(request: RunRequest) -> list[dict[str, Any]]:
 
 
 def _volume(mount: VolumeMount) -> dict[str, Any]:
-    read_only = "ro" if mount.read_only else ""
     if mount.kind == "tmpfs":
         # Later words win, but contradictions would confuse readers of the file.
         defaults = [word for word in ("noexec", "nosuid", "nodev", "rprivate") if _OPPOSITE[word] not in mount.options]
         return _mount(mount.target, "tmpfs", "tmpfs", [*defaults, *mount.options])
+    # With "rro" the mounts below it are read-only, too: "ro" would leave them writable.
+    alone = "bind" in mount.options or "rw-below" in mount.options
+    read_only = ("ro" if alone else "rro") if mount.read_only else ""
     return _bind(mount.source, mount.target, read_only, mount.options)
 
 
 def _bind(source: str, target: str, read_only: str = "", options: tuple[str, ...] = ()) -> dict[str, Any]:
     recursion = "bind" if "bind" in options else "rbind"
-    propagation = next((word for word in options if word != "bind"), "rprivate")
+    propagation = next((word for word in options if word in PROPAGATION), "rprivate")
     return _mount(target, "bind", source, [word for word in (recursion, read_only, propagation) if word])
 
 

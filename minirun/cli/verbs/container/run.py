@@ -60,6 +60,7 @@ FLAGS = (
     text("--uts", "UTS namespace: host."),
     text("--cgroupns", "Cgroup namespace: private or host."),
     text("--userns"),
+    text("--volume-driver", "The driver of volumes that -v makes: local."),
     text("--log-driver", "json-file or none."),
     text("--runtime"),
     text("--ip"),
@@ -79,7 +80,7 @@ FLAGS = (
     many("-p/--publish", "Give the container's PORT, or PORT/udp, one of the host."),
     many("--expose", "Expose a port or a range."),
     many("-v/--volume", "Mount a directory, a file or, by its name, a volume."),
-    many("--mount", "Mount: type=bind|volume|tmpfs, source=..., target=..."),
+    many("--mount", "Mount: type=bind|volume|tmpfs|image, source=..., target=..."),
     many("--tmpfs", "Mount a tmpfs, with options such as size=64m."),
     many("--volumes-from", "Mount what another container mounts."),
     many("--device", "Give a device of the host, under another name if need be."),
@@ -184,7 +185,7 @@ def request_of(image: str, command: tuple[str, ...], options: dict[str, Any]) ->
         _check_cidfile(options["cidfile"])
     except MinirunError as error:
         raise FlagError(error.message, error.hint) from error
-    for sentence in request.warnings(options):
+    for sentence in request.warnings(options, checked):
         warn(sentence)
     return checked
 

@@ -1,4 +1,4 @@
-"""`system prune`, `container prune`, `image prune`: what is not used goes."""
+"""`system prune`, `container prune`, `image prune`, `volume prune`: what is not used goes."""
 
 from __future__ import annotations
 
@@ -42,13 +42,32 @@ def image_prune(call: Call) -> None:
     tell_space(freed)
 
 
+def volume_prune(call: Call) -> None:
+    """Remove volumes that no container has: those without a name, or with -a all."""
+    from minirun.engine.volume import managing
+
+    layout = call.swept_layout()
+    everything = call.switch("all")
+    filters = PruneFilters.parse(call.many("filter"))
+    if filters.ask_for_time:
+        raise MinirunError('the "until" filter is not supported for volumes', "A volume has no age.", exit_code=1)
+    what = "all local volumes" if everything else "anonymous local volumes"
+    if not agreed(call, f"WARNING! This will remove {what} not used by at least one container."):
+        return
+    removed, freed = managing.prune(layout, lambda volume: filters.allow(volume.labels, 0.0), named=everything)
+    tell_removed("Deleted Volumes:", removed)
+    tell_space(freed)
+
+
 def system_prune(call: Call) -> None:
-    """Remove containers that do not run, images that nothing uses and, with --volumes, volumes that no container has.
+    """Remove containers that do not run, images that nothing uses and, with --volumes, volumes without a name
+    that no container has.
 
     Of images those without a name, or with -a all that no container uses.
     """
     from minirun.engine import prune
     from minirun.engine.image import images
+    from minirun.engine.volume import managing
 
     everything, with_volumes = call.switch("all"), call.switch("volumes")
     filters = PruneFilters.parse(call.many("filter"))
@@ -60,7 +79,7 @@ def system_prune(call: Call) -> None:
     containers, freed = prune.prune_containers(layout, filters)
     tell_removed("Deleted Containers:", containers)
     if with_volumes:
-        removed, more = prune.prune_volumes(layout, filters)
+        removed, more = managing.prune(layout, lambda volume: filters.allow(volume.labels, 0.0), named=False)
         tell_removed("Deleted Volumes:", removed)
         freed += more
     removals, more = images.prune(layout, filters, everything=everything)
@@ -74,7 +93,7 @@ def system_prune(call: Call) -> None:
 def _warning(everything: bool, with_volumes: bool, filters: tuple[str, ...]) -> str:
     items = ["all stopped containers"]
     if with_volumes:
-        items.append("all volumes not used by at least one container")
+        items.append("all anonymous volumes not used by at least one container")
     items.append(
         "all images without at least one container associated to them" if everything else "all dangling images"
     )
@@ -102,13 +121,22 @@ VERBS = {
         (switch("-a/--all", "Not only those without a name."), _FORCE, _FILTER),
         summary="Remove images that are not used",
     ),
+    "volume prune": Verb(
+        volume_prune,
+        (
+            switch("-a/--all", "Not only those without a name."),
+            _FORCE,
+            many("--filter", "label=..., label!=..."),
+        ),
+        summary="Remove volumes that no container has",
+    ),
     "system prune": Verb(
         system_prune,
         (
             switch("-a/--all", "All images that no container uses, not only those without a name."),
             _FORCE,
             _FILTER,
-            switch("--volumes", "Volumes, too."),
+            switch("--volumes", "Volumes without a name, too."),
         ),
         summary="Remove what is not used",
     ),

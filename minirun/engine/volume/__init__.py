@@ -1,0 +1,1 @@
+"""Volumes as Docker means them: made, listed, filled, mounted, removed."""

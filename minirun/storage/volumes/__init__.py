@@ -1,0 +1,1 @@
+"""Volumes: a directory and a record each."""
