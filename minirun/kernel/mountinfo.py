@@ -9,7 +9,8 @@ from minirun.model.record import Record
 class MountInfo(Record):
     """One mount: of a file system, whose directory `root` is at `mount_point`.
 
-    `device` is the file system's number, "8:1"; `options` are its own, not those of the mount.
+    `device` is the file system's number, "8:1"; `options` are its own, not those of the mount; `tags` say to which mounts
+    it passes others on, "shared:1", and from which it takes them, "master:1".
     """
 
     device: str
@@ -17,6 +18,7 @@ class MountInfo(Record):
     mount_point: str
     fstype: str
     options: tuple[str, ...]
+    tags: tuple[str, ...] = ()
 
 
 def mounted(*fstypes: str, mountinfo: str = "/proc/self/mountinfo") -> list[MountInfo]:
@@ -30,9 +32,16 @@ def mounted(*fstypes: str, mountinfo: str = "/proc/self/mountinfo") -> list[Moun
         left, _, right = line.partition(" - ")
         fstype, _, options = right.split(" ", 2)
         if not fstypes or fstype in fstypes:
-            device, root, mount_point = map(_unescaped, left.split(" ", 5)[2:5])
-            found.append(MountInfo(device, root, mount_point, fstype, tuple(options.split(","))))
+            words = left.split(" ")
+            device, root, mount_point = map(_unescaped, words[2:5])
+            found.append(MountInfo(device, root, mount_point, fstype, tuple(options.split(",")), tuple(words[6:])))
     return found
+
+
+def mount_of(path: str) -> MountInfo:
+    """Return the mount that a path without links and dots is on. Raises OSError."""
+    at = [mount for mount in mounted() if f"{path}/".startswith(f"{mount.mount_point.rstrip('/')}/")]
+    return max(at, key=lambda mount: (len(mount.mount_point), at.index(mount)))
 
 
 def _unescaped(text: str) -> str:

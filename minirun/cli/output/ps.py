@@ -130,7 +130,7 @@ _TESTS: dict[str, Callable[[Layout, ContainerRecord, Status, str], bool]] = {
     "since": _is_since,
     "network": lambda _layout, record, _status, value: record.request.network.partition(":")[0] == value,
     "volume": lambda _layout, record, _status, value: any(
-        value in (mount.source, mount.target) for mount in record.request.mounts
+        value in (mount.source, mount.target) for mount in record.request.mounts if mount.flag != "--tmpfs"
     ),
 }
 
@@ -148,7 +148,7 @@ def row(
 ) -> dict[str, object]:
     """Return the fields that `ps --format` may use."""
     labels = record.request.labels
-    mounts = [mount.source or mount.target for mount in record.request.mounts if mount.kind != "tmpfs"]
+    mounts = [mount.source for mount in record.request.mounts if mount.flag != "--tmpfs"]
     command = " ".join(f"'{word}'" if " " in word else word for word in record.command)
     return {
         "ID": record.id[:12] if truncate else record.id,

@@ -246,12 +246,15 @@ def _ensure_sources(layout: Layout, record: ContainerRecord) -> None:
 
 def _ensure_source(mount: VolumeMount) -> None:
     check_source(mount)
-    if os.path.exists(mount.source):
-        return
-    try:
-        hostfiles.make_directories(mount.source)
-    except OSError as error:
-        raise MinirunError(f"cannot make the directory {mount.source} to mount: {error.strerror}") from error
+    if not os.path.exists(mount.source):
+        try:
+            hostfiles.make_directories(mount.source)
+        except OSError as error:
+            raise MinirunError(f"cannot make the directory {mount.source} to mount: {error.strerror}") from error
+    if any("shared" in word or "slave" in word for word in mount.options):
+        from minirun.engine.volume.propagation import check_source_mount
+
+        check_source_mount(mount)
 
 
 def _write_files(layout: Layout, record: ContainerRecord) -> str:

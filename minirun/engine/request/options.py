@@ -96,7 +96,7 @@ def from_options(image: str, command: tuple[str, ...], options: Mapping[str, Any
         dns_options=options["dns_option"],
         extra_hosts=extra_hosts(options["add_host"]),
         mounts=_mounts(options),
-        volumes_from=options["volumes_from"],
+        volumes_from=_volumes_from(options["volumes_from"]),
         read_only=options["read_only"],
         shm_size=shm_size(options["shm_size"]),
         devices=_devices(options["device"]),
@@ -254,6 +254,17 @@ def _mounts(options: Mapping[str, Any]) -> tuple[VolumeMount, ...]:
     )
     check_targets(mounts)
     return mounts
+
+
+def _volumes_from(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Check "CONTAINER[:MODE]"."""
+    for text in texts:
+        name, _, mode = text.partition(":")
+        if not name:
+            raise MinirunError(f"malformed volumes-from specification: '{text}'", "Write CONTAINER or CONTAINER:ro.")
+        if mode not in ("", "ro", "rw", "z", "Z"):
+            raise MinirunError(f"invalid mode: {mode}", "Use ro or rw.")
+    return texts
 
 
 def _long_mounts(texts: tuple[str, ...]) -> list[VolumeMount]:

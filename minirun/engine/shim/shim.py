@@ -82,10 +82,11 @@ def bring_up_container(layout: Layout, job: Job, wanted: LaunchSpec, channel: Ch
     bundle = layout.bundle(record.id)
     image = wanted.image or images.load_image(layout, record.image_id)
     snapshot = images.snapshot(layout, image, layout.container(record.id), f"{bundle}/rootfs")
+    peers = _peers(wanted.mounts)
     mount_snapshot(snapshot)
     root = os.open(snapshot.target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     user = _user(record, image, root)
-    wanted = wanted.replace(mounts=place_mounts(layout, wanted.mounts, root, f"{bundle}/mounts", user))
+    wanted = wanted.replace(mounts=place_mounts(layout, wanted.mounts, root, f"{bundle}/mounts", user, peers))
     write_bundle(record, image, wanted, bundle, user)
     os.close(root)
 
@@ -156,19 +157,29 @@ def mount_snapshot(snapshot: Snapshot) -> None:
 
 
 def place_mounts(
-    layout: Layout, mounts: tuple[VolumeMount, ...], root: int, directory: str, user: User
+    layout: Layout, mounts: tuple[VolumeMount, ...], root: int, directory: str, user: User, peers: dict[str, int]
 ) -> tuple[VolumeMount, ...]:
     """Return the mounts with places of the host as sources, after all that they need is mounted, filled and given."""
-    if any(mount.kind in ("volume", "image") for mount in mounts):
+    if peers or any(mount.kind in ("volume", "image") for mount in mounts):
         from minirun.engine.volume.placing import Places
 
-        mounts = Places(layout, root, directory).of_all(mounts)
+        mounts = Places(layout, root, directory, peers).of_all(mounts)
     for mount in mounts:
         if mount.own:
             from minirun.engine.volume.owning import give_to
 
             give_to(mount.source, user.uid, user.gid)
     return mounts
+
+
+def _peers(mounts: tuple[VolumeMount, ...]) -> dict[str, int]:
+    """Return, by their targets, copies of the host's mounts that are to be shared with it: made in time, before this
+    process cuts the ties between its mounts and the host's."""
+    if not any("shared" in word for mount in mounts for word in mount.options):
+        return {}
+    from minirun.engine.volume.propagation import clone_peers
+
+    return clone_peers(mounts)
 
 
 def _user(record: ContainerRecord, image: Image, root: int) -> User:

@@ -253,8 +253,10 @@ def _root_propagation(mounts: tuple[VolumeMount, ...]) -> str:
 
     A mount can only be a slave of the host's where the root has not cut all ties to it (mount_namespaces(7)).
     """
-    follows = any(word in ("slave", "rslave", "shared", "rshared") for mount in mounts for word in mount.options)
-    return "rslave" if follows else "rprivate"
+    words = {word for mount in mounts for word in mount.options}
+    if words & {"shared", "rshared"}:
+        return "shared"
+    return "rslave" if words & {"slave", "rslave"} else "rprivate"
 
 
 def _mount(destination: str, kind: str, source: str, options: list[str]) -> dict[str, Any]:

@@ -45,12 +45,11 @@ def asked_for(mounts: Iterable[VolumeMount]) -> dict[str, Any]:
     """Return the fields of "HostConfig" about mounts, by the flags that asked for them."""
     mounts = tuple(mounts)
     binds = [_bind_text(mount) for mount in mounts if mount.flag == "-v" and not mount.bare]
-    fields: dict[str, Any] = {"Binds": binds or None}
-    if long := [_long(mount) for mount in mounts if mount.flag == "--mount"]:
-        fields["Mounts"] = long
-    if tmpfs := {mount.target: ",".join(mount.options) for mount in mounts if mount.flag == "--tmpfs"}:
-        fields["Tmpfs"] = tmpfs
-    return fields
+    return {
+        "Binds": binds or None,
+        "Mounts": [_long(mount) for mount in mounts if mount.flag == "--mount"] or None,
+        "Tmpfs": {mount.target: ",".join(mount.options) for mount in mounts if mount.flag == "--tmpfs"} or None,
+    }
 
 
 def anonymous(mounts: Iterable[VolumeMount], of_image: Iterable[str]) -> dict[str, dict[str, Any]] | None:

@@ -5,17 +5,26 @@ from __future__ import annotations
 import errno
 import os
 
+from minirun.errors import MinirunError
 from minirun.kernel.layerfs import set_owner, set_owner_of_name
 from minirun.kernel.trace import step
 
+# Whole parts of the system, which would not work any more if somebody else owned them.
+_NEVER = frozenset(
+    "/ /bin /boot /dev /etc /home /lib /lib64 /media /mnt /opt /proc /root /run /sbin /srv /sys /tmp /usr /var /var/lib "
+    "/var/log".split()
+)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def give_to(path: str, uid: int, gid: int) -> None:
     """Make a user and a group the owners of a file, or of a directory and all in it.
 
-    No link is followed: another container may have the same volume, and change it meanwhile. Raises OSError.
+    No link is followed: another container may have the same volume, and change it meanwhile. Raises OSError, and
+    MinirunError for a directory that the system needs as it is.
     """
+    if os.path.realpath(path) in _NEVER:
+        raise MinirunError(f"{path} cannot be given to the container's user: the system needs it", "Leave U out.")
     with step(f"give {path} to the container's user {uid}:{gid}", "mounts", "Its files belong to somebody else."):
         if not os.path.isdir(path):
             file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -27,14 +27,15 @@ if TYPE_CHECKING:
 
 
 class Places:
-    """Finds the places of mounts; `directory` is made, for what is mounted on the way.
+    """Finds the places of mounts; `directory` is made, for what is mounted on the way, and `peers` are detached mounts by target.
 
     A volume that has to be mounted stays locked until `close`, or until this process executes another program: so
     nobody mounts another one beside it.
     """
 
-    def __init__(self, layout: Layout, root: int, directory: str) -> None:
+    def __init__(self, layout: Layout, root: int, directory: str, peers: dict[str, int] | None = None) -> None:
         self._layout = layout
+        self._peers = peers or {}
         self._root = root
         self._directory = directory
         self._used = 0
@@ -83,6 +84,8 @@ class Places:
         if mount.kind == "image":
             stacked = self._stack(mount.source)
             return mount.replace(kind="bind", source=self._part(stacked, mount.subpath) if mount.subpath else stacked)
+        if mount.target in self._peers:
+            return mount.replace(source=self._attach(self._peers.pop(mount.target)))
         return mount
 
     def _stack(self, image_id: str) -> str:
@@ -105,17 +108,21 @@ class Places:
             ) from error
         finally:
             os.close(root)
-        is_directory = os.fstat(part).st_mode & 0o170000 == 0o040000
-        place = self._new_place(is_directory=is_directory)
-        with step(f"find {subpath} without leaving what it is a part of", "mounts", "Its links are the container's."):
-            tree = clone_tree("", recursive=True, directory=part)
-            target = os.open(place, os.O_PATH | os.O_CLOEXEC)
-            try:
-                attach_tree(tree, MountTarget(target, place))
-            finally:
-                os.close(tree)
-                os.close(target)
-                os.close(part)
+        try:
+            with step(f"find {subpath} without leaving what it is a part of", "mounts", "Its links are anybody's."):
+                return self._attach(clone_tree("", recursive=True, directory=part))
+        finally:
+            os.close(part)
+
+    def _attach(self, tree: int) -> str:
+        """Attach a detached mount, which is then closed, to a place of its own, and return that."""
+        place = self._new_place(is_directory=os.fstat(tree).st_mode & 0o170000 == 0o040000)
+        target = os.open(place, os.O_PATH | os.O_CLOEXEC)
+        try:
+            attach_tree(tree, MountTarget(target, place))
+        finally:
+            os.close(tree)
+            os.close(target)
         return place
 
     def _new_place(self, *, is_directory: bool = True) -> str:
