@@ -9,8 +9,8 @@ from minirun.model.record import Record
 class MountInfo(Record):
     """One mount: of a file system, whose directory `root` is at `mount_point`.
 
-    `device` is the file system's number, "8:1"; `options` are its own, not those of the mount; `tags` say to which mounts
-    it passes others on, "shared:1", and from which it takes them, "master:1".
+    `device` is the file system's number, "8:1"; `options` are its own, not those of the mount; `tags` say to which
+    mounts it passes others on, "shared:1", and from which it takes them, "master:1".
     """
 
     device: str

@@ -30,7 +30,10 @@ REQUEST = RunRequest(
     command=("sleep", "100"),
     environment=("A=2", "B=3"),
     labels={"com.example.role": "web"},
-    mounts=(VolumeMount("bind", "/x", "/host", read_only=True), VolumeMount("volume", "/v", "name")),
+    mounts=(
+        VolumeMount("bind", "/x", "/host", read_only=True, flag="-v", mode="ro"),
+        VolumeMount("volume", "/v", "name", flag="-v"),
+    ),
     detach=True,
 )
 PORTS = (PortMapping(80, 8080), PortMapping(53, 53, "127.0.0.1", "udp"))

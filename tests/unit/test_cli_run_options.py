@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,12 +10,11 @@ from hypothesis import strategies as st
 
 from minirun.cli.grammar import parse
 from minirun.cli.verbs.container.run import RUN, options_of
-from minirun.engine.request.mount_flags import parse_mount, parse_tmpfs, parse_volume
 from minirun.engine.request.options import from_options, warnings
 from minirun.engine.sizes import parse_size
 from minirun.engine.spec.environment import parse_lines
 from minirun.errors import MinirunError
-from minirun.model.container import RunRequest, Ulimit, VolumeMount
+from minirun.model.container import RunRequest, Ulimit
 from minirun.model.signals import parse_signal
 
 if TYPE_CHECKING:
@@ -163,7 +161,7 @@ def test_what_a_limit_becomes(args: list[str], field: str, value: object) -> Non
         (["--userns", "private"], "user namespaces are not supported yet"),
         (["--log-driver", "syslog"], "no log driver named 'syslog'"),
         (["--log-opt", "foo=1"], "unknown log opt 'foo'"),
-        (["-v", "vol:/x", "--tmpfs", "/x"], "duplicate mount point: /x"),
+        (["-v", "vol:/x", "--tmpfs", "/x"], "Duplicate mount point: /x"),
         (["--env-file", "/nonexistent"], "cannot read /nonexistent: No such file or directory"),
     ],
 )
@@ -274,104 +272,3 @@ def test_signals(text: str, number: int) -> None:
 def test_what_is_no_signal(text: str) -> None:
     with pytest.raises(MinirunError, match="invalid signal"):
         parse_signal(text)
-
-
-# -- mounts ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "mount"),
-    [
-        ("/data", VolumeMount("volume", "/data")),
-        ("name:/data", VolumeMount("volume", "/data", "name")),
-        ("name:/data:ro,nocopy", VolumeMount("volume", "/data", "name", read_only=True, copy_up=False)),
-        ("/a/../b:/x/./y/", VolumeMount("bind", "/x/y", "/b", create_source=True)),
-        ("./rel:/x:z", VolumeMount("bind", "/x", "/work/rel", create_source=True)),
-        ("..:/x", VolumeMount("bind", "/x", "/", create_source=True)),
-        ("/a:/x:ro,rslave", VolumeMount("bind", "/x", "/a", read_only=True, create_source=True, options=("rslave",))),
-    ],
-)
-def test_volumes(text: str, mount: VolumeMount) -> None:
-    assert parse_volume(text, "/work") == mount
-
-
-@pytest.mark.parametrize(
-    "text",
-    (
-        " a:b a:/ / rel :/x a::/x a:/x:foo ab:/x:ro,rw ab:/x:rslave /a:/x:nocopy x/y:/z n:/x /a:/x:rshared a:/b:c:d"
-    ).split(" "),
-)
-def test_wrong_volumes(text: str) -> None:
-    with pytest.raises(MinirunError) as caught:
-        parse_volume(text, "/work")
-    assert caught.value.exit_code == 125
-
-
-@given(st.text())
-def test_any_volume_is_a_mount_below_the_root_or_an_error(text: str) -> None:
-    try:
-        mount = parse_volume(text, "/work")
-    except MinirunError:
-        return
-    assert mount.target.startswith("/")
-    assert mount.target == os.path.normpath(mount.target) != "/"
-    assert mount.kind == "volume" or mount.source.startswith("/")
-
-
-@pytest.mark.parametrize(
-    ("text", "mount"),
-    [
-        ("dst=/x", VolumeMount("volume", "/x")),
-        ("type=volume,src=name,target=/x,volume-nocopy,ro", VolumeMount("volume", "/x", "name", True, copy_up=False)),
-        ("type=bind,source=/a,destination=/x,readonly=true", VolumeMount("bind", "/x", "/a", True)),
-        ("type=bind,source=/a,target=/x,readonly=false", VolumeMount("bind", "/x", "/a")),
-        ('type=bind,"source=/a,b",target=/x', VolumeMount("bind", "/x", "/a,b")),
-        ("type=bind,src=/a,dst=/x,bind-recursive=disabled", VolumeMount("bind", "/x", "/a", options=("bind",))),
-        ("type=bind,src=/a,dst=/x,bind-propagation=rslave", VolumeMount("bind", "/x", "/a", options=("rslave",))),
-        (
-            "type=tmpfs,dst=/x,tmpfs-size=1m,tmpfs-mode=700",
-            VolumeMount("tmpfs", "/x", options=("mode=700", "size=1048576")),
-        ),
-    ],
-)
-def test_mounts(text: str, mount: VolumeMount) -> None:
-    assert parse_mount(text) == mount
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "target is required"),
-        ("type=bind,src=/a", "target is required"),
-        ("type=bind,dst=/x", "a bind mount needs a source"),
-        ("type=foo,dst=/x", "mount type 'foo'"),
-        ("foo=bar,dst=/x", "unexpected key 'foo' in 'foo=bar'"),
-        ("type,dst=/x", "must be a key=value pair"),
-        ("type=tmpfs,src=/a,dst=/x", "a tmpfs mount has no source"),
-        ("type=bind,src=/a,dst=/x,volume-nocopy", "cannot mix 'volume-nocopy' with mount type 'bind'"),
-        ("type=bind,src=/a,dst=/x,ro=maybe", "invalid value for readonly: maybe"),
-        ("type=volume,src=a/b,dst=/x", "is no volume name"),
-        ("dst=x", "must be absolute"),
-        ("dst=/", "can't be '/'"),
-    ],
-)
-def test_wrong_mounts(text: str, message: str) -> None:
-    with pytest.raises(MinirunError) as caught:
-        parse_mount(text)
-    assert message in caught.value.message
-
-
-@given(st.text())
-def test_any_mount_text_is_a_mount_or_an_error(text: str) -> None:
-    try:
-        parse_mount(text)
-    except MinirunError:
-        pass
-
-
-def test_tmpfs() -> None:
-    assert parse_tmpfs("/x") == VolumeMount("tmpfs", "/x")
-    assert parse_tmpfs("/x:size=64m,exec") == VolumeMount("tmpfs", "/x", options=("size=64m", "exec"))
-    for text in ("x", "/x:foo", "/x:size", "/x:size=", "/"):
-        with pytest.raises(MinirunError):
-            parse_tmpfs(text)

@@ -135,7 +135,7 @@ def test_mounts_are_sorted_by_depth_and_have_dockers_options() -> None:
     config = config_of(mounts=volumes)
     mounts = mounts_of(config)
     assert mounts["/v"] == ("bind", "/volumes/named/_data", ["rbind", "rprivate"])
-    assert mounts["/v/x"] == ("bind", "/host", ["rbind", "ro", "rprivate"])
+    assert mounts["/v/x"] == ("bind", "/host", ["rbind", "rro", "rprivate"])
     assert mounts["/alone"] == ("bind", "/a", ["bind", "rslave"])
     assert mounts["/t"] == ("tmpfs", "tmpfs", ["nosuid", "nodev", "rprivate", "size=64m", "exec"])
     assert mounts["/m"] == ("tmpfs", "tmpfs", ["noexec", "nosuid", "nodev", "rprivate", "size=1m"])

@@ -6,7 +6,7 @@ import json
 
 from minirun.cli.errors import report
 from minirun.cli.output.template import Template
-from minirun.cli.output.template_functions import Map
+from minirun.cli.output.template_functions import Map, NilMap
 from minirun.cli.streams import say
 from minirun.errors import MinirunError
 
@@ -16,7 +16,20 @@ if TYPE_CHECKING:
     from typing import Any
 
 # Those objects of a document whose keys are data: labels, not fields.
-_MAPS = frozenset({"Labels", "Annotations", "Ports", "PortBindings", "ExposedPorts", "Networks", "Volumes", "Sysctls"})
+_MAPS = frozenset(
+    {
+        "Labels",
+        "Annotations",
+        "Ports",
+        "PortBindings",
+        "ExposedPorts",
+        "Networks",
+        "Volumes",
+        "Sysctls",
+        "Options",
+        "Tmpfs",
+    }
+)
 
 
 def print_documents(names: Sequence[str], template: str, find: Callable[[str], dict[str, Any]]) -> int:
@@ -50,4 +63,4 @@ def _with_maps(value: Any, key: str = "") -> Any:
         return kind({name: _with_maps(inner, name) for name, inner in value.items()})
     if isinstance(value, list):
         return [_with_maps(inner) for inner in value]
-    return value
+    return NilMap() if value is None and key in _MAPS else value

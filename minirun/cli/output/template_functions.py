@@ -15,6 +15,10 @@ class Map(dict[str, object]):
     """A value whose keys are data, such as labels: a missing one is `<no value>`; elsewhere it is a wrong field."""
 
 
+class NilMap(Map):
+    """A map that is null in JSON; in templates it is an empty one."""
+
+
 class _NoValue:
     """What a missing key of a map is: false, and printed as Go does."""
 
@@ -51,8 +55,16 @@ def text_of(value: object) -> str:
 def _json(value: object) -> str:
     import json
 
-    plain = {k: v for k, v in value.items() if not callable(v)} if isinstance(value, dict) else value
-    return json.dumps(None if plain is NO_VALUE else plain, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(_plain(value), separators=(",", ":"), ensure_ascii=False)
+
+
+def _plain(value: object) -> object:
+    """Return what JSON shows of a value."""
+    if value is NO_VALUE or isinstance(value, NilMap):
+        return None
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items() if not callable(inner)}
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _index(value: Any, *keys: Any) -> object:

@@ -65,7 +65,8 @@ def make(layout: Layout, request: RunRequest) -> tuple[ContainerRecord, BundleLo
             anonymous_volumes=tuple(anonymous),
         )
         _save(layout, record)
-        images.confirm(layout, image.id)
+        for used in (image.id, *(mount.source for mount in named if mount.kind == "image")):
+            images.confirm(layout, used)
     except BaseException:
         records.remove(layout, container_id)
         lock.discard()

@@ -301,7 +301,7 @@ def prune(layout: Layout, filters: PruneFilters = EVERYTHING, *, everything: boo
 
 
 def containers_of(layout: Layout, image_id: str) -> list[str]:
-    """Return the ids of the containers that were made from an image.
+    """Return the ids of the containers that were made from an image, or have it mounted.
 
     Those that run and whose records are damaged may be: they count, for theirs must not be taken from under them.
     """
@@ -309,6 +309,7 @@ def containers_of(layout: Layout, image_id: str) -> list[str]:
         record.id
         for record in records.all_records(layout)
         if record.image_id == image_id
+        or any(mount.kind == "image" and mount.source == image_id for mount in record.request.mounts)
         or (isinstance(record, records.Unreadable) and bundle_lock.is_held(layout, record.id))
     ]
 

@@ -11,8 +11,8 @@ from minirun.kernel.trace import step
 
 # Whole parts of the system, which would not work any more if somebody else owned them.
 _NEVER = frozenset(
-    "/ /bin /boot /dev /etc /home /lib /lib64 /media /mnt /opt /proc /root /run /sbin /srv /sys /tmp /usr /var /var/lib "
-    "/var/log".split()
+    "/ /bin /boot /dev /etc /home /lib /lib64 /media /mnt /opt /proc /root /run /sbin /srv /sys /tmp /usr /var "
+    "/var/lib /var/log".split()
 )
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 

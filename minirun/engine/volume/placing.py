@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 
 class Places:
-    """Finds the places of mounts; `directory` is made, for what is mounted on the way, and `peers` are detached mounts by target.
+    """Finds the places of mounts; `directory` is made, for what is mounted on the way, and `peers` are detached
+    mounts by target.
 
     A volume that has to be mounted stays locked until `close`, or until this process executes another program: so
     nobody mounts another one beside it.
