@@ -150,6 +150,29 @@ descriptor only.""",
         "mount(2), open_tree(2), move_mount(2), mount_setattr(2), openat2(2), mount_namespaces(7)",
         "findmnt -o TARGET,SOURCE,PROPAGATION",
     ),
+    "volumes": Chapter(
+        "Volumes: data that outlives a container",
+        """\
+What a container writes is in its own layer, and goes with it. A volume is a
+directory beside the containers, under a name, that is bound into each one that
+asks for it: the same files for all, at the speed of the disk, as no overlay is
+in between.
+
+At its first use a volume is empty, and would hide what the image has there. So
+it takes that first: files, owners, modes, attributes. The copy is made beside
+it and moved in when it is whole; whatever is killed, no half of it counts.
+
+A volume may also be a file system of its own: options say what mount(2) is to
+mount. minirun does that in the mount namespace of each container's monitor and
+not on the host, where a crash would leave it. tmpfs has no device by which two
+mounts could be the same, so the second container gets a clone (open_tree(2))
+of what the first one has.
+
+Volumes without a name go with their containers, the others when somebody says
+so, and none that a container has.""",
+        "mount(2), open_tree(2), mount_namespaces(7), rename(2)",
+        "minirun volume create data; minirun --explain run --rm -v data:/data busybox true",
+    ),
     "procfs": Chapter(
         "/proc and /sys: the kernel as files",
         """\

@@ -84,6 +84,8 @@ def test_prune_takes_what_is_not_used_and_nothing_else(store: Command) -> None:
     assert refused.returncode == 1
     assert 'the "until" filter is not supported with "--volumes"' in refused.stderr
     done = store("system", "prune", "-af", "--volumes")
+    assert done.stdout == "Total reclaimed space: 0B\n", "those with a name stay"
+    done = store("volume", "prune", "-af")
     assert done.stdout == "Deleted Volumes:\nunused\n\nTotal reclaimed space: 300B\n"
     assert totals(store)["Local Volumes"]["TotalCount"] == "1"
     assert store("exec", "runs", "ls", "/data").returncode == 0

@@ -131,7 +131,7 @@ def test_a_volume_in_memory_is_one_for_all_who_have_it(
     minirun("exec", "first", "touch", "/x/shared")
     assert shell("-v", "memory:/y", "-v", "memory:/z", "ls /y; touch /z/back") == "shared\n"
     assert minirun("exec", "first", "ls", "/x").stdout == "back\nshared\n"
-    assert "No space left" in minirun("exec", "first", "sh", "-c", "head -c 2000000 /dev/zero > /x/big || true").stderr
+    assert minirun("exec", "first", "sh", "-c", "head -c 2000000 /dev/zero > /x/big", check=False).returncode == 1
     minirun("rm", "-f", "first")
     assert shell("-v", "memory:/x", "ls /x") == "", "it went with the last container that had it"
     assert shell("-v", "memory:/data", "ls /data", image=image) == "", "as in Docker it takes nothing of the image"
@@ -204,9 +204,9 @@ def test_an_image_as_a_mount(shell: Shell, minirun: Minirun, image: str) -> None
     assert done.returncode == 125
     assert "No such image: none" in done.stderr
     minirun("create", "--name=has", "--mount", mount, "busybox")
-    refused = minirun("rmi", "-f", image, check=False)
+    refused = minirun("rmi", image, check=False)
     assert refused.returncode == 1
-    assert "is using" in refused.stderr or "conflict" in refused.stderr
+    assert "conflict" in refused.stderr
     minirun("rm", "has")
     minirun("rmi", image)
 

@@ -39,7 +39,7 @@ def fill(root: int, target: str, data: str, staging: str) -> None:
     except OSError:
         return  # the image has nothing there
     try:
-        with step(f"fill the new volume from {target} of the image", "mounts", "At its first use a volume is empty."):
+        with step(f"fill the new volume from {target} of the image", "volumes", "At its first use a volume is empty."):
             if os.path.isdir(filling):
                 hostfiles.remove_tree(filling)  # a copy that was cut off
             hostfiles.make_directory(filling, 0o755)

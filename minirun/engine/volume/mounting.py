@@ -79,7 +79,7 @@ def mount_volume(layout: Layout, volume: Volume) -> None:
     asked = parse(volume.options)
     why = "Here and not on the host: so no mount is left there, whatever is killed."
     try:
-        with step(f"mount {asked.device} as the volume {volume.name}", "mounts", why):
+        with step(f"mount {asked.device} as the volume {volume.name}", "volumes", why):
             if in_memory(volume) and _share(layout, volume.name, data):
                 return
             _mount(asked, data)

@@ -25,7 +25,7 @@ def give_to(path: str, uid: int, gid: int) -> None:
     """
     if os.path.realpath(path) in _NEVER:
         raise MinirunError(f"{path} cannot be given to the container's user: the system needs it", "Leave U out.")
-    with step(f"give {path} to the container's user {uid}:{gid}", "mounts", "Its files belong to somebody else."):
+    with step(f"give {path} to the container's user {uid}:{gid}", "volumes", "Its files belong to somebody else."):
         if not os.path.isdir(path):
             file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:

@@ -110,7 +110,7 @@ class Places:
         finally:
             os.close(root)
         try:
-            with step(f"find {subpath} without leaving what it is a part of", "mounts", "Its links are anybody's."):
+            with step(f"find {subpath} without leaving what it is a part of", "volumes", "Its links are anybody's."):
                 return self._attach(clone_tree("", recursive=True, directory=part))
         finally:
             os.close(part)

@@ -50,20 +50,20 @@ def copy_up(root: int, path: str, tree: int, *, keep_mode: bool) -> None:
 def copy_tree(source: int, target: int) -> None:
     """Copy all that is in the directory `source`, but not its own owner and mode, into the empty directory `target`.
 
-    Raises OSError; ESTALE when somebody moves directories of the source meanwhile.
+    Raises OSError; ESTALE when somebody moves directories of the source or of the copy meanwhile.
     """
     here, there = os.dup(source), os.dup(target)
     try:
         # For each level: the directories that are still to be copied, and which one this is.
-        levels = [(_copy_files(here, there), _identity(here))]
+        levels = [(_copy_files(here, there), _identity(here), _identity(there))]
         while levels:
-            waiting, _ = levels[-1]
+            waiting = levels[-1][0]
             if waiting:
                 name = waiting.pop()
                 make_directory(there, name)
                 here = _move(here, name)
                 there = _move(there, name)
-                levels.append((_copy_files(here, there), _identity(here)))
+                levels.append((_copy_files(here, there), _identity(here), _identity(there)))
                 continue
             levels.pop()
             if levels:
@@ -71,7 +71,7 @@ def copy_tree(source: int, target: int) -> None:
                 here = _move(here, "..")
                 there = _move(there, "..")
                 # A directory that was moved has another parent, and the way up from there may lead out of the root.
-                if _identity(here) != levels[-1][1]:
+                if (_identity(here), _identity(there)) != levels[-1][1:]:
                     raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
     finally:
         os.close(here)
