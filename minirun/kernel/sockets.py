@@ -6,6 +6,8 @@ import _socket
 import os
 import struct
 
+from minirun.kernel.trace import operation
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +22,12 @@ class Socket(_socket.socket):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@operation(man="getaddrinfo(3)", shell="getent hosts {name}")
+def address_of(name: str) -> str:
+    """Return the number of a host that has a name, as the host's resolver finds it. Raises OSError."""
+    return str(_socket.getaddrinfo(name, None)[0][4][0])
 
 
 def packet_socket() -> Socket:

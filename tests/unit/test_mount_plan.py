@@ -77,7 +77,7 @@ def test_mountinfo_is_read_as_the_kernel_writes_it(tmp_path: Path) -> None:
         "36 35 98:0 /mnt1 /mnt/with\\040space rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n"
         "37 35 0:5 / /back\\134040slash rw - proc proc rw\n"
     )
-    ext3 = MountInfo("98:0", "/mnt1", "/mnt/with space", "ext3", ("rw", "errors=continue"))
+    ext3 = MountInfo("98:0", "/mnt1", "/mnt/with space", "ext3", ("rw", "errors=continue"), ("master:1",))
     proc = MountInfo("0:5", "/", "/back\\040slash", "proc", ("rw",))
     assert mounted(mountinfo=str(file)) == [ext3, proc]
     assert mounted("proc", mountinfo=str(file)) == [proc]

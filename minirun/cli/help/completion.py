@@ -119,6 +119,9 @@ def _flags(here: Group | Verb) -> dict[str, Flag]:
     return {name: flag for flag in with_common(here.flags) if flag.about for name in flag.names}
 
 
+_VOLUME_FILTERS = ("dangling=false", "dangling=true", "driver=local", "label=", "name=")
+
+
 def _values(line: _Line, flag: Flag, value: str) -> Iterable[str]:
     """Return the possible values of a flag."""
     name = f"--{flag.key}"
@@ -135,6 +138,10 @@ def _values(line: _Line, flag: Flag, value: str) -> Iterable[str]:
         return [each.name.removeprefix("SIG") for each in signal.Signals]
     if name == "--volumes-from":
         return _containers(line.layout)
+    if name == "--volume":
+        return [f"{volume}:" for volume in _volumes(line.layout)]
+    if name == "--filter" and line.group == "volume":
+        return ("label=", "label!=") if line.verb == "prune" else _VOLUME_FILTERS
     if name == "--filter":
         return _FILTERS.get(line.verb, ())
     return _VALUES.get(name, ())
@@ -150,6 +157,9 @@ def _arguments(line: _Line, current: str) -> Iterable[str]:
         "help": lambda: _commands(line.arguments),
         "inspect": lambda: _inspectable(line.layout, line.group),
     }
+    if line.group == "volume":
+        names = _volumes(line.layout) if command in ("rm", "inspect") else []
+        return [name for name in names if name not in line.arguments]
     if command in find:
         return find[command]()
     if command in _IMAGES:
@@ -184,6 +194,16 @@ def _containers(layout: Layout, *, running: bool | None = None) -> list[str]:
     except OSError:
         return []
     return [name for name, container_id in names.items() if running is None or (container_id in alive) == running]
+
+
+def _volumes(layout: Layout) -> list[str]:
+    """Return the names of volumes."""
+    from minirun.storage.volumes.records import names
+
+    try:
+        return names(layout)
+    except OSError:
+        return []
 
 
 def _images(layout: Layout, *, with_tag: bool) -> list[str]:

@@ -45,6 +45,7 @@ METAVARS = {
     "--dns-option": "OPTION",
     "--dns-search": "DOMAIN",
     "--domainname": "NAME",
+    "--driver": "DRIVER",
     "--entrypoint": "PROGRAM",
     "--env": "NAME[=VALUE]",
     "--env-file": "FILE",
@@ -73,6 +74,7 @@ METAVARS = {
     "--no-cache-filter": "STAGE",
     "--network": "NETWORK",
     "--oom-score-adj": "NUMBER",
+    "--opt": "NAME=VALUE",
     "--output": "FILE",
     "--pid": "MODE",
     "--pids-limit": "COUNT",
@@ -107,6 +109,7 @@ METAVARS = {
     "--user": "USER[:GROUP]",
     "--uts": "MODE",
     "--volume": "SOURCE:DIRECTORY[:ro]",
+    "--volume-driver": "DRIVER",
     "--volumes-from": "CONTAINER[:ro]",
     "--workdir": "DIRECTORY",
 }
@@ -116,7 +119,7 @@ _WATCHING = ("explain", "debug", "help")
 _GROUPS = {
     "Most used": "detach interactive tty rm name env publish volume workdir user entrypoint network memory cpus",
     "Network": "add-host dns dns-option dns-search domainname expose hostname publish-all",
-    "Files": "device mount read-only shm-size tmpfs volumes-from",
+    "Files": "device mount read-only shm-size tmpfs volume-driver volumes-from",
     "Limits": (
         "cpu-period cpu-quota cpu-shares cpuset-cpus cpuset-mems memory-reservation memory-swap oom-score-adj"
         " pids-limit ulimit"

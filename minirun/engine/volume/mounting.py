@@ -111,10 +111,9 @@ def _with_address(asked: DriverMount) -> str:
     server = next((word.removeprefix("addr=") for word in words if word.startswith("addr=")), "")
     if asked.fstype not in _NETWORK or not server:
         return asked.data
-    import socket
+    from minirun.kernel.sockets import address_of
 
-    address = socket.getaddrinfo(server, None)[0][4][0]
-    return ",".join(f"addr={address}" if word == f"addr={server}" else word for word in words)
+    return ",".join(f"addr={address_of(server)}" if word == f"addr={server}" else word for word in words)
 
 
 def _share(layout: Layout, name: str, data: str) -> bool:

@@ -14,6 +14,7 @@ _NEVER = frozenset(
     "/ /bin /boot /dev /etc /home /lib /lib64 /media /mnt /opt /proc /root /run /sbin /srv /sys /tmp /usr /var "
     "/var/lib /var/log".split()
 )
+_TOP = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -33,7 +34,7 @@ def give_to(path: str, uid: int, gid: int) -> None:
             finally:
                 os.close(file)
             return
-        here = os.open(path, _DIRECTORY & ~os.O_NOFOLLOW)
+        here = os.open(path, _TOP)
         try:
             _give_tree(here, uid, gid)
         finally:
