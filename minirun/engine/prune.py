@@ -1,6 +1,6 @@
 """Removing what is not used: the containers that do not run, and what builds remember.
 
-Images: image/images.py; volumes: volume/managing.py.
+Images: image/images.py; volumes: volume/removing.py.
 """
 
 from __future__ import annotations

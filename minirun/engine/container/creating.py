@@ -79,12 +79,12 @@ def _save(layout: Layout, record: ContainerRecord) -> None:
     if not any(mount.kind == "volume" for mount in record.request.mounts):
         records.save(layout, record)
         return
-    from minirun.engine.volume import managing
+    from minirun.engine.volume import making
     from minirun.storage.volumes import records as volumes
 
     with volumes.locked(layout):
         records.save(layout, record)
-        managing.make_missing(layout, record)
+        making.make_missing(layout, record)
 
 
 def _find_image(layout: Layout, name: str) -> Image:

@@ -238,10 +238,10 @@ def _ensure_sources(layout: Layout, record: ContainerRecord) -> None:
         if mount.kind == "bind":
             _ensure_source(mount)
         elif mount.kind == "volume" and not volumes.exists(layout, mount.source):
-            from minirun.engine.volume import managing  # somebody has removed its directory by hand
+            from minirun.engine.volume import making  # somebody has removed its directory by hand
 
             with volumes.locked(layout):
-                managing.make_missing(layout, record)
+                making.make_missing(layout, record)
 
 
 def _ensure_source(mount: VolumeMount) -> None:

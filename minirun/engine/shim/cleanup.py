@@ -23,6 +23,7 @@ from minirun.network import drivers
 from minirun.network.drivers import bridge
 from minirun.runtime import lifecycle
 from minirun.storage import ingest
+from minirun.storage.volumes import records as volumes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,9 +94,9 @@ def remove_container(layout: Layout, container_id: str, anonymous_volumes: bool)
     names = record.anonymous_volumes if record and anonymous_volumes else ()
     # Only the record tells of the volumes: it goes after them.
     if names:
-        from minirun.engine.volume import managing
+        from minirun.engine.volume import removing
 
-        managing.remove_anonymous(layout, names, container_id)
+        removing.remove_anonymous(layout, names, container_id)
     records.remove(layout, container_id)
 
 
@@ -115,6 +116,7 @@ def collect(layout: Layout) -> None:
     for container_id in bundle_lock.claimed_ids(layout):
         _warn(_tear_down_abandoned, layout, container_id)
     _warn(_remove_half_made, layout)
+    _warn(_remove_half_made_volume, layout)
     _warn(bridge.collect_garbage, layout, lambda: bundle_lock.claimed_ids(layout))
     _warn(ingest.collect_garbage, layout, lambda note: _act_on_note(layout, note))
 
@@ -155,6 +157,12 @@ def _remove_half_made(layout: Layout) -> None:
             if not records.has_record(layout, container_id):
                 records.remove(layout, container_id)
             lock.discard()
+
+
+def _remove_half_made_volume(layout: Layout) -> None:
+    if volumes.any_half_made(layout):
+        with volumes.locked(layout):
+            volumes.remove_half_made(layout)
 
 
 def _record_lost_exit(layout: Layout, container_id: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from minirun.engine.container import bundle_lock, records
 from minirun.network import account
 from minirun.storage import ingest
+from minirun.storage.volumes import records as volumes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ def any_left(layout: Layout) -> bool:
         holders = {*account.leases(layout).values(), *account.publishers(layout)}
         half_made = records.any_half_made(layout)
         claimed = set(bundle_lock.claimed_ids(layout))
+        half_made = half_made or volumes.any_half_made(layout)
         if half_made or holders - claimed or any(ingest.unfinished(layout)):
             return True
         return not all(bundle_lock.is_held(layout, container_id) for container_id in claimed)

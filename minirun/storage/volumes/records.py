@@ -1,31 +1,29 @@
-"""Volumes on disk: made, found, removed.
+"""Volumes on disk: made and found. `removal` removes them.
 
 volumes/NAME/volume.json    what was asked for
 volumes/NAME/_data          what containers see
 
-A volume comes into being by one rename and ends by one: a command that is killed leaves either nothing or a directory
-of the store's work in progress (storage/ingest.py), which the next command removes.
+A volume comes into being by one rename and ends by one: what a killed command leaves is no volume, and the next command
+removes it.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 
 from minirun.errors import DamagedError, MinirunError
 from minirun.kernel import hostfiles
 from minirun.model import jsontext
 from minirun.model.volume import Volume
-from minirun.storage import reserve
-from minirun.storage.ingest import Ingest
-from minirun.storage.tree_size import size_of_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from minirun.model.layout import Layout
+
+_NEW = ".new"
+"""The directory of the volume that is being made, under the lock: no volume's name begins with a dot."""
 
 
 class locked:  # noqa: N801 - reads as a statement: with locked(layout):
@@ -60,7 +58,7 @@ def data_directory(layout: Layout, name: str) -> str:
 def names(layout: Layout) -> list[str]:
     """Return the names of all volumes, sorted."""
     try:
-        return sorted(os.listdir(layout.volumes))
+        return sorted(name for name in os.listdir(layout.volumes) if name != _NEW)
     except FileNotFoundError:
         return []
 
@@ -96,36 +94,23 @@ def no_such_volume(name: str) -> MinirunError:
 
 
 def make(layout: Layout, volume: Volume) -> None:
-    """Make a volume unless there is one of that name. Raises OSError."""
+    """Make a volume unless there is one of that name. The caller holds the lock. Raises OSError."""
     if exists(layout, volume.name):
         return
-    hostfiles.make_private(layout.volumes)
-    with Ingest(layout) as ingest:
-        new = f"{ingest.path}/volume"
-        hostfiles.make_directory(new)
-        hostfiles.make_directories(f"{new}/_data")  # with the mode that a container sees until the image gives another
-        hostfiles.write_new(f"{new}/volume.json", jsontext.dumps(volume.as_dict()))
-        try:
-            hostfiles.rename(new, directory(layout, volume.name))
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise  # another command was quicker, and one volume is enough
+    remove_half_made(layout)
+    new = f"{layout.volumes}/{_NEW}"
+    hostfiles.make_directory(new)
+    hostfiles.make_directories(f"{new}/_data")  # with the mode that a container sees until the image gives another one
+    hostfiles.write_new(f"{new}/volume.json", jsontext.dumps(volume.as_dict()))
+    hostfiles.rename(new, directory(layout, volume.name))
 
 
-def remove(layout: Layout, choose: Callable[[], Iterable[str]]) -> tuple[list[str], int]:
-    """Remove the volumes that `choose` returns while it holds the lock: nobody takes one into use meanwhile.
+def any_half_made(layout: Layout) -> bool:
+    """Say whether a volume is being made, or the command that made it was killed."""
+    return os.path.isdir(f"{layout.volumes}/{_NEW}")
 
-    Return the names of those that there were, and the bytes of their files. Raises OSError.
-    """
-    gone = []
-    with reserve.given_back(layout), Ingest(layout) as ingest:
-        with locked(layout):
-            for name in choose():
-                try:
-                    hostfiles.rename(directory(layout, name), f"{ingest.path}/{name}")
-                    gone.append(name)
-                except FileNotFoundError:
-                    continue
-        # A large volume takes its time, and nobody has to wait for it.
-        freed = sum(size_of_tree(f"{ingest.path}/{name}/_data") for name in gone)
-    return gone, freed
+
+def remove_half_made(layout: Layout) -> None:
+    """Remove what a killed command has made of a volume. The caller holds the lock. Raises OSError."""
+    if any_half_made(layout):
+        hostfiles.remove_tree(f"{layout.volumes}/{_NEW}")

@@ -44,7 +44,7 @@ def image_prune(call: Call) -> None:
 
 def volume_prune(call: Call) -> None:
     """Remove volumes that no container has: those without a name, or with -a all."""
-    from minirun.engine.volume import managing
+    from minirun.engine.volume import removing
 
     layout = call.swept_layout()
     everything = call.switch("all")
@@ -54,7 +54,7 @@ def volume_prune(call: Call) -> None:
     what = "all local volumes" if everything else "anonymous local volumes"
     if not agreed(call, f"WARNING! This will remove {what} not used by at least one container."):
         return
-    removed, freed = managing.prune(layout, lambda volume: filters.allow(volume.labels, 0.0), named=everything)
+    removed, freed = removing.prune(layout, lambda volume: filters.allow(volume.labels, 0.0), named=everything)
     tell_removed("Deleted Volumes:", removed)
     tell_space(freed)
 
@@ -67,7 +67,7 @@ def system_prune(call: Call) -> None:
     """
     from minirun.engine import prune
     from minirun.engine.image import images
-    from minirun.engine.volume import managing
+    from minirun.engine.volume import removing
 
     everything, with_volumes = call.switch("all"), call.switch("volumes")
     filters = PruneFilters.parse(call.many("filter"))
@@ -79,7 +79,7 @@ def system_prune(call: Call) -> None:
     containers, freed = prune.prune_containers(layout, filters)
     tell_removed("Deleted Containers:", containers)
     if with_volumes:
-        removed, more = managing.prune(layout, lambda volume: filters.allow(volume.labels, 0.0), named=False)
+        removed, more = removing.prune(layout, lambda volume: filters.allow(volume.labels, 0.0), named=False)
         tell_removed("Deleted Volumes:", removed)
         freed += more
     removals, more = images.prune(layout, filters, everything=everything)

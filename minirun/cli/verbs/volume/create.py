@@ -18,7 +18,7 @@ def create(call: Call) -> None:
     directory of minirun's.
     """
     from minirun.engine.spec.environment import labels_from_flags
-    from minirun.engine.volume import managing
+    from minirun.engine.volume import making
     from minirun.engine.volume.checks import check_driver
 
     name, given = call.text("name"), "".join(call.arguments)
@@ -30,7 +30,7 @@ def create(call: Call) -> None:
     labels = labels_from_flags((), call.many("label"))
     options = {key: value for key, _, value in (word.partition("=") for word in call.many("opt"))}
     check_driver(name, call.text("driver"))
-    say(managing.create(call.swept_layout(), name, labels, options))
+    say(making.create(call.host_layout(), name, labels, options))
 
 
 VERBS = {

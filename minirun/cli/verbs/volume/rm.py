@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 def rm(call: Call) -> int:
     """Remove volumes with all that is in them. One that a container has stays, whether that runs or not."""
-    from minirun.engine.volume import managing
+    from minirun.engine.volume import removing
 
     layout = call.swept_layout()
 
     def remove(name: str) -> None:
-        managing.remove(layout, name, force=call.switch("force"))
+        removing.remove(layout, name, force=call.switch("force"))
         say(name)
 
     return call.for_each(remove)

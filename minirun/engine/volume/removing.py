@@ -1,55 +1,18 @@
-"""Making, removing and pruning volumes: `volume create`, `rm` and `prune`, and what `run` and `rm -v` do of it."""
+"""Removing volumes: `volume rm` and `prune`, and what goes with a container. None goes that a container has."""
 
 from __future__ import annotations
 
-import os
-import time
-
 from minirun.engine.volume import users
-from minirun.engine.volume.checks import check_name, check_options
 from minirun.errors import DamagedError, MinirunError
-from minirun.model.volume import ANONYMOUS, Volume
-from minirun.storage.volumes import records
+from minirun.storage.volumes import records, removal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from minirun.model.container import ContainerRecord
     from minirun.model.layout import Layout
-
-
-def create(
-    layout: Layout, name: str = "", labels: Mapping[str, str] | None = None, options: Mapping[str, str] | None = None
-) -> str:
-    """Make a volume, and return its name: a random one without `name`. One that exists stays as it is.
-
-    Raises MinirunError.
-    """
-    volume = described(name, labels, options)
-    with records.locked(layout):
-        records.make(layout, volume)
-    return volume.name
-
-
-def described(name: str, labels: Mapping[str, str] | None = None, options: Mapping[str, str] | None = None) -> Volume:
-    """Return what is to be made, after its check. Raises MinirunError."""
-    wanted = dict(labels or {})
-    if not name:
-        name = os.urandom(32).hex()
-        wanted[ANONYMOUS] = ""
-    check_name(name)
-    check_options(name, options or {})
-    return Volume(name, time.time(), wanted, dict(options or {}))
-
-
-def make_missing(layout: Layout, record: ContainerRecord) -> None:
-    """Make the volumes of a container that do not exist yet. The caller holds the lock of all. Raises OSError."""
-    for mount in record.request.mounts:
-        if mount.kind == "volume":
-            anonymous = {ANONYMOUS: ""} if mount.source in record.anonymous_volumes else {}
-            labels = anonymous | mount.labels
-            records.make(layout, Volume(mount.source, time.time(), labels, mount.driver_options))
+    from minirun.model.volume import Volume
 
 
 def remove(layout: Layout, name: str, *, force: bool = False) -> None:
@@ -65,7 +28,7 @@ def remove(layout: Layout, name: str, *, force: bool = False) -> None:
         return [name]
 
     if records.exists(layout, name):
-        records.remove(layout, choose)
+        removal.remove(layout, choose)
     elif not force:
         raise records.no_such_volume(name)
 
@@ -80,7 +43,7 @@ def remove_anonymous(layout: Layout, names: Iterable[str], container_id: str) ->
             return []  # they may be somebody else's, too: `volume prune` removes them when that is known
         return [name for name in names if not users.among(others, name)]
 
-    records.remove(layout, choose)
+    removal.remove(layout, choose)
 
 
 def prune(layout: Layout, allowed: Callable[[Volume], bool], *, named: bool) -> tuple[list[str], int]:
@@ -102,4 +65,4 @@ def prune(layout: Layout, allowed: Callable[[Volume], bool], *, named: bool) -> 
         containers = users.all_containers(layout)
         return [name for name in records.names(layout) if unused(containers, name)]
 
-    return records.remove(layout, choose)
+    return removal.remove(layout, choose)
