@@ -59,6 +59,42 @@ def test_wrong_volumes(text: str) -> None:
     assert caught.value.exit_code == 125
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("/a:/b:nope", "invalid mode: nope"),
+        ("/a:/b:ro,rw", "invalid mode: ro,rw"),
+        (":/b", "invalid spec: :/b: empty section between colons"),
+        ("/a:/b:c:d", "invalid volume specification: '/a:/b:c:d'"),
+        ("a/b:/b", 'create a/b: "a/b" includes invalid characters for a local volume name'),
+        (
+            "/a:/",
+            "invalid volume specification: '/a:/': invalid mount config for type \"bind\": invalid specification: "
+            "destination can't be '/'",
+        ),
+        (
+            "/a:b",
+            "invalid volume specification: '/a:b': invalid mount config for type \"bind\": invalid mount path: 'b' mount "
+            "path must be absolute",
+        ),
+        (
+            "xx:/b:rshared",
+            "invalid volume specification: 'xx:/b:rshared': invalid mount config for type \"volume\": field BindOptions "
+            "must not be specified",
+        ),
+        (
+            "/a:/b:nocopy",
+            "invalid volume specification: '/a:/b:nocopy': invalid mount config for type \"bind\": field VolumeOptions "
+            "must not be specified",
+        ),
+    ],
+)
+def test_dockers_words_for_wrong_volumes(text: str, message: str) -> None:
+    with pytest.raises(MinirunError) as caught:
+        parse_volume(text, "/work")
+    assert caught.value.message.startswith(message)
+
+
 @given(st.text())
 def test_any_volume_is_a_mount_below_the_root_or_an_error(text: str) -> None:
     try:

@@ -125,7 +125,7 @@ def _all_mounts(layout: Layout, request: RunRequest, image: Image) -> tuple[tupl
     if image.config.volumes:
         from minirun.engine.request.mount_flags import checked_target
 
-        targets = dict.fromkeys(checked_target(volume, f"VOLUME {volume}") for volume in image.config.volumes)
+        targets = dict.fromkeys(checked_target(volume, "volume", f"VOLUME {volume}") for volume in image.config.volumes)
         mounts += [VolumeMount("volume", target) for target in targets if target not in taken]
     return tuple(mounts), shared
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from minirun.engine.request.mount_flags import PROPAGATION, checked_target
+from minirun.engine.request.mount_flags import PROPAGATION, checked_target, wrong_config
 from minirun.engine.sizes import parse_size
 from minirun.engine.volume.checks import check_driver, check_name, check_options
 from minirun.errors import MinirunError
@@ -43,6 +43,7 @@ _SWITCHES = frozenset({"readonly", "volume-nocopy", "bind-nonrecursive", "bind-c
 _SEVERAL = frozenset({"volume-label", "volume-opt"})
 _TRUE = frozenset({"", "1", "t", "true"})
 _FALSE = frozenset({"0", "f", "false"})
+_ANONYMOUS = "a volume without a name"
 _RECURSIVE = ("enabled", "disabled", "writable", "readonly")
 
 
@@ -89,16 +90,14 @@ def parse_mount(text: str) -> VolumeMount:
     fields = _Fields(text)
     kind = fields.values.get("type", "volume").lower()
     if kind not in _TYPES:
-        raise MinirunError(
-            f'invalid mount config for type "{kind}": mount type unknown', f"It is one of {', '.join(_TYPES)}."
-        )
+        raise wrong_config(kind, "mount type unknown", hint=f"It is one of {', '.join(_TYPES)}.")
     for name in fields.values:
         owner = name.partition("-")[0]
         if owner in _TYPES and owner != kind:
             raise _wrong(f"cannot mix '{owner}-*' options with mount type '{kind}'")
     if not fields.text("target"):
         raise _wrong("target is required")
-    target = checked_target(fields.text("target"), text)
+    target = checked_target(fields.text("target"), kind)
     mount = VolumeMount(
         kind,
         target,
@@ -112,11 +111,12 @@ def parse_mount(text: str) -> VolumeMount:
 
 def _bind(fields: _Fields, mount: VolumeMount) -> VolumeMount:
     if not mount.source:
-        raise MinirunError('invalid mount config for type "bind": field Source must not be empty')
+        raise wrong_config("bind", "field Source must not be empty")
     if not mount.source.startswith(("/", ".")):
-        raise MinirunError(
-            f"invalid mount config for type \"bind\": invalid mount path: '{mount.source}' mount path must be absolute",
-            "To mount a directory of this one, write ./ before it.",
+        raise wrong_config(
+            "bind",
+            f"invalid mount path: '{mount.source}' mount path must be absolute",
+            hint="To mount a directory of this one, write ./ before it.",
         )
     return mount.replace(
         source=os.path.abspath(mount.source),
@@ -130,7 +130,7 @@ def _bind_options(fields: _Fields, *, read_only: bool) -> tuple[str, ...]:
     """Return the bind's options: its propagation, and what is to become of the mounts below its source."""
     propagation = fields.text("bind-propagation")
     if propagation and propagation not in PROPAGATION:
-        raise MinirunError(f'invalid mount config for type "bind": invalid propagation mode: {propagation}')
+        raise wrong_config("bind", f"invalid propagation mode: {propagation}")
     recursive = fields.values.get("bind-recursive", "enabled")
     if recursive not in _RECURSIVE:
         raise _wrong(
@@ -149,7 +149,7 @@ def _bind_options(fields: _Fields, *, read_only: bool) -> tuple[str, ...]:
 
 def _tmpfs(fields: _Fields, mount: VolumeMount) -> VolumeMount:
     if mount.source:
-        raise MinirunError('invalid mount config for type "tmpfs": field Source must not be specified')
+        raise wrong_config("tmpfs", "field Source must not be specified")
     options = ["ro"] if mount.read_only else []
     if "tmpfs-mode" in fields.values:
         if not re.fullmatch("[0-7]{1,5}", fields.text("tmpfs-mode")):
@@ -166,9 +166,9 @@ def _tmpfs(fields: _Fields, mount: VolumeMount) -> VolumeMount:
 def _volume(fields: _Fields, mount: VolumeMount) -> VolumeMount:
     if mount.source:
         check_name(mount.source)
-    check_driver(mount.source, fields.text("volume-driver"))
+    check_driver(mount.source or _ANONYMOUS, fields.text("volume-driver"))
     options = fields.several["volume-opt"]
-    check_options(mount.source, options)
+    check_options(mount.source or _ANONYMOUS, options)
     return mount.replace(
         copy_up=not fields.switch("volume-nocopy"),
         subpath=_subpath(fields.text("volume-subpath")),
@@ -179,7 +179,7 @@ def _volume(fields: _Fields, mount: VolumeMount) -> VolumeMount:
 
 def _image(fields: _Fields, mount: VolumeMount) -> VolumeMount:
     if not mount.source:
-        raise MinirunError('invalid mount config for type "image": field Source must not be empty')
+        raise wrong_config("image", "field Source must not be empty")
     return mount.replace(read_only=True, subpath=_subpath(fields.text("image-subpath")))
 
 

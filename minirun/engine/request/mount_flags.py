@@ -31,12 +31,13 @@ def parse_volume(text: str, directory: str) -> VolumeMount:
     if len(parts) > 3:
         raise MinirunError(f"invalid volume specification: '{text}'", "Write SOURCE:TARGET or SOURCE:TARGET:ro.")
     if len(parts) == 1:
-        return VolumeMount("volume", checked_target(parts[0], text), flag="-v")
-    source, target = parts[0], checked_target(parts[1], text)
+        return VolumeMount("volume", checked_target(parts[0], "volume", text), flag="-v")
+    source = parts[0]
+    is_path = source.startswith(("/", "."))
     mode = parts[2] if len(parts) == 3 else ""
     modes = mode.split(",") if mode else []
-    is_path = source.startswith(("/", "."))
     _check_modes(modes, text, is_path=is_path)
+    target = checked_target(parts[1], "bind" if is_path else "volume", text)
     mount = VolumeMount(
         "volume",
         target,
@@ -63,7 +64,7 @@ def parse_tmpfs(text: str) -> VolumeMount:
         key, equals, value = word.partition("=")
         if (key not in _TMPFS_KEYS or not value) if equals else key not in _TMPFS_WORDS:
             raise MinirunError(f"invalid tmpfs option '{word}'", "See tmpfs(5), for example size=64m,mode=1777,exec.")
-    return VolumeMount("tmpfs", checked_target(target, text), options=words, flag="--tmpfs")
+    return VolumeMount("tmpfs", checked_target(target, "tmpfs"), options=words, flag="--tmpfs")
 
 
 def check_targets(mounts: tuple[VolumeMount, ...]) -> None:
@@ -83,21 +84,31 @@ def warnings(mounts: tuple[VolumeMount, ...]) -> list[str]:
     return [f"z and Z are ignored for {', '.join(asking)}: this kernel has no SELinux, so there are no labels to set"]
 
 
-def checked_target(target: str, text: str) -> str:
-    """Return where a mount goes, normalised; `text` is what asked for it. Raises MinirunError."""
+def checked_target(target: str, kind: str, text: str = "") -> str:
+    """Return where a mount goes, normalised; `kind` is that of the mount, `text` the -v that asked for it, if one did.
+
+    Raises MinirunError.
+    """
     if not target.startswith("/"):
-        raise MinirunError(f"invalid mount '{text}': the mount path '{target}' must be absolute")
+        raise wrong_config(kind, f"invalid mount path: '{target}' mount path must be absolute", text)
     normal = "/" + os.path.normpath(target).lstrip("/")
     if normal == "/":
-        raise MinirunError(f"invalid mount '{text}': the destination can't be '/'")
+        raise wrong_config(kind, "invalid specification: destination can't be '/'", text)
     return normal
 
 
+def wrong_config(kind: str, problem: str, text: str = "", hint: str = "") -> MinirunError:
+    """Return the error for a mount that cannot be, as Docker words it."""
+    place = f"invalid volume specification: '{text}': " if text else ""
+    return MinirunError(f'{place}invalid mount config for type "{kind}": {problem}', hint)
+
+
 def _check_modes(modes: list[str], text: str, *, is_path: bool) -> None:
-    kinds = [{"ro", "rw"}, _LABEL, _CONSISTENCY, _OWN, PROPAGATION if is_path else {"nocopy"}]
-    for kind in kinds:
-        if sum(mode in kind for mode in modes) > 1:
-            raise MinirunError(f"invalid mode: {','.join(modes)} in '{text}'")
-    for mode in modes:
-        if not any(mode in kind for kind in kinds):
-            raise MinirunError(f"invalid mode: {mode} in '{text}'", "Use ro or rw.")
+    kinds = [{"ro", "rw"}, _LABEL, _CONSISTENCY, _OWN, PROPAGATION, {"nocopy"}]
+    several = any(sum(mode in kind for mode in modes) > 1 for kind in kinds)
+    if several or not set(modes) <= set().union(*kinds):
+        raise MinirunError(f"invalid mode: {','.join(modes)}", f"In '{text}' use ro or rw.")
+    if is_path and "nocopy" in modes:
+        raise wrong_config("bind", "field VolumeOptions must not be specified", text, "A bind is never filled.")
+    if not is_path and not PROPAGATION.isdisjoint(modes):
+        raise wrong_config("volume", "field BindOptions must not be specified", text, "Only binds have a propagation.")

@@ -246,7 +246,7 @@ def _mounts(options: Mapping[str, Any]) -> tuple[VolumeMount, ...]:
     from minirun.engine.volume.checks import check_driver
 
     if options["volume_driver"]:
-        check_driver("", options["volume_driver"])
+        check_driver("volumes", options["volume_driver"])
     mounts = (
         *(parse_volume(text, os.getcwd()) for text in options["volume"]),
         *_long_mounts(options["mount"]),
