@@ -17,6 +17,8 @@ from minirun.errors import MinirunError
 from minirun.kernel.mount import MS_BIND, MS_NOEXEC, MS_RDONLY, PROPAGATION
 from minirun.model.container import VolumeMount
 
+WRONG = "invalid volume specification: "
+CONFIG = "invalid mount config for type "
 LONGEST = (
     "src=name,dst=/x,volume-driver=local,volume-label=a=b,volume-label=c,volume-opt=type=tmpfs,volume-opt=device=tmpfs,"
     '"volume-opt=o=size=1m,uid=3"'
@@ -67,26 +69,10 @@ def test_wrong_volumes(text: str) -> None:
         (":/b", "invalid spec: :/b: empty section between colons"),
         ("/a:/b:c:d", "invalid volume specification: '/a:/b:c:d'"),
         ("a/b:/b", 'create a/b: "a/b" includes invalid characters for a local volume name'),
-        (
-            "/a:/",
-            "invalid volume specification: '/a:/': invalid mount config for type \"bind\": invalid specification: "
-            "destination can't be '/'",
-        ),
-        (
-            "/a:b",
-            "invalid volume specification: '/a:b': invalid mount config for type \"bind\": invalid mount path: 'b' mount "
-            "path must be absolute",
-        ),
-        (
-            "xx:/b:rshared",
-            "invalid volume specification: 'xx:/b:rshared': invalid mount config for type \"volume\": field BindOptions "
-            "must not be specified",
-        ),
-        (
-            "/a:/b:nocopy",
-            "invalid volume specification: '/a:/b:nocopy': invalid mount config for type \"bind\": field VolumeOptions "
-            "must not be specified",
-        ),
+        ("/a:/", f"{WRONG}'/a:/': {CONFIG}\"bind\": invalid specification: destination can't be '/'"),
+        ("/a:b", f"{WRONG}'/a:b': {CONFIG}\"bind\": invalid mount path: 'b' mount path must be absolute"),
+        ("xx:/b:rshared", f"{WRONG}'xx:/b:rshared': {CONFIG}\"volume\": field BindOptions must not be specified"),
+        ("/a:/b:nocopy", f"{WRONG}'/a:/b:nocopy': {CONFIG}\"bind\": field VolumeOptions must not be specified"),
     ],
 )
 def test_dockers_words_for_wrong_volumes(text: str, message: str) -> None:

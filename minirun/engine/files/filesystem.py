@@ -12,8 +12,8 @@ import time
 from contextlib import contextmanager
 
 from minirun.engine.container import bundle_lock, records
-from minirun.engine.container.monitor_view import open_running
 from minirun.engine.container.status import MOMENT
+from minirun.engine.files.monitor_view import open_running
 from minirun.engine.volume.placing import Places
 from minirun.errors import MinirunError
 from minirun.kernel.mount import MOUNT_ATTR_RDONLY, MountTarget, attach_tree, clone_tree, set_attributes

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 
-from minirun.engine.volume.checks import check_name
+from minirun.engine.volume.checks import check_driver, check_name
 from minirun.errors import MinirunError
 from minirun.model.container import VolumeMount
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 PROPAGATION = frozenset({"shared", "rshared", "slave", "rslave", "private", "rprivate"})
 _CONSISTENCY = frozenset({"consistent", "cached", "delegated"})  # for Docker Desktop's file sharing; no meaning here
@@ -18,6 +22,32 @@ _TMPFS_WORDS = frozenset(
     "slave rslave".split()
 )
 _TMPFS_KEYS = frozenset({"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"})
+
+
+def from_flags(
+    volumes: tuple[str, ...], mounts: tuple[str, ...], tmpfs: tuple[str, ...], driver: str
+) -> tuple[VolumeMount, ...]:
+    """Read all of `-v`, `--mount` and `--tmpfs`; `driver` is --volume-driver, "" without one. Raises MinirunError."""
+    check_driver("volumes", driver)
+    found = [parse_volume(text, os.getcwd()) for text in volumes]
+    if mounts:
+        from minirun.engine.request.mount_fields import parse_mount
+
+        found += [parse_mount(text) for text in mounts]
+    found += [parse_tmpfs(text) for text in tmpfs]
+    check_targets(found)
+    return tuple(found)
+
+
+def checked_volumes_from(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what `--volumes-from` names, "CONTAINER[:MODE]". Raises MinirunError."""
+    for text in texts:
+        name, _, mode = text.partition(":")
+        if not name:
+            raise MinirunError(f"malformed volumes-from specification: '{text}'", "Write CONTAINER or CONTAINER:ro.")
+        if mode not in ("", "ro", "rw", "z", "Z"):
+            raise MinirunError(f"invalid mode: {mode}", "Use ro or rw.")
+    return texts
 
 
 def parse_volume(text: str, directory: str) -> VolumeMount:
@@ -67,7 +97,7 @@ def parse_tmpfs(text: str) -> VolumeMount:
     return VolumeMount("tmpfs", checked_target(target, "tmpfs"), options=words, flag="--tmpfs")
 
 
-def check_targets(mounts: tuple[VolumeMount, ...]) -> None:
+def check_targets(mounts: Iterable[VolumeMount]) -> None:
     """Refuse two mounts on one place."""
     seen = set()
     for mount in mounts:

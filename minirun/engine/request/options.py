@@ -8,8 +8,6 @@ Rare options are read by modules that are imported only if they are given, so th
 
 from __future__ import annotations
 
-import os
-
 from minirun.engine.spec import environment
 from minirun.errors import MinirunError
 from minirun.model.container import RunRequest
@@ -240,39 +238,19 @@ def extra_hosts(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _mounts(options: Mapping[str, Any]) -> tuple[VolumeMount, ...]:
-    if not (options["volume"] or options["mount"] or options["tmpfs"]):
+    if not any(options[name] for name in ("volume", "mount", "tmpfs", "volume_driver")):
         return ()
-    from minirun.engine.request.mount_flags import check_targets, parse_tmpfs, parse_volume
-    from minirun.engine.volume.checks import check_driver
+    from minirun.engine.request.mount_flags import from_flags
 
-    if options["volume_driver"]:
-        check_driver("volumes", options["volume_driver"])
-    mounts = (
-        *(parse_volume(text, os.getcwd()) for text in options["volume"]),
-        *_long_mounts(options["mount"]),
-        *(parse_tmpfs(text) for text in options["tmpfs"]),
-    )
-    check_targets(mounts)
-    return mounts
+    return from_flags(options["volume"], options["mount"], options["tmpfs"], options["volume_driver"] or "")
 
 
 def _volumes_from(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Check "CONTAINER[:MODE]"."""
-    for text in texts:
-        name, _, mode = text.partition(":")
-        if not name:
-            raise MinirunError(f"malformed volumes-from specification: '{text}'", "Write CONTAINER or CONTAINER:ro.")
-        if mode not in ("", "ro", "rw", "z", "Z"):
-            raise MinirunError(f"invalid mode: {mode}", "Use ro or rw.")
-    return texts
-
-
-def _long_mounts(texts: tuple[str, ...]) -> list[VolumeMount]:
     if not texts:
-        return []
-    from minirun.engine.request.mount_fields import parse_mount
+        return ()
+    from minirun.engine.request.mount_flags import checked_volumes_from
 
-    return [parse_mount(text) for text in texts]
+    return checked_volumes_from(texts)
 
 
 def shm_size(text: str | None) -> int:

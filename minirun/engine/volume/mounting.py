@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from minirun.engine.container import records as containers
-from minirun.engine.container.monitor_view import open_running
+from minirun.engine.files.monitor_view import open_running
 from minirun.engine.volume import users
 from minirun.errors import MinirunError
 from minirun.kernel.mount import (
