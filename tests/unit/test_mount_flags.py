@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minirun.engine.request.mount_fields import parse_mount
-from minirun.engine.request.mount_flags import parse_tmpfs, parse_volume, warnings
+from minirun.engine.request.mount_flags import parse_tmpfs, parse_volume
+from minirun.engine.request.mounts import warnings
 from minirun.engine.volume.mounting import parse
 from minirun.errors import MinirunError
 from minirun.kernel.mount import MS_BIND, MS_NOEXEC, MS_RDONLY, PROPAGATION

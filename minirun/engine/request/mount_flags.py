@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 
-from minirun.engine.volume.checks import check_driver, check_name
+from minirun.engine.volume.checks import check_name
 from minirun.errors import MinirunError
 from minirun.model.container import VolumeMount
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 PROPAGATION = frozenset({"shared", "rshared", "slave", "rslave", "private", "rprivate"})
 _CONSISTENCY = frozenset({"consistent", "cached", "delegated"})  # for Docker Desktop's file sharing; no meaning here
-_LABEL = frozenset({"z", "Z"})  # SELinux relabelling
+LABEL = frozenset({"z", "Z"})  # SELinux relabelling
 _OWN = frozenset({"U"})  # of Podman
 _TMPFS_WORDS = frozenset(
     "ro rw suid nosuid dev nodev exec noexec sync async dirsync atime noatime diratime nodiratime relatime norelatime "
@@ -22,32 +18,6 @@ _TMPFS_WORDS = frozenset(
     "slave rslave".split()
 )
 _TMPFS_KEYS = frozenset({"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"})
-
-
-def from_flags(
-    volumes: tuple[str, ...], mounts: tuple[str, ...], tmpfs: tuple[str, ...], driver: str
-) -> tuple[VolumeMount, ...]:
-    """Read all of `-v`, `--mount` and `--tmpfs`; `driver` is --volume-driver, "" without one. Raises MinirunError."""
-    check_driver("volumes", driver)
-    found = [parse_volume(text, os.getcwd()) for text in volumes]
-    if mounts:
-        from minirun.engine.request.mount_fields import parse_mount
-
-        found += [parse_mount(text) for text in mounts]
-    found += [parse_tmpfs(text) for text in tmpfs]
-    check_targets(found)
-    return tuple(found)
-
-
-def checked_volumes_from(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what `--volumes-from` names, "CONTAINER[:MODE]". Raises MinirunError."""
-    for text in texts:
-        name, _, mode = text.partition(":")
-        if not name:
-            raise MinirunError(f"malformed volumes-from specification: '{text}'", "Write CONTAINER or CONTAINER:ro.")
-        if mode not in ("", "ro", "rw", "z", "Z"):
-            raise MinirunError(f"invalid mode: {mode}", "Use ro or rw.")
-    return texts
 
 
 def parse_volume(text: str, directory: str) -> VolumeMount:
@@ -97,23 +67,6 @@ def parse_tmpfs(text: str) -> VolumeMount:
     return VolumeMount("tmpfs", checked_target(target, "tmpfs"), options=words, flag="--tmpfs")
 
 
-def check_targets(mounts: Iterable[VolumeMount]) -> None:
-    """Refuse two mounts on one place."""
-    seen = set()
-    for mount in mounts:
-        if mount.target in seen:
-            raise MinirunError(f"Duplicate mount point: {mount.target}")
-        seen.add(mount.target)
-
-
-def warnings(mounts: tuple[VolumeMount, ...]) -> list[str]:
-    """Return a sentence for each option that has no effect on this machine."""
-    asking = [mount.target for mount in mounts if not _LABEL.isdisjoint(mount.mode.split(","))]
-    if not asking or os.path.exists("/sys/fs/selinux/enforce"):
-        return []
-    return [f"z and Z are ignored for {', '.join(asking)}: this kernel has no SELinux, so there are no labels to set"]
-
-
 def checked_target(target: str, kind: str, text: str = "") -> str:
     """Return where a mount goes, normalised; `kind` is that of the mount, `text` the -v that asked for it, if one did.
 
@@ -134,7 +87,7 @@ def wrong_config(kind: str, problem: str, text: str = "", hint: str = "") -> Min
 
 
 def _check_modes(modes: list[str], text: str, *, is_path: bool) -> None:
-    kinds = [{"ro", "rw"}, _LABEL, _CONSISTENCY, _OWN, PROPAGATION, {"nocopy"}]
+    kinds = [{"ro", "rw"}, LABEL, _CONSISTENCY, _OWN, PROPAGATION, {"nocopy"}]
     several = any(sum(mode in kind for mode in modes) > 1 for kind in kinds)
     if several or not set(modes) <= set().union(*kinds):
         raise MinirunError(f"invalid mode: {','.join(modes)}", f"In '{text}' use ro or rw.")

@@ -129,9 +129,9 @@ def warnings(options: Mapping[str, Any], request: RunRequest) -> list[str]:
     ).shares_host:
         sentences.append("published ports are discarded when the container uses the host's network")
     if any(mount.mode for mount in request.mounts):
-        from minirun.engine.request import mount_flags
+        from minirun.engine.request import mounts
 
-        sentences += mount_flags.warnings(request.mounts)
+        sentences += mounts.warnings(request.mounts)
     return sentences
 
 
@@ -240,7 +240,7 @@ def extra_hosts(texts: tuple[str, ...]) -> tuple[str, ...]:
 def _mounts(options: Mapping[str, Any]) -> tuple[VolumeMount, ...]:
     if not any(options[name] for name in ("volume", "mount", "tmpfs", "volume_driver")):
         return ()
-    from minirun.engine.request.mount_flags import from_flags
+    from minirun.engine.request.mounts import from_flags
 
     return from_flags(options["volume"], options["mount"], options["tmpfs"], options["volume_driver"] or "")
 
@@ -248,7 +248,7 @@ def _mounts(options: Mapping[str, Any]) -> tuple[VolumeMount, ...]:
 def _volumes_from(texts: tuple[str, ...]) -> tuple[str, ...]:
     if not texts:
         return ()
-    from minirun.engine.request.mount_flags import checked_volumes_from
+    from minirun.engine.request.mounts import checked_volumes_from
 
     return checked_volumes_from(texts)
 
