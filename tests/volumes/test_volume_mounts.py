@@ -267,11 +267,13 @@ def test_propagation(minirun: Minirun, background: Background, shared: Path) -> 
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("rslave", "shared or slave"), ("shared", "shared")])
-def test_a_source_that_passes_no_mounts_on(minirun: Minirun, tmp_path: Path, mode: str, kind: str) -> None:
+def test_a_source_that_passes_no_mounts_on(
+    minirun: Minirun, busybox_image: str, tmp_path: Path, mode: str, kind: str
+) -> None:
     subprocess.run(["mount", "--bind", tmp_path, tmp_path], check=True)
     subprocess.run(["mount", "--make-private", tmp_path], check=True)
     try:
-        done = minirun("run", "--rm", "-v", f"{tmp_path}:/x:{mode}", "busybox", "true", check=False)
+        done = minirun("run", "--rm", "-v", f"{tmp_path}:/x:{mode}", busybox_image, "true", check=False)
     finally:
         subprocess.run(["umount", tmp_path], check=True)
     assert done.returncode == 125
