@@ -54,7 +54,7 @@ def has_label(labels: Mapping[str, str], wanted: str) -> bool:
 
 
 def _moment(text: str) -> float:
-    from minirun.engine.container.changes import duration_ns
+    from minirun.engine.durations import duration_ns
 
     return seconds_of(text) or time.time() - duration_ns(text) / 1e9
 

@@ -1,4 +1,4 @@
-"""Dockerfile instructions of `import --change`."""
+"""Dockerfile instructions of `import --change` and `commit --change`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from minirun.engine.container.changes import apply_changes, duration_ns
+from minirun.build.changes import apply_changes
+from minirun.engine.durations import duration_ns
 from minirun.errors import MinirunError
 
 

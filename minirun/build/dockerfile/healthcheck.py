@@ -8,6 +8,7 @@ from __future__ import annotations
 from minirun.build.dockerfile.error import DockerfileError
 from minirun.build.dockerfile.forms import json_words, split_first
 from minirun.build.dockerfile.instructions import Healthcheck
+from minirun.engine.durations import duration_ns
 from minirun.errors import MinirunError
 
 TYPE_CHECKING = False
@@ -49,8 +50,6 @@ def _duration(written: Written, name: str) -> int:
     text = written.flags.text(name)
     if text in ("", "0"):
         return 0
-    from minirun.engine.container.changes import duration_ns  # which brings json, as only few Dockerfiles need it
-
     try:
         duration = duration_ns(text)
     except MinirunError:

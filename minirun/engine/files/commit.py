@@ -8,7 +8,6 @@ import time
 from contextlib import contextmanager
 from itertools import chain
 
-from minirun.engine.container.changes import apply_changes
 from minirun.engine.container.inspect import container_document, rfc3339
 from minirun.engine.container.status import status
 from minirun.engine.files.diff import made_for_mounts
@@ -28,7 +27,7 @@ from minirun.storage.tar.writer import tar_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from minirun.model.container import ContainerRecord
@@ -50,10 +49,10 @@ def commit(
     *,
     author: str = "",
     message: str = "",
-    changes: tuple[str, ...] = (),
+    change: Callable[[dict[str, Any]], dict[str, Any]],
     pause: bool = True,
 ) -> Image:
-    """Make an image of a container, with a name if that is not empty; `changes` are Dockerfile instructions.
+    """Make an image of a container, with a name if that is not empty; `change` has the last word on its config.
 
     The layers of the container's image are shared. A container that runs is paused while it is read, if so wanted.
     Raises MinirunError, and then there is no new image.
@@ -62,7 +61,7 @@ def commit(
     parent = images.load_image(layout, record.image_id)
     document = images.read_config(layout, parent)
     now = status(layout, record)
-    config = apply_changes(_config(layout, record, parent, document.get("config") or {}), changes)
+    config = change(_config(layout, record, parent, document.get("config") or {}))
     collect_garbage(layout)
     with Ingest(layout) as ingest:
         for layer in parent.layers:

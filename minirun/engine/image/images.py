@@ -201,18 +201,13 @@ def tag(layout: Layout, source: str, target: str) -> None:
 
 
 def import_image(
-    layout: Layout, path: str, name: str, changes: tuple[str, ...], comment: str, progress: Progress
+    layout: Layout, path: str, name: str, config: dict[str, Any], comment: str, progress: Progress
 ) -> Image:
-    """Make an image of one layer from a tar of a file system; `changes` are Dockerfile instructions.
-
-    Raises MinirunError (1).
-    """
-    from minirun.engine.container.changes import apply_changes
+    """Make an image of one layer from a tar of a file system; `config` is its OCI config. Raises MinirunError (1)."""
     from minirun.kernel.cpu import host_architecture
     from minirun.storage.rootfs import import_rootfs
 
     ref = ImageRef.parse(name) if name else None
-    config = apply_changes({}, changes)
     now = time.time()
     created = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e9):09d}Z"
     comment = comment or f"Imported from {path}"

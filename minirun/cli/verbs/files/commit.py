@@ -15,6 +15,7 @@ def commit(call: Call) -> None:
 
     Volumes are not a part of it. A container that runs is paused while its files are read.
     """
+    from minirun.build.changes import apply_changes
     from minirun.engine.container.records import find
     from minirun.engine.files.commit import commit as commit_container
 
@@ -26,7 +27,7 @@ def commit(call: Call) -> None:
         "".join(name),
         author=call.text("author"),
         message=call.text("message"),
-        changes=call.many("change"),
+        change=lambda config: apply_changes(config, call.many("change")),
         pause=call.switch("pause", default=True),
     )
     say(image.id)

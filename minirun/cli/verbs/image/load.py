@@ -54,13 +54,15 @@ def import_(call: Call) -> None:
 
     Each --change is an instruction such as 'CMD ["/bin/sh"]', 'ENV A=b' or 'EXPOSE 80'.
     """
+    from minirun.build.changes import apply_changes
     from minirun.engine.image import images
 
     layout = call.swept_layout()
     path, *name = call.arguments
+    config = apply_changes({}, call.many("change"))
     progress = _progress(call.switch("quiet"))
     try:
-        image = images.import_image(layout, path, "".join(name), call.many("change"), call.text("message"), progress)
+        image = images.import_image(layout, path, "".join(name), config, call.text("message"), progress)
     finally:
         progress.finish()
     say(image.id)
