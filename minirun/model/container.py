@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from minirun.model.image import Image
-from minirun.model.network import Endpoint, PortMapping
+from minirun.model.network import Endpoint, EndpointSettings, PortMapping
 from minirun.model.record import Record
 from minirun.model.resources import Resources
 
@@ -62,7 +62,8 @@ class RunRequest(Record):
     `command` None means the image's CMD; `entrypoint` None means the image's ENTRYPOINT, () means none at all.
     `environment` holds NAME=VALUE, or a bare NAME that takes the variable away from the image's. `devices` are
     "HOST:CONTAINER:rwm", `device_cgroup_rules` "c 1:3 rwm", `volumes_from` "ID[:ro]". `seccomp` is "" for the default
-    filter, "unconfined", or the text of a JSON profile. `network` is "bridge", "none", "host" or "container:ID".
+    filter, "unconfined", or the text of a JSON profile. `network` is "bridge", "none", "host", "container:ID" or
+    the name of a network of the user's, `endpoint` what is asked of the container's place in it.
     `stop_timeout` is seconds. `platform` is the image's, "linux/arm64", or "" for any.
     """
 
@@ -86,6 +87,7 @@ class RunRequest(Record):
     stop_signal: str = ""
     stop_timeout: int | None = None
     network: str = "bridge"
+    endpoint: EndpointSettings = EndpointSettings()
     ports: tuple[PortMapping, ...] = ()
     publish_all: bool = False
     expose: tuple[str, ...] = ()

@@ -56,6 +56,11 @@ class Layout(Record):
         return f"{self.root}/reserve"
 
     @property
+    def networks(self) -> str:
+        """One JSON file for each network that a user has made, by its name."""
+        return f"{self.root}/networks"
+
+    @property
     def volumes(self) -> str:
         return f"{self.root}/volumes"
 

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from minirun.model.typed import Address, Port, Subnet
+    from minirun.model.typed import Address, FileName, Port, Seconds, Subnet
 
 
 class PortMapping(Record):
@@ -39,16 +39,58 @@ def consecutive(ports: Iterable[PortMapping]) -> Iterator[tuple[PortMapping, Por
 
 
 class Network(Record):
-    """A network: its bridge interface, subnet ("10.88.0.0/16") and gateway (the bridge's own address)."""
+    """A network: its bridge interface, subnet ("10.88.0.0/16") and gateway (the bridge's own address).
+
+    Containers get addresses of `ip_range`, a part of the subnet, "" for all of it, but none of `reserved`. An
+    `internal` network has no way out and none in. `masquerade` says that what goes out has the host's address, `icc`
+    that its containers reach each other. `mtu` 0 is the kernel's default. Ports are published at `host_binding`, ""
+    for all addresses of the host, unless the user says otherwise.
+    """
 
     name: str
     bridge: str
     subnet: Subnet
     gateway: Address
+    ip_range: str = ""
+    reserved: tuple[Address, ...] = ()
+    internal: bool = False
+    masquerade: bool = True
+    icc: bool = True
+    mtu: int = 0
+    host_binding: str = ""
+
+
+class NetworkRecord(Record):
+    """What `network create` has made: the network, and what it was told that is for people only.
+
+    `configured` says that the user has chosen the subnet, `gateway_given` the gateway. `aux_addresses` are the reserved
+    ones by their names.
+    """
+
+    id: FileName
+    created_at: Seconds
+    network: Network
+    configured: bool = False
+    gateway_given: bool = False
+    attachable: bool = False
+    aux_addresses: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    options: dict[str, str] = {}
+
+
+class EndpointSettings(Record):
+    """What a container's user asks of its place in a network: an address, a MAC address, further names; "" is any."""
+
+    address: str = ""
+    mac: str = ""
+    aliases: tuple[str, ...] = ()
 
 
 class Endpoint(Record):
-    """A container's place in a network: what was wired, and all that is needed to unwire it."""
+    """A container's place in a network: what was wired, and all that is needed to unwire it.
+
+    In an `internal` network the gateway is where the host is, but no way out.
+    """
 
     network: str
     address: Address
@@ -57,3 +99,4 @@ class Endpoint(Record):
     mac: str
     veth: str
     ports: tuple[PortMapping, ...] = ()
+    internal: bool = False

@@ -13,7 +13,7 @@ A network without anything on the host has nothing to do in most of them, which 
 from __future__ import annotations
 
 from minirun.errors import MinirunError
-from minirun.model.network import Endpoint
+from minirun.model.network import Endpoint, EndpointSettings
 from minirun.model.record import Record
 
 TYPE_CHECKING = False
@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 
     from minirun.model.layout import Layout
     from minirun.model.network import Network, PortMapping
+
+
+# What only networks of the user's have, by the flags that ask for it.
+_OF_USER_NETWORKS = {
+    "ip": "user specified IP address is supported on user defined networks only",
+    "ip6": "user specified IP address is supported on user defined networks only",
+    "network_alias": "network-scoped aliases are only supported for user-defined networks",
+}
+DEFAULTS = EndpointSettings()
+"""What most containers ask of a network: nothing in particular."""
 
 
 class Reserved(Record):
@@ -47,12 +57,9 @@ class Driver:
 
     def validate(self, flags: Collection[str]) -> None:
         """Check the flags of `run` about networks, by their names ("publish"). Raises MinirunError."""
-        for flag in ("ip", "ip6", "network_alias"):
+        for flag, sentence in _OF_USER_NETWORKS.items():
             if flag in flags:
-                raise MinirunError(
-                    f"--{flag.replace('_', '-')} is supported on user-defined networks only",
-                    "Leave it out: the default bridge assigns addresses itself.",
-                )
+                raise MinirunError(sentence, "Make one: 'minirun network create NAME', and use --network NAME.")
 
     def set_up(self, layout: Layout) -> Network | None:  # noqa: ARG002
         """Choose the network's settings and prepare what sets it up; None if it needs nothing on the host.
@@ -67,6 +74,7 @@ class Driver:
         network: Network | None,  # noqa: ARG002
         container_id: str,  # noqa: ARG002
         published: tuple[PortMapping, ...],  # noqa: ARG002
+        asked: EndpointSettings = DEFAULTS,  # noqa: ARG002
     ) -> Reserved:
         """Take an address and the host's ports for a container, whose lock the caller holds, without wiring anything.
 

@@ -1,6 +1,7 @@
-"""The firewall rules of the bridge, all in chains of minirun's own. Texts only: `kernel/net/firewall.py` applies them.
+"""The firewall rules of the bridges, all in chains of minirun's own. Texts only: `kernel/net/firewall.py` applies them.
 
     filter FORWARD      -> MINIRUN-FORWARD      who may speak to whom
+           MINIRUN-FORWARD -> MINIRUN-ISOLATION one network's containers do not speak to another's
     nat    PREROUTING   -> MINIRUN-PORTS        published ports, for what comes in from anywhere
     nat    OUTPUT       -> MINIRUN-PORTS        published ports, for what the host itself sends
     nat    POSTROUTING  -> MINIRUN-POSTROUTING  masquerading
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
     Rules = dict[str, dict[str, list[str]]]
 
 TABLES = ("filter", "nat", "raw")
-CHAINS = {"filter": ["MINIRUN-FORWARD"], "nat": ["MINIRUN-PORTS", "MINIRUN-POSTROUTING"], "raw": ["MINIRUN-RAW"]}
+CHAINS = {
+    "filter": ["MINIRUN-FORWARD", "MINIRUN-ISOLATION"],
+    "nat": ["MINIRUN-PORTS", "MINIRUN-POSTROUTING"],
+    "raw": ["MINIRUN-RAW"],
+}
 # In this chain the order means nothing, and what changes is added and removed by the rule; others are filled afresh.
 PORTS = "MINIRUN-PORTS"
 
@@ -43,29 +48,29 @@ JUMPS = {
 # -- what should be there ---------------------------------------------------------------------------------------------
 
 
-def wanted(network: Network, published: Iterable[str] = ()) -> Rules:
-    """Return all rules, those for published ports being `published`."""
-    bridge, subnet = network.bridge, network.subnet
+def wanted(networks: Sequence[Network], published: Iterable[str] = ()) -> Rules:
+    """Return all rules for these networks, those for published ports being `published`."""
+    bridges = [network.bridge for network in networks]
+    several = bridges if len(bridges) > 1 else []
     own = {
         "MINIRUN-FORWARD": [
-            # Answers come back, and published ports are open to everybody who reaches the host.
-            f"-o {bridge} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-            f"-o {bridge} -m conntrack --ctstate DNAT -j ACCEPT",
+            *(rule for network in networks if network.internal for rule in _closed(network)),
+            # Answers come back.
+            *(f"-o {bridge} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT" for bridge in bridges),
+            # No network reaches another, not by published ports either: as with Docker.
+            *(f"-i {bridge} ! -o {bridge} -j MINIRUN-ISOLATION" for bridge in several),
+            # Published ports are open to everybody else who reaches the host.
+            *(f"-o {bridge} -m conntrack --ctstate DNAT -j ACCEPT" for bridge in bridges),
+            # Where they must not, containers do not reach each other by way of the host either.
+            *(f"-i {network.bridge} -o {network.bridge} -j DROP" for network in networks if not network.icc),
             # Containers reach each other (where br_netfilter shows bridged packets to iptables) and the world.
-            f"-i {bridge} -j ACCEPT",
+            *(f"-i {bridge} -j ACCEPT" for bridge in bridges),
             # Nobody else reaches a container's other ports by routing packets for the subnet through this host.
-            f"-o {bridge} -j DROP",
+            *(f"-o {bridge} -j DROP" for bridge in bridges),
         ],
+        "MINIRUN-ISOLATION": [f"-o {bridge} -j DROP" for bridge in several],
         PORTS: list(published),
-        "MINIRUN-POSTROUTING": [
-            # The world does not know the containers' addresses: they go out with the host's.
-            f"-s {subnet} ! -o {bridge} -j MASQUERADE",
-            # A container that calls a published port, perhaps its own: seeing a neighbour (or itself) as the caller,
-            # the other would answer directly and not to the host, which alone can turn the addresses back.
-            f"-s {subnet} -o {bridge} -m conntrack --ctstate DNAT -j MASQUERADE",
-            # The host that calls 127.0.0.1: in the container this address would be the container itself.
-            f"-s 127.0.0.0/8 -o {bridge} -j MASQUERADE",
-        ],
+        "MINIRUN-POSTROUTING": [rule for network in networks for rule in _masquerading(network)],
         "MINIRUN-RAW": [
             # route_localnet lets packets for 127.0.0.0/8 leave to the bridge and their answers return. It would also
             # let a container, or with net.ipv4.conf.all.route_localnet anybody on the wire, send packets to the host's
@@ -73,7 +78,7 @@ def wanted(network: Network, published: Iterable[str] = ()) -> Rules:
             # answers are not concerned: on the wire they go to the bridge's address.
             "-d 127.0.0.0/8 ! -i lo -j DROP",
             # And it takes a forged 127.0.0.5 for a source like any other, which servers trust as well.
-            f"-s 127.0.0.0/8 -i {bridge} -j DROP",
+            *(f"-s 127.0.0.0/8 -i {bridge} -j DROP" for bridge in bridges),
         ],
     }
     rules: Rules = {}
@@ -81,6 +86,26 @@ def wanted(network: Network, published: Iterable[str] = ()) -> Rules:
         rules[table] = {chain: own[chain] for chain in CHAINS[table]}
         rules[table].update({chain: [jump] for chain, jump in JUMPS[table].items()})
     return rules
+
+
+def _closed(network: Network) -> list[str]:
+    """Return the rules that let nothing into an internal network and nothing out."""
+    bridge, subnet = network.bridge, network.subnet
+    return [f"! -s {subnet} -o {bridge} -j DROP", f"! -d {subnet} -i {bridge} -j DROP"]
+
+
+def _masquerading(network: Network) -> list[str]:
+    bridge, subnet = network.bridge, network.subnet
+    # The world does not know the containers' addresses: they go out with the host's.
+    way_out = [f"-s {subnet} ! -o {bridge} -j MASQUERADE"] if network.masquerade and not network.internal else []
+    return [
+        *way_out,
+        # A container that calls a published port, perhaps its own: seeing a neighbour (or itself) as the caller, the
+        # other would answer directly and not to the host, which alone can turn the addresses back.
+        f"-s {subnet} -o {bridge} -m conntrack --ctstate DNAT -j MASQUERADE",
+        # The host that calls 127.0.0.1: in the container this address would be the container itself.
+        f"-s 127.0.0.0/8 -o {bridge} -j MASQUERADE",
+    ]
 
 
 def publication(container_id: str, address: str, ports: Sequence[PortMapping]) -> list[str]:

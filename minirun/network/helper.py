@@ -162,11 +162,13 @@ class Helper:
                 endpoint = Endpoint.read_back(request["endpoint"])
                 bridge.wire(self._layout, self._route, request["container"], endpoint, fds[0])
             case "mend":
-                bridge.mend(self._layout, self._route)
+                bridge.mend_all(self._layout, self._route)
             case "reap":
                 self._reap[request["veth"]] = time.monotonic() + REAP_SECONDS
+            case "remove":
+                bridge.remove(self._layout, self._route, request["network"])
             case "remove all":
-                bridge.remove(self._layout, self._route)
+                bridge.remove_all(self._layout, self._route)
             case unknown:
                 raise MinirunError(f"the network helper cannot {unknown}")
 

@@ -72,6 +72,11 @@ def is_within(address: str, subnet: str) -> bool:
     return overlap(parse_subnet(subnet), (to_number(address), 32))
 
 
+def is_within_any(address: str, networks: Iterable[Network]) -> bool:
+    """Say whether an address belongs to one of the networks."""
+    return any(is_within(address, network.subnet) for network in networks)
+
+
 def routed_subnets(fib_trie: str) -> Iterator[Subnet]:
     """Read every destination the host has a route to, in all tables, from the text of /proc/net/fib_trie.
 
@@ -116,35 +121,105 @@ def choose_subnet(taken: Iterable[Subnet], preferred: str = "") -> str:
     )
 
 
+# A network of the user's gets a /22, of which there are 1472 in these: room for a thousand containers, and for more
+# networks than anybody makes.
+USER_PREFIX = 22
+USER_POOLS = [f"10.{second}.0.0/16" for second in range(65, 88)]
+
+
+def choose_user_subnet(taken: Iterable[Subnet]) -> str:
+    """Return the first subnet for a network of the user's that overlaps nothing in `taken`.
+
+    Each of `taken` is looked at once, and not for each subnet: there may be thousands. Raises MinirunError when
+    everything is taken.
+    """
+    size = 32 - USER_PREFIX
+    blocked: set[int] = set()
+    pools = [parse_subnet(pool) for pool in USER_POOLS]
+    lowest, highest = pools[0][0] >> size, (pools[-1][0] + 0xFFFF) >> size
+    for first, prefix in taken:
+        if prefix >= SHORTEST_PREFIX:
+            last = first | 0xFFFFFFFF >> prefix
+            blocked.update(range(max(first >> size, lowest), min(last >> size, highest) + 1))
+    for block in range(lowest, highest + 1):
+        if block not in blocked:
+            return f"{to_address(block << size)}/{USER_PREFIX}"
+    raise MinirunError(
+        "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network",
+        "Remove a network or a route that you do not need (`minirun network ls`, `ip route`), or choose by --subnet.",
+    )
+
+
 # -- leases -----------------------------------------------------------------------------------------------------------
 
 
-def lease(directory: str, network: Network, container_id: str) -> str:
+def turn(directory: str, network: Network) -> hostfiles.locked:
+    """Return the lock of a network's leases; its file says whose turn it is."""
+    own = "" if network.name == "bridge" else f".{network.name}"
+    return hostfiles.locked(f"{directory}{own}.next")
+
+
+def lease(directory: str, network: Network, container_id: str, wanted: str = "") -> str:
     """Take a free address of the network for a container: a symbolic link ADDRESS -> ID in `directory`.
 
     Addresses are handed out in turn, so that a freed one rests for as long as possible: connections to its last holder
-    may still be under way. Raises MinirunError when all are taken.
+    may still be under way. One that is `wanted` is taken out of turn. Raises MinirunError when it, or all, are taken.
     """
-    first, prefix = parse_subnet(network.subnet)
-    count = (1 << (32 - prefix)) - 3  # without the subnet's own address, the gateway (first + 1) and the broadcast
-    with hostfiles.locked(f"{directory}.next") as turn:
-        start = int.from_bytes(os.pread(turn, 4, 0), "big")
+    with turn(directory, network) as file:
+        if wanted:
+            if not _is_host_of(network, wanted) or not _take(directory, wanted, container_id):
+                raise MinirunError(
+                    "Address already in use", f"{wanted} has another holder. Leave --ip out for a free one."
+                )
+            return wanted
+        addresses = _to_be_leased(network)
+        reserved = _reserved(network)
+        count = len(addresses)
+        start = int.from_bytes(os.pread(file, 4, 0), "big")
         for offset in range(start, start + count):
-            address = to_address(first + 2 + offset % count)
-            # An interface can outlive its lease for a moment (the kernel destroys namespaces in the background), or for
-            # longer, when something else still holds the namespace: then the address is not free.
-            if interface_index(veth_of(address)):
+            number = addresses[offset % count]
+            if number in reserved or not _take(directory, address := to_address(number), container_id):
                 continue
-            try:
-                hostfiles.lease(f"{directory}/{address}", container_id)
-            except FileExistsError:
-                continue
-            hostfiles.write_all(turn, ((offset + 1) % count).to_bytes(4, "big"))
+            hostfiles.write_all(file, ((offset + 1) % count).to_bytes(4, "big"))
             return address
     raise MinirunError(
-        f"cannot connect the container: all {count} addresses of {network.subnet} are taken",
+        f"cannot connect the container: all {count - len(reserved)} addresses of "
+        f"{network.ip_range or network.subnet} are taken",
         "Remove containers that you no longer need (`minirun ps`).",
     )
+
+
+def _to_be_leased(network: Network) -> range:
+    """Return what containers get addresses of: the range, or the subnet without its own address and the broadcast."""
+    first, prefix = parse_subnet(network.subnet)
+    hosts = range(first + 1, first + (1 << 32 - prefix) - 1)
+    if not network.ip_range:
+        return hosts
+    first, prefix = parse_subnet(network.ip_range)
+    return range(max(first, hosts.start), min(first + (1 << 32 - prefix), hosts.stop))
+
+
+def _reserved(network: Network) -> set[int]:
+    addresses = _to_be_leased(network)
+    return {number for number in map(to_number, (network.gateway, *network.reserved)) if number in addresses}
+
+
+def _is_host_of(network: Network, address: str) -> bool:
+    """Say whether a container may have an address: not the subnet's own, the broadcast, the gateway."""
+    whole = network.replace(ip_range="")
+    return (number := to_number(address)) in _to_be_leased(whole) and number not in _reserved(whole)
+
+
+def _take(directory: str, address: str, container_id: str) -> bool:
+    # An interface can outlive its lease for a moment (the kernel destroys namespaces in the background), or for longer,
+    # when something else still holds the namespace: then the address is not free.
+    if interface_index(veth_of(address)):
+        return False
+    try:
+        hostfiles.lease(f"{directory}/{address}", container_id)
+    except FileExistsError:
+        return False
+    return True
 
 
 def release(directory: str, address: str, container_id: str) -> None:

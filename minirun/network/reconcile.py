@@ -11,6 +11,7 @@ time: while the count stands, the note is right, and to know that takes 0.1 ms.
 from __future__ import annotations
 
 import os
+from binascii import crc32
 
 from minirun.errors import MinirunError
 from minirun.kernel.files import read
@@ -34,21 +35,22 @@ def netns_inode() -> int:
     return os.stat("/proc/self/ns/net").st_ino
 
 
-def is_settled(layout: Layout, network: Network) -> bool:
-    """Say whether no rule has changed since `reconcile` last left the firewall for this network."""
-    return _noted(layout, _key(network, firewall.generation())) is not None
+def is_settled(layout: Layout) -> bool:
+    """Say whether no rule has changed since `reconcile` last left the firewall for these networks."""
+    return _noted(layout, _key(account.networks(layout), firewall.generation())) is not None
 
 
-def reconcile(layout: Layout, network: Network) -> None:
+def reconcile(layout: Layout) -> None:
     """Make the firewall what the account says: minirun's chains, what leads to them, a rule for each published port.
 
     Raises OSError with iptables' words, MinirunError.
     """
     with _turn(layout) as lock:
-        wanted = firewall_rules.wanted(network, _publications(layout, network))
+        networks = account.networks(layout)
+        wanted = firewall_rules.wanted(networks, _publications(layout, networks))
         for attempt in range(ATTEMPTS):
             try:
-                _make_up(layout, network, wanted, lock)
+                _make_up(layout, networks, wanted, lock)
                 break
             except OSError:
                 # Others take no turns with us: they have changed what the batch was made for.
@@ -56,10 +58,10 @@ def reconcile(layout: Layout, network: Network) -> None:
                     raise
 
 
-def _make_up(layout: Layout, network: Network, wanted: Rules, lock: int) -> None:
+def _make_up(layout: Layout, networks: list[Network], wanted: Rules, lock: int) -> None:
     """Change what is not as wanted, and note how the firewall was left. Raises OSError, with no table half changed."""
     before = firewall.generation()
-    noted = _noted(layout, _key(network, before))
+    noted = _noted(layout, _key(networks, before))
     present = firewall_rules.parse(firewall.save() if noted is None else noted)
     batch = firewall_rules.changes(wanted, present)
     if batch:
@@ -69,7 +71,7 @@ def _make_up(layout: Layout, network: Network, wanted: Rules, lock: int) -> None
     if batch or noted is None:
         # Counted, not asked: if somebody else has changed something in between, the kernel is ahead of the note.
         after = before.replace(nf_tables=before.nf_tables + batch.count("COMMIT\n"))
-        _write_note(layout, _key(network, after), firewall_rules.text(wanted))
+        _write_note(layout, _key(networks, after), firewall_rules.text(wanted))
 
 
 def uninstall(layout: Layout) -> None:
@@ -80,13 +82,13 @@ def uninstall(layout: Layout) -> None:
             firewall.restore(batch, lock)
 
 
-def _publications(layout: Layout, network: Network) -> list[str]:
+def _publications(layout: Layout, networks: list[Network]) -> list[str]:
     """Return the rules for the ports of all containers that are wired: before, there is nobody to lead anyone to."""
     holders = {container_id: address for address, container_id in account.leases(layout).items()}
     found = []
     for container_id in sorted(account.publishers(layout)):
         address = holders.get(container_id)
-        if address and ipam.is_within(address, network.subnet) and interface_index(ipam.veth_of(address)):
+        if address and ipam.is_within_any(address, networks) and interface_index(ipam.veth_of(address)):
             found += firewall_rules.publication(container_id, address, account.published_ports(layout, container_id))
     return found
 
@@ -99,9 +101,10 @@ def _turn(layout: Layout) -> locked:
     return locked(f"{layout.network}/bridge.firewall")
 
 
-def _key(network: Network, generation: Generation) -> str:
+def _key(networks: list[Network], generation: Generation) -> str:
     """Return the first line of the note: what must still be so for the rest of it to be right."""
-    return f"# {netns_inode()} {network.subnet} {generation.nf_tables} {generation.legacy}\n"
+    digest = crc32(repr(networks).encode())
+    return f"# {netns_inode()} {digest:08x} {generation.nf_tables} {generation.legacy}\n"
 
 
 def _noted(layout: Layout, key: str) -> str | None:

@@ -32,7 +32,8 @@ OF_OPERATION = {
     "set_owner_and_mode": "fchownat fchmodat",
     "write": "write", "write_lines": "write", "enter_cgroup": "write", "attach_device_program": "bpf",
     "add_bridge": "RTM_NEWLINK", "add_veth": "RTM_NEWLINK", "bring_up": "RTM_NEWLINK", "plug": "RTM_NEWLINK",
-    "set_alias": "RTM_NEWLINK", "set_hairpin": "RTM_NEWLINK", "move_link": "RTM_NEWLINK", "delete_link": "RTM_DELLINK",
+    "set_alias": "RTM_NEWLINK", "set_hairpin": "RTM_NEWLINK", "isolate_port": "RTM_NEWLINK", "set_mtu": "RTM_NEWLINK",
+    "move_link": "RTM_NEWLINK", "delete_link": "RTM_DELLINK",
     "add_address": "RTM_NEWADDR", "add_address_again": "RTM_NEWADDR", "add_default_route": "RTM_NEWROUTE",
 }  # fmt: skip
 CALLS = frozenset(

@@ -11,9 +11,10 @@ from minirun.model.network import Network, PortMapping, consecutive
 from minirun.network import firewall_rules
 
 NETWORK = Network("bridge", "minirun0", "10.64.0.0/16", "10.64.0.1")
+OTHER = Network("back", "br-0123456789ab", "10.65.0.0/22", "10.65.0.1", internal=True, icc=False)
 PORTS = (PortMapping(80, 8080), PortMapping(53, 5353, "127.0.0.1", "udp"))
 PUBLISHED = firewall_rules.publication("aa", "10.64.0.2", PORTS)
-WANTED = firewall_rules.wanted(NETWORK, PUBLISHED)
+WANTED = firewall_rules.wanted([NETWORK, OTHER], PUBLISHED)
 NOTHING = firewall_rules.parse("")
 LINES = [
     *(f":{chain} - [0:0]" for chains in firewall_rules.CHAINS.values() for chain in chains),

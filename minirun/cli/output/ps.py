@@ -119,6 +119,19 @@ def _is_since(layout: Layout, record: ContainerRecord, _status: Status, value: s
     return record.created_at > find(layout, value).created_at
 
 
+def _is_in_network(layout: Layout, record: ContainerRecord, value: str) -> bool:
+    name = record.endpoint.network if record.endpoint else record.request.network.partition(":")[0]
+    if name == value:
+        return True
+    from minirun.engine.network.document import find
+    from minirun.errors import MinirunError
+
+    try:
+        return find(layout, value).network.name == name
+    except MinirunError:
+        return False
+
+
 _TESTS: dict[str, Callable[[Layout, ContainerRecord, Status, str], bool]] = {
     "id": lambda _layout, record, _status, value: record.id.startswith(value),
     "name": _is_name,
@@ -128,7 +141,7 @@ _TESTS: dict[str, Callable[[Layout, ContainerRecord, Status, str], bool]] = {
     "ancestor": _is_ancestor,
     "before": _is_before,
     "since": _is_since,
-    "network": lambda _layout, record, _status, value: record.request.network.partition(":")[0] == value,
+    "network": lambda layout, record, _status, value: _is_in_network(layout, record, value),
     "volume": lambda _layout, record, _status, value: any(
         value in (mount.source, mount.target) for mount in record.request.mounts if mount.flag != "--tmpfs"
     ),
@@ -164,7 +177,7 @@ def row(
         "Labels": ",".join(f"{name}={labels[name]}" for name in sorted(labels)),
         "Mounts": ",".join(_cut(mount, _LONGEST_MOUNT) if truncate else mount for mount in mounts),
         "LocalVolumes": str(sum(mount.kind == "volume" for mount in record.request.mounts)),
-        "Networks": record.request.network.partition(":")[0],
+        "Networks": record.endpoint.network if record.endpoint else record.request.network.partition(":")[0],
         "Label": lambda name: labels.get(name, ""),
     }
 

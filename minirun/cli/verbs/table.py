@@ -88,6 +88,7 @@ SECTIONS = {
     "Volumes": {
         "volume": "",
     },
+    "Networks": {"network": ""},
     "minirun": {
         "explain": "system.explain",
         "info": "system.info",
@@ -138,6 +139,18 @@ GROUPS = {
         },
         {"list": "ls", "remove": "rm"},
         summary="Manage images",
+    ),
+    "network": Group(
+        "Manage networks: on one of the user's own, containers have a bridge and addresses that no other has.",
+        {
+            "create": "network.manage",
+            "inspect": "network.show",
+            "ls": "network.show",
+            "prune": "network.manage",
+            "rm": "network.manage",
+        },
+        {"list": "ls", "remove": "rm"},
+        summary="Manage networks",
     ),
     "manifest": Group(
         "Look at images where registries keep them.",

@@ -46,7 +46,7 @@ def container_document(layout: Layout, record: ContainerRecord, status: Status, 
         "GraphDriver": {"Name": "overlay2", "Data": {"UpperDir": f"{directory}/upper", "WorkDir": f"{directory}/work"}},
         "Mounts": mounts.points(layout, record.request.mounts),
         "Config": _config(record, image),
-        "NetworkSettings": _network_settings(record, running=status.is_running),
+        "NetworkSettings": _network_settings(layout, record, running=status.is_running),
     }
 
 
@@ -175,19 +175,58 @@ def _device(text: str) -> dict[str, str]:
     return {"PathOnHost": host, "PathInContainer": container, "CgroupPermissions": access}
 
 
-def _network_settings(record: ContainerRecord, *, running: bool) -> dict[str, Any]:
+def endpoint_id(record: ContainerRecord) -> str:
+    """Return what names a container's place in its network until it ends: 64 hexadecimal digits."""
+    from hashlib import sha256
+
+    network = record.endpoint.network if record.endpoint else ""
+    return sha256(f"{record.id} {network} {record.started_at}".encode()).hexdigest()
+
+
+def _network_settings(layout: Layout, record: ContainerRecord, *, running: bool) -> dict[str, Any]:
     endpoint = record.endpoint if running else None
     mine = {
-        "Gateway": endpoint.gateway if endpoint else "",
+        "EndpointID": endpoint_id(record) if endpoint else "",
+        "Gateway": endpoint.gateway if endpoint and not endpoint.internal else "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
         "IPAddress": endpoint.address if endpoint else "",
         "IPPrefixLen": endpoint.prefix_length if endpoint else 0,
+        "IPv6Gateway": "",
         "MacAddress": endpoint.mac if endpoint else "",
     }
+    is_default = record.request.network == drivers.DEFAULT
+    nothing = {name: type(value)() for name, value in mine.items()}
     return {
         "Ports": _bindings(endpoint.ports) if endpoint else {},
-        **mine,
-        "Networks": {} if drivers.find(record.request.network).container else {record.request.network: mine},
+        **(mine if is_default else nothing),
+        "Networks": _networks(layout, record, mine),
     }
+
+
+def _networks(layout: Layout, record: ContainerRecord, mine: dict[str, Any]) -> dict[str, Any]:
+    name, asked = record.request.network, record.request.endpoint
+    if drivers.find(name).container:
+        return {}
+    is_users = name not in drivers.PREDEFINED
+    about = {
+        "IPAMConfig": {"IPv4Address": asked.address} if asked.address else None,
+        "Links": None,
+        "Aliases": [*asked.aliases, record.id[:12]] if is_users else None,
+        "DriverOpts": None,
+        "NetworkID": _network_id(layout, name),
+    }
+    return {record.endpoint.network if record.endpoint and is_users else name: about | mine}
+
+
+def _network_id(layout: Layout, name: str) -> str:
+    from minirun.engine.network import document
+    from minirun.errors import MinirunError
+
+    try:
+        return document.find(layout, name).id
+    except MinirunError:
+        return ""  # it has been removed
 
 
 def _bindings(ports: tuple[PortMapping, ...]) -> dict[str, list[dict[str, str]]]:

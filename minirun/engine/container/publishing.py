@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def reserve(layout: Layout, record: ContainerRecord, driver: Driver, network: Network | None) -> Reserved:
     """Take an address and the host's ports for a container. Raises MinirunError, with nothing left."""
     try:
-        return driver.reserve(layout, network, record.id, _published(layout, record))
+        return driver.reserve(layout, network, record.id, _published(layout, record), record.request.endpoint)
     except ports.PortTakenError as error:
         if not error.container_id:
             raise

@@ -11,6 +11,7 @@ from __future__ import annotations
 from minirun.engine.spec import environment
 from minirun.errors import MinirunError
 from minirun.model.container import RunRequest
+from minirun.model.network import EndpointSettings
 from minirun.model.resources import Resources
 from minirun.model.signals import parse_signal
 from minirun.network import drivers
@@ -32,7 +33,6 @@ NOT_BUILT = {
     "health_timeout": "--health-timeout",
     "health_retries": "--health-retries",
     "health_start_period": "--health-start-period",
-    "mac_address": "--mac-address",
     "cgroup_parent": "--cgroup-parent",
     "blkio_weight": "--blkio-weight",
     "device_read_bps": "--device-read-bps",
@@ -86,6 +86,7 @@ def from_options(image: str, command: tuple[str, ...], options: Mapping[str, Any
         stop_signal=_stop_signal(options["stop_signal"]),
         stop_timeout=options["stop_timeout"],
         network=network,
+        endpoint=_endpoint(options),
         ports=_ports(options["publish"]),
         publish_all=options["publish_all"],
         expose=_exposed(options["expose"]),
@@ -199,6 +200,14 @@ def _network(options: Mapping[str, Any]) -> str:
     mode = drivers.DEFAULT if name == "default" else name
     drivers.find(mode).validate([flag for flag, value in options.items() if value])
     return mode
+
+
+def _endpoint(options: Mapping[str, Any]) -> EndpointSettings:
+    if not (options["ip"] or options["mac_address"] or options["network_alias"]):
+        return EndpointSettings()
+    from minirun.engine.request import network
+
+    return network.endpoint(options["ip"] or "", options["mac_address"] or "", options["network_alias"])
 
 
 def _ports(texts: tuple[str, ...]) -> tuple[PortMapping, ...]:

@@ -177,34 +177,55 @@ def add_bridge(route: RouteSocket, name: str, mac: str) -> None:
     route.request(RTM_NEWLINK, link, NLM_F_CREATE | NLM_F_EXCL, f"bridge {name}")
 
 
+@operation(man="ip-link(8)", shell="ip link set {name} mtu {mtu}")
+def set_mtu(route: RouteSocket, name: str, mtu: int) -> None:
+    """Set how many bytes a packet on an interface may have. A bridge has the lowest of its ports' until it is told so,
+    which it cannot be when it is made. Raises OSError."""
+    link = load_messages().ifinfmsg.ifinfmsg()
+    link["attrs"] = [("IFLA_IFNAME", name), *_mtu(mtu)]
+    route.request(RTM_NEWLINK, link, 0, f"MTU of {name}")
+
+
 @operation(
     man="veth(4)",
     shell="ip link add {name} master {bridge} type veth peer name {peer} address {peer_mac} netns {peer_namespace}",
 )
 def add_veth(
-    route: RouteSocket, name: str, bridge: str, peer: str, peer_mac: str, peer_namespace: int, bridge_index: int
+    route: RouteSocket,
+    name: str,
+    bridge: str,
+    peer: str,
+    peer_mac: str,
+    peer_namespace: int,
+    bridge_index: int,
+    mtu: int = 0,
 ) -> None:
     """Make a pair of virtual Ethernet interfaces: `name`, up, as a port of the bridge (interface number
     `bridge_index`), and `peer` directly in the network namespace behind the file descriptor `peer_namespace`, so that
-    it never shows up on the host. The peer is down: a veth cannot come up before it knows its other end. Raises
-    OSError.
+    it never shows up on the host. The peer is down: a veth cannot come up before it knows its other end. Both have the
+    MTU unless it is 0. Raises OSError.
     """
     messages = load_messages()
     other = {
         "index": 0,
-        "attrs": [("IFLA_IFNAME", peer), ("IFLA_ADDRESS", peer_mac), ("IFLA_NET_NS_FD", peer_namespace)],
+        "attrs": [("IFLA_IFNAME", peer), ("IFLA_ADDRESS", peer_mac), *_mtu(mtu), ("IFLA_NET_NS_FD", peer_namespace)],
     }
     link = messages.ifinfmsg.ifinfmsg()
     link["flags"] = link["change"] = IFF_UP
     link["attrs"] = [
         ("IFLA_IFNAME", name),
         ("IFLA_MASTER", bridge_index),
+        *_mtu(mtu),
         (
             "IFLA_LINKINFO",
             {"attrs": [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", other)]})]},
         ),
     ]
     route.request(RTM_NEWLINK, link, NLM_F_CREATE | NLM_F_EXCL, f"veth {name} on {bridge}")
+
+
+def _mtu(mtu: int) -> list[tuple[str, int]]:
+    return [("IFLA_MTU", mtu)] if mtu else []
 
 
 @operation(man="ip-link(8)", shell="ip link set {name} up")
@@ -315,13 +336,23 @@ def add_address_again(route: RouteSocket, name: str, index: int, address: bytes)
 def set_hairpin(route: RouteSocket, name: str) -> None:
     """Let the bridge send a frame back out of the port it came in by. A bridge never does otherwise, and a container
     that calls itself by its published port needs it. Raises OSError."""
+    _set_port(route, name, "IFLA_BRPORT_MODE", "hairpin mode")
+
+
+@operation(man="bridge(8)", shell="bridge link set dev {name} isolated on")
+def isolate_port(route: RouteSocket, name: str) -> None:
+    """Let a port of a bridge reach the bridge itself, and no other isolated port. Raises OSError."""
+    _set_port(route, name, "IFLA_BRPORT_ISOLATED", "isolation")
+
+
+def _set_port(route: RouteSocket, name: str, setting: str, about: str) -> None:
     link = load_messages().ifinfmsg.ifinfmsg()
-    port = {"attrs": [("IFLA_BRPORT_MODE", 1)]}
+    port = {"attrs": [(setting, 1)]}
     link["attrs"] = [
         ("IFLA_IFNAME", name),
         ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", port)]}),
     ]
-    route.request(RTM_NEWLINK, link, 0, f"hairpin mode of {name}")
+    route.request(RTM_NEWLINK, link, 0, f"{about} of {name}")
 
 
 @operation(man="ip-link(8)", shell="ip link delete {name}")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from minirun.errors import MinirunError
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirun.network.driver import Driver
 
 DEFAULT = "bridge"
+PREDEFINED = ("bridge", "host", "none")
 
 
 def find(mode: str) -> Driver:
-    """Return the driver of what --network says: "bridge" or "default", "none", "host", "container:NAME".
+    """Return the driver of what --network says: "bridge" or "default", "none", "host", "container:NAME", or the name of
+    a network of the user's, whether there is such a network or not.
 
     Raises MinirunError.
     """
@@ -33,4 +33,6 @@ def find(mode: str) -> Driver:
         from minirun.network.drivers.container import Container
 
         return Container(container)
-    raise MinirunError(f"network {mode} not found", "Use bridge, none, host or container:NAME.")
+    from minirun.network.drivers.user_defined import UserDefined
+
+    return UserDefined(mode)

@@ -12,9 +12,9 @@ from minirun.kernel import hostfiles
 from minirun.kernel.net.interfaces import interface_index
 from minirun.kernel.trace import step
 from minirun.model.layout import Layout
-from minirun.model.network import Endpoint, Network, PortMapping
+from minirun.model.network import Endpoint, EndpointSettings, Network, PortMapping
 from minirun.network import account, bridge, client, ipam, ports
-from minirun.network.driver import Driver, Reserved
+from minirun.network.driver import DEFAULTS, Driver, Reserved
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,12 @@ class Bridge(Driver):
         return account.default_network(layout)
 
     def reserve(
-        self, layout: Layout, network: Network | None, container_id: str, published: tuple[PortMapping, ...]
+        self,
+        layout: Layout,
+        network: Network | None,
+        container_id: str,
+        published: tuple[PortMapping, ...],
+        asked: EndpointSettings = DEFAULTS,
     ) -> Reserved:
         """Take an address and the host's ports for a container, without wiring anything.
 
@@ -45,7 +50,8 @@ class Bridge(Driver):
             except ports.PortTakenError as error:
                 raise ports.PortTakenError(error.mapping, *_who_has(layout, error.mapping)) from None
             try:
-                address = ipam.lease(account.leases_directory(layout), network, container_id)
+                address = ipam.lease(account.leases_directory(layout), network, container_id, asked.address)
+                self.confirm(layout, network)
                 if known:
                     account.record_ports(layout, container_id, known)
             except BaseException:
@@ -54,8 +60,12 @@ class Bridge(Driver):
                 self.detach(layout, container_id, None)
                 raise
             prefix = ipam.parse_subnet(network.subnet)[1]
-            veth, mac = ipam.veth_of(address), ipam.mac_of(address)
-            return Reserved(Endpoint(network.name, address, prefix, network.gateway, mac, veth, known), sockets)
+            veth, mac = ipam.veth_of(address), asked.mac or ipam.mac_of(address)
+            endpoint = Endpoint(network.name, address, prefix, network.gateway, mac, veth, known, network.internal)
+            return Reserved(endpoint, sockets)
+
+    def confirm(self, layout: Layout, network: Network) -> None:
+        """Look, after an address has been taken, whether the network is still there. Raises MinirunError."""
 
     def attach(self, layout: Layout, container_id: str, endpoint: Endpoint, pid: int) -> None:
         """Wire the network namespace of process `pid` as `endpoint` says: veth, address, route, published ports.
@@ -100,25 +110,23 @@ class Bridge(Driver):
     def cut_off(self, layout: Layout) -> tuple[str, ...]:
         """Return the ids of the containers whose addresses lead elsewhere now: their bridge was deleted, and meanwhile
         the host has got another route to its subnet."""
-        network = account.recorded_network(layout)
-        if network is None:
+        networks = account.networks(layout)
+        if not networks:
             return ()
         leases = account.leases(layout)
-        if not account.is_routed_elsewhere(network):
-            leases = {
-                address: holder for address, holder in leases.items() if not ipam.is_within(address, network.subnet)
-            }
-        return tuple(leases.values())
+        connected = [network for network in networks if not account.is_routed_elsewhere(network)]
+        return tuple(holder for address, holder in leases.items() if not ipam.is_within_any(address, connected))
 
     def tear_down(self, layout: Layout) -> None:
-        """Remove the bridge, minirun's firewall chains, and what is on record. Containers that still run are cut off.
+        """Remove the bridges, those of the user's networks too, minirun's firewall chains, and what is on record.
 
-        Raises MinirunError.
+        Containers that still run are cut off. Raises MinirunError.
         """
         client.ask(layout, {"do": "remove all"})
         for directory in (
             account.leases_directory(layout),
             account.published_directory(layout),
+            account.networks_directory(layout),
             account.directory(layout),
         ):
             for name in _names(directory):

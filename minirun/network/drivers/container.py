@@ -20,6 +20,7 @@ _THE_OTHERS = {
     "publish_all": "port publishing",
     "expose": "port exposing",
     "hostname": "hostname",
+    "mac_address": "mac-address",
 }
 
 
@@ -36,7 +37,7 @@ class Container(Driver):
         super().validate(flags)
         for flag, what in _THE_OTHERS.items():
             if flag in flags:
-                mode = "the network mode" if flag == "hostname" else "the container type network mode"
+                mode = "the network mode" if flag in ("hostname", "mac_address") else "the container type network mode"
                 raise MinirunError(f"conflicting options: {what} and {mode}")
 
     def look_after(self, layout: Layout) -> None:
