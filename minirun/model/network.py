@@ -79,11 +79,15 @@ class NetworkRecord(Record):
 
 
 class EndpointSettings(Record):
-    """What a container's user asks of its place in a network: an address, a MAC address, further names; "" is any."""
+    """What a container's user asks of its place in a network: an address, a MAC address, further names; "" is any.
+
+    `servers` are the name servers that are asked for what is no container's name.
+    """
 
     address: str = ""
     mac: str = ""
     aliases: tuple[str, ...] = ()
+    servers: tuple[str, ...] = ()
 
 
 class Endpoint(Record):

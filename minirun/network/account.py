@@ -4,6 +4,7 @@
     state/network/bridge/networks/NAME      a network of the user's that a container has been in since the host started
     state/network/bridge/leases/ADDRESS     a symbolic link to the id of the container that has the address
     state/network/bridge/published/ID       the ports that a container publishes
+    state/network/bridge/names/ID           what a container is called (see `names`)
     state/network/bridge/firewall           the firewall as it was left (see `reconcile`)
 
 Files only: what the account says is made true by `bridge` and `reconcile`. There is one account in a network namespace,
@@ -47,6 +48,19 @@ def leases_directory(layout: Layout) -> str:
 def networks_directory(layout: Layout) -> str:
     """Return the directory of the user's networks that have a bridge, or should have: one JSON file for each."""
     return f"{directory(layout)}/networks"
+
+
+def names_directory(layout: Layout) -> str:
+    """Return the directory of the names of containers on users' networks (see `names.notes`)."""
+    return f"{directory(layout)}/names"
+
+
+def has_names(layout: Layout) -> bool:
+    """Say whether there are containers with names that others resolve."""
+    try:
+        return bool(os.listdir(names_directory(layout)))
+    except FileNotFoundError:
+        return False
 
 
 def published_directory(layout: Layout) -> str:

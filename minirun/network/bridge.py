@@ -186,16 +186,24 @@ def mend_all(layout: Layout, route: netlink.RouteSocket) -> None:
             mend(layout, route, network)
 
 
-def wire(layout: Layout, route: netlink.RouteSocket, container_id: str, endpoint: Endpoint, namespace: int) -> None:
+def wire(
+    layout: Layout,
+    route: netlink.RouteSocket,
+    container_id: str,
+    endpoint: Endpoint,
+    namespace: int,
+    inside: Callable[[], None] | None = None,
+) -> None:
     """Connect the network namespace behind the file descriptor `namespace` to its bridge and publish its ports.
 
-    Raises MinirunError; what was made before the error goes with the namespace or by `unpublish`.
+    In there `inside` is called, if it is given, before anybody else is there. Raises MinirunError; what was made before
+    the error goes with the namespace or by `unpublish`.
     """
     network = account.active_network(layout, endpoint.network)
     if network is None:
         raise MinirunError("cannot connect the container: the network's record is gone", "Start the container again.")
     mend(layout, route, network)
-    connect(route, network, container_id, endpoint, namespace)
+    connect(route, network, container_id, endpoint, namespace, inside)
     if account.published_ports(layout, container_id):
         with step(
             "publish the container's ports", topic="ports", why="The host's ports are redirected to the container's."
@@ -208,7 +216,12 @@ def wire(layout: Layout, route: netlink.RouteSocket, container_id: str, endpoint
 
 
 def connect(
-    route: netlink.RouteSocket, network: Network, container_id: str, endpoint: Endpoint, namespace: int
+    route: netlink.RouteSocket,
+    network: Network,
+    container_id: str,
+    endpoint: Endpoint,
+    namespace: int,
+    inside: Callable[[], None] | None = None,
 ) -> None:
     """Plug a network namespace into its bridge: a veth pair, the address, the default route."""
     with step(
@@ -235,6 +248,8 @@ def connect(
                     mtu=network.mtu,
                 )
                 _configure(endpoint)
+                if inside:
+                    inside()
             finally:
                 _return_to(own)
         finally:

@@ -46,6 +46,22 @@ def warm_up(layout: Layout) -> None:
     _connect(layout).close()
 
 
+def is_serving(layout: Layout) -> bool:
+    """Say whether there is a helper."""
+    try:
+        directory = os.open(layout.network, os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        with packet_socket() as channel:
+            channel.connect(socket_path(directory))
+    except OSError:
+        return False
+    finally:
+        os.close(directory)
+    return True
+
+
 def ask(layout: Layout, request: dict[str, Any], fds: Sequence[int] = ()) -> None:
     """Have the helper do something, again by a new one if it dies over it. Raises its error as MinirunError."""
     for attempt in range(ATTEMPTS):

@@ -49,10 +49,12 @@ class Driver:
     """A kind of network.
 
     `shares_host` says that the container has the host's network namespace, and with it the host's name and resolver;
-    `container` names the container whose network namespace is shared. Otherwise it gets one of its own.
+    `has_names` that its containers have a name server of their own. `container` names the container whose network
+    namespace is shared. Otherwise it gets one of its own.
     """
 
     shares_host = False
+    has_names = False
     container = ""
 
     def validate(self, flags: Collection[str]) -> None:

@@ -1,8 +1,9 @@
 """The network helper: the process that speaks netlink, so that nobody else has to load it.
 
 Importing the netlink messages takes longer than everything else that a container's network needs, so one process does
-it for all: forked on demand by the first minirun that starts a container, and gone after IDLE_SECONDS without work. It
-is no daemon that anything depends on: it keeps no state of its own, and whoever finds it dead starts another.
+it for all: forked on demand by the first minirun that starts a container, and gone after IDLE_SECONDS without work.
+While containers are on networks of the users', it is their name server as well (`names`), and stays. It is no daemon
+that anything depends on: it keeps no state of its own, and whoever finds it dead starts another.
 
 It runs in the network namespace of whoever started it, one for each namespace (a lock sees to that), on a socket that
 only root can reach. A second Python would take longer to start than to fork this one, so it is a fork that lets go of
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import time
 
@@ -23,13 +25,15 @@ from minirun.kernel.privilege import become_helper
 from minirun.kernel.session.background import leave_the_caller
 from minirun.model.layout import Layout
 from minirun.model.network import Endpoint
-from minirun.network import bridge
+from minirun.network import account, bridge
 from minirun.network.helper_socket import PACKET_BYTES, socket_path
 from minirun.network.reconcile import netns_inode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
+
+    from minirun.network.names.resolver import Resolver
 
 # Long enough for the next container of a script or a person to find it warm, short enough not to be in the way.
 IDLE_SECONDS = 2.0
@@ -100,24 +104,51 @@ class Helper:
         self._inode = _inode(path)
         self._route = netlink.RouteSocket("host")
         self._reap: dict[str, float] = {}
+        self._poll = select.poll()
+        self._poll.register(listener, select.POLLIN)
+        self._resolver: Resolver | None = None
 
     def serve(self) -> None:
         """Answer requests until there have been none for IDLE_SECONDS or the socket has been removed."""
         self._listener.settimeout(0)
         if not self._serve_next():
             netlink.load_messages()  # nobody waits yet, so use the time
-        self._listener.settimeout(TICK_SECONDS)
+        if account.has_names(self._layout):
+            self._names().resume()
         idle_since = time.monotonic()
         while self._is_in_place():
-            if self._serve_next():
+            if self._serve_ready():
                 idle_since = time.monotonic()
             self._reap_due()
-            if time.monotonic() - idle_since > IDLE_SECONDS and not self._reap:
+            if self._resolver is not None:
+                self._resolver.tick()
+            if time.monotonic() - idle_since > IDLE_SECONDS and not self._is_busy():
                 hostfiles.remove(self._path)
         # Nobody can connect any more; serve those who have.
         self._listener.settimeout(0)
         while self._serve_next():
             pass
+
+    def _serve_ready(self) -> bool:
+        """Wait for a tick and do what has come in; return whether that was a request of a command."""
+        served = False
+        for descriptor, _ in self._poll.poll(TICK_SECONDS * 1000):
+            if descriptor == self._listener.fileno():
+                served = self._serve_next()
+            elif self._resolver is not None:
+                self._resolver.handle(descriptor)
+        return served
+
+    def _is_busy(self) -> bool:
+        return bool(self._reap) or (self._resolver is not None and self._resolver.is_needed)
+
+    def _names(self) -> Resolver:
+        """Return the name server; most helpers need none."""
+        if self._resolver is None:
+            from minirun.network.names.resolver import Resolver
+
+            self._resolver = Resolver(self._layout, self._poll)
+        return self._resolver
 
     def _is_in_place(self) -> bool:
         """Tell whether callers find this helper's socket: it may have been removed before its inode was looked up."""
@@ -160,10 +191,22 @@ class Helper:
         match request["do"]:
             case "attach":
                 endpoint = Endpoint.read_back(request["endpoint"])
-                bridge.wire(self._layout, self._route, request["container"], endpoint, fds[0])
+                container_id = request["container"]
+                inside = None
+                if endpoint.network != account.DEFAULT:
+                    names = self._names()
+
+                    def inside() -> None:
+                        names.listen(container_id, request["pid"])
+
+                bridge.wire(self._layout, self._route, container_id, endpoint, fds[0], inside)
             case "mend":
                 bridge.mend_all(self._layout, self._route)
+            case "resolve names":
+                self._names().resume()
             case "reap":
+                if self._resolver is not None:
+                    self._resolver.refresh()  # its sockets would hold the namespace
                 self._reap[request["veth"]] = time.monotonic() + REAP_SECONDS
             case "remove":
                 bridge.remove(self._layout, self._route, request["network"])

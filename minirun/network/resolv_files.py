@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 # What a container asks when the host has only name servers that a container cannot reach (Docker does the same).
 FALLBACK_SERVERS = ("8.8.8.8", "8.8.4.4")
 
+# Where containers on networks of the users' have their name server.
+OWN_SERVER = "127.0.0.11"
+
 # systemd-resolved listens here; the servers behind it are in a file of its own.
 RESOLVED_STUB = "127.0.0.53"
 RESOLVED_CONF = "/run/systemd/resolve/resolv.conf"
@@ -58,6 +61,34 @@ def resolv_conf(
     if options:
         lines.append(f"options {' '.join(options)}")
     return "\n".join([*kept, *lines, ""])
+
+
+def own_resolv_conf(host_text: str, search: Sequence[str] = (), options: Sequence[str] = ()) -> str:
+    """Return the resolv.conf of a container that has a name server of its own, as Docker writes it.
+
+    `ndots:0` has even names without a dot asked for as they are.
+    """
+    found = list(search) or _words(host_text, "search") or _words(host_text, "domain")
+    settings = list(options) or _words(host_text, "options")
+    if not any(setting.startswith("ndots:") for setting in settings):
+        settings.append("ndots:0")
+    lines = [f"search {' '.join(found)}"] if [name for name in found if name != "."] else []
+    return "\n".join([*lines, f"nameserver {OWN_SERVER}", f"options {' '.join(settings)}", ""])
+
+
+def forwarding_servers(host_text: str) -> tuple[str, ...]:
+    """Return the name servers that a container's own one asks: the host's, loopback ones, too."""
+    return tuple([server.partition("%")[0] for server in nameservers(host_text)]) or FALLBACK_SERVERS
+
+
+def _words(text: str, keyword: str) -> list[str]:
+    """Return the values of the last line of a resolv.conf with a keyword (resolv.conf(5))."""
+    found: list[str] = []
+    for line in text.splitlines():
+        words = line.split()
+        if words[:1] == [keyword]:
+            found = words[1:]
+    return found
 
 
 def hosts_file(hostname: str, domainname: str, address: str, extra_hosts: Sequence[str] = (), gateway: str = "") -> str:

@@ -55,6 +55,7 @@ OF_LAYER = {
     "cli": "__import__ click platform threading signal.signal",
     "storage": "concurrent marshal threading zstandard",
     "registry": "bcrypt calendar http ipaddress ssl threading tomllib urllib3",
+    "network": "dnslib",
     "runtime": "jeepney marshal signal.pause",
     "kernel": "cffi fcntl importlib prctl pyroute2 resource subprocess termios tty",
     "launcher": "_frozen_importlib _frozen_importlib_external ast compile exec importlib marshal",

@@ -155,7 +155,7 @@ def test_udp_ports_that_change_are_known() -> None:
     published = firewall_rules.publication(
         "aa", "10.64.0.2", [PortMapping(port, port, "", "udp") for port in (5, 6, 7, 99)]
     )
-    wanted = firewall_rules.wanted(NETWORK, [*PUBLISHED, *published])
+    wanted = firewall_rules.wanted([NETWORK, OTHER], [*PUBLISHED, *published])
     assert firewall_rules.changed_udp_ports(wanted, WANTED) == {5, 6, 7, 99}
     assert firewall_rules.changed_udp_ports(WANTED, NOTHING) == {5353}
     assert firewall_rules.changed_udp_ports(WANTED, wanted) == {5, 6, 7, 99}

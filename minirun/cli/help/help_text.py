@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 METAVARS = {
     "--add-host": "NAME:ADDRESS",
     "--annotation": "NAME=VALUE",
+    "--aux-address": "NAME=ADDRESS",
     "--attach": "STREAM",
     "--author": "NAME",
     "--build-arg": "NAME[=VALUE]",
@@ -39,6 +40,8 @@ METAVARS = {
     "--cpuset-cpus": "LIST",
     "--cpuset-mems": "LIST",
     "--detach-keys": "KEYS",
+    "--driver": "DRIVER",
+    "--gateway": "ADDRESS",
     "--device": "FILE[:FILE][:rwm]",
     "--device-cgroup-rule": "RULE",
     "--dns": "ADDRESS",
@@ -58,6 +61,8 @@ METAVARS = {
     "--htpasswd": "FILE",
     "--iidfile": "FILE",
     "--input": "FILE",
+    "--ip": "ADDRESS",
+    "--ip-range": "SUBNET",
     "--ipc": "MODE",
     "--label": "NAME=VALUE",
     "--label-file": "FILE",
@@ -65,6 +70,7 @@ METAVARS = {
     "--listen": "[ADDRESS]:PORT",
     "--log-driver": "DRIVER",
     "--log-opt": "NAME=VALUE",
+    "--mac-address": "ADDRESS",
     "--memory": "SIZE",
     "--memory-reservation": "SIZE",
     "--memory-swap": "SIZE",
@@ -73,6 +79,7 @@ METAVARS = {
     "--name": "NAME",
     "--no-cache-filter": "STAGE",
     "--network": "NETWORK",
+    "--network-alias": "NAME",
     "--oom-score-adj": "NUMBER",
     "--opt": "NAME=VALUE",
     "--output": "FILE",
@@ -93,6 +100,7 @@ METAVARS = {
     "--ssh": "ID[=SOCKET]",
     "--state": "DIRECTORY",
     "--stop-signal": "SIGNAL",
+    "--subnet": "SUBNET",
     "--stop-timeout": "SECONDS",
     "--sysctl": "NAME=VALUE",
     "--tag": "NAME[:TAG]",
@@ -118,7 +126,9 @@ _WATCHING = ("explain", "debug", "help")
 # The options of `run` and `create` by what they are about.
 _GROUPS = {
     "Most used": "detach interactive tty rm name env publish volume workdir user entrypoint network memory cpus",
-    "Network": "add-host dns dns-option dns-search domainname expose hostname publish-all",
+    "Network": (
+        "add-host dns dns-option dns-search domainname expose hostname ip mac-address network-alias publish-all"
+    ),
     "Files": "device mount read-only shm-size tmpfs volume-driver volumes-from",
     "Limits": (
         "cpu-period cpu-quota cpu-shares cpuset-cpus cpuset-mems memory-reservation memory-swap oom-score-adj"

@@ -123,7 +123,7 @@ def _is_in_network(layout: Layout, record: ContainerRecord, value: str) -> bool:
     name = record.endpoint.network if record.endpoint else record.request.network.partition(":")[0]
     if name == value:
         return True
-    from minirun.engine.network.document import find
+    from minirun.engine.network.identity import find
     from minirun.errors import MinirunError
 
     try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 
+from minirun.engine.network import identity
 from minirun.engine.spec.build import MASKED_PATHS, READONLY_PATHS, working_dir
 from minirun.engine.spec.environment import DEFAULT_PATH
 from minirun.engine.volume import mounts
+from minirun.errors import MinirunError
 from minirun.network import drivers
 
 TYPE_CHECKING = False
@@ -175,18 +177,10 @@ def _device(text: str) -> dict[str, str]:
     return {"PathOnHost": host, "PathInContainer": container, "CgroupPermissions": access}
 
 
-def endpoint_id(record: ContainerRecord) -> str:
-    """Return what names a container's place in its network until it ends: 64 hexadecimal digits."""
-    from hashlib import sha256
-
-    network = record.endpoint.network if record.endpoint else ""
-    return sha256(f"{record.id} {network} {record.started_at}".encode()).hexdigest()
-
-
 def _network_settings(layout: Layout, record: ContainerRecord, *, running: bool) -> dict[str, Any]:
     endpoint = record.endpoint if running else None
     mine = {
-        "EndpointID": endpoint_id(record) if endpoint else "",
+        "EndpointID": identity.endpoint_id(record) if endpoint else "",
         "Gateway": endpoint.gateway if endpoint and not endpoint.internal else "",
         "GlobalIPv6Address": "",
         "GlobalIPv6PrefixLen": 0,
@@ -220,11 +214,8 @@ def _networks(layout: Layout, record: ContainerRecord, mine: dict[str, Any]) -> 
 
 
 def _network_id(layout: Layout, name: str) -> str:
-    from minirun.engine.network import document
-    from minirun.errors import MinirunError
-
     try:
-        return document.find(layout, name).id
+        return identity.find(layout, name).id
     except MinirunError:
         return ""  # it has been removed
 

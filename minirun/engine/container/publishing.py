@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from minirun.engine.container import bundle_lock, records
 from minirun.errors import MinirunError, warn
-from minirun.network import drivers, ports
+from minirun.network import drivers, ports, resolv_files
 from minirun.storage import images
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minirun.model.container import ContainerRecord
     from minirun.model.layout import Layout
-    from minirun.model.network import Network, PortMapping
+    from minirun.model.network import EndpointSettings, Network, PortMapping
     from minirun.network.driver import Driver, Reserved
 
 
 def reserve(layout: Layout, record: ContainerRecord, driver: Driver, network: Network | None) -> Reserved:
     """Take an address and the host's ports for a container. Raises MinirunError, with nothing left."""
     try:
-        return driver.reserve(layout, network, record.id, _published(layout, record), record.request.endpoint)
+        asked = record.request.endpoint
+        if driver.has_names:
+            asked = _with_names(record, asked)
+        return driver.reserve(layout, network, record.id, _published(layout, record), asked)
     except ports.PortTakenError as error:
         if not error.container_id:
             raise
@@ -27,6 +30,16 @@ def reserve(layout: Layout, record: ContainerRecord, driver: Driver, network: Ne
             error.message,
             f"The container {holder} publishes it. Choose another host port, or free it: 'minirun rm -f {holder}'.",
         ) from None
+
+
+def _with_names(record: ContainerRecord, asked: EndpointSettings) -> EndpointSettings:
+    """Add the names by which others find the container, and the name servers that it asks for other names."""
+    request = record.request
+    names = dict.fromkeys(
+        (record.name, *asked.aliases, record.id[:12], *([request.hostname] if request.hostname else []))
+    )
+    servers = request.dns or resolv_files.forwarding_servers(resolv_files.host_text("/etc/resolv.conf"))
+    return asked.replace(aliases=tuple(names), servers=servers)
 
 
 def look_after(layout: Layout, record: ContainerRecord) -> None:

@@ -271,6 +271,8 @@ def _write_files(layout: Layout, record: ContainerRecord) -> str:
         hosts = resolv_files.hosts_file(hostname, request.domainname, address, request.extra_hosts, gateway)
     if driver.shares_host and not (request.dns or request.dns_search or request.dns_options):
         resolv = resolv_files.host_text("/etc/resolv.conf")
+    elif driver.has_names:
+        resolv = resolv_files.own_resolv_conf(resolv_files.host_resolv_conf(), request.dns_search, request.dns_options)
     else:
         resolv = resolv_files.resolv_conf(
             resolv_files.host_resolv_conf(), request.dns, request.dns_search, request.dns_options

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
-
 from minirun.engine.container import records
-from minirun.engine.container.inspect import endpoint_id, rfc3339
+from minirun.engine.container.inspect import rfc3339
+from minirun.engine.network.identity import endpoint_id, predefined_network
 from minirun.engine.network.networks import endpoints
 from minirun.errors import MinirunError
-from minirun.model.network import Network, NetworkRecord
+from minirun.model.network import NetworkRecord
 from minirun.network import account, drivers, user_networks
 
 TYPE_CHECKING = False
@@ -29,27 +28,6 @@ def all_networks(layout: Layout) -> list[NetworkRecord]:
     """Return all networks by their names, the predefined ones, too."""
     predefined = [predefined_network(layout, name) for name in drivers.PREDEFINED]
     return sorted([*predefined, *user_networks.records(layout)], key=lambda record: record.network.name)
-
-
-def find(layout: Layout, name: str) -> NetworkRecord:
-    """Return a network by its name, its id or the beginning of its id. Raises MinirunError."""
-    if name in drivers.PREDEFINED:
-        return predefined_network(layout, name)
-    try:
-        return user_networks.find(layout, name)
-    except MinirunError:
-        for each in drivers.PREDEFINED:
-            record = predefined_network(layout, each)
-            if len(name) > 2 and record.id.startswith(name):
-                return record
-        raise
-
-
-def predefined_network(layout: Layout, name: str) -> NetworkRecord:
-    """Return what stands for a predefined network. Its id is always the same in a store."""
-    network = account.recorded_network(layout) if name == account.DEFAULT else None
-    made = sha256(f"{layout.root} {name}".encode()).hexdigest()
-    return NetworkRecord(made, 0.0, network or Network(name, account.BRIDGE, "", ""), gateway_given=True)
 
 
 def network_document(layout: Layout, record: NetworkRecord) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import time
 
 from minirun.engine.container import bundle_lock
 from minirun.errors import MinirunError
+from minirun.kernel import hostfiles
 from minirun.model.network import NetworkRecord
 from minirun.network import account, client, drivers, ipam, user_networks
 
@@ -105,9 +106,7 @@ def remove(layout: Layout, name: str) -> None:
             if account.active_network(layout, record.network.name):
                 client.ask(layout, {"do": "remove", "network": record.network.name})
             user_networks.forget(layout, record.network.name)
-    own = f"{account.leases_directory(layout)}.{record.network.name}.next"
-    if os.path.exists(own):
-        os.unlink(own)
+    hostfiles.remove(f"{account.leases_directory(layout)}.{record.network.name}.next")
 
 
 def prune(layout: Layout, filters: PruneFilters) -> list[str]:

@@ -78,7 +78,7 @@ class Bridge(Driver):
             try:
                 # Its ports, of which there may be too many for a packet, are in the account.
                 wiring = endpoint.replace(ports=())
-                request = {"do": "attach", "container": container_id, "endpoint": wiring.as_dict()}
+                request = {"do": "attach", "container": container_id, "endpoint": wiring.as_dict(), "pid": pid}
                 client.ask(layout, request, [namespace])
             finally:
                 os.close(namespace)
@@ -93,6 +93,8 @@ class Bridge(Driver):
             addresses = [address for address, holder in account.leases(layout).items() if holder == container_id]
         else:
             addresses = [endpoint.address]
+        if endpoint is None or endpoint.network != account.DEFAULT:
+            _forget_names(layout, container_id)
         for address in addresses:
             _take_back_address(layout, address, container_id)
         if endpoint is None or endpoint.ports:
@@ -127,6 +129,7 @@ class Bridge(Driver):
             account.leases_directory(layout),
             account.published_directory(layout),
             account.networks_directory(layout),
+            account.names_directory(layout),
             account.directory(layout),
         ):
             for name in _names(directory):
@@ -150,12 +153,24 @@ def collect_garbage(layout: Layout, live_ids: Callable[[], Collection[str]]) -> 
     if not leases and not publishers:
         return
     live = set(live_ids())
+    for container_id in {*leases.values()} - live:
+        _forget_names(layout, container_id)
     for address, container_id in leases.items():
         if container_id not in live:
             _take_back_address(layout, address, container_id)
     for container_id in publishers:
         if container_id not in live:
             _take_back_ports(layout, container_id)
+    if account.has_names(layout):
+        client.warm_up(layout)  # it is their name server, and may have been killed
+
+
+def _forget_names(layout: Layout, container_id: str) -> None:
+    """Remove a container's names; before its interface goes, which the name server's sockets hold."""
+    if os.path.isdir(account.names_directory(layout)):
+        from minirun.network.names import notes
+
+        notes.forget(layout, container_id)
 
 
 def _take_back_address(layout: Layout, address: str, container_id: str) -> None:

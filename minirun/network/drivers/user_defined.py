@@ -10,6 +10,7 @@ from minirun.errors import MinirunError
 from minirun.network import account, client, ipam, user_networks
 from minirun.network.driver import DEFAULTS
 from minirun.network.drivers.bridge import Bridge
+from minirun.network.names import notes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,14 +24,15 @@ if TYPE_CHECKING:
 class UserDefined(Bridge):
     """A network of the user's, by its name or its id."""
 
+    has_names = True
+
     def __init__(self, name: str) -> None:
         self.name = name
 
     def validate(self, flags: Collection[str]) -> None:
         """Check the flags of `run` about networks. Raises MinirunError."""
-        for flag in ("ip6", "network_alias"):
-            if flag in flags:
-                raise MinirunError(f"--{flag.replace('_', '-')} is not supported yet", "Leave it out.")
+        if "ip6" in flags:
+            raise MinirunError("--ip6 is not supported yet", "Leave it out: networks have IPv4 only.")
 
     def set_up(self, layout: Layout) -> Network:
         """Put the network into the account, and start the helper. Raises MinirunError, if there is no such network."""
@@ -47,6 +49,12 @@ class UserDefined(Bridge):
                 f"network {network.name} cannot be used: the host has another route to its subnet {network.subnet} now",
                 f"Make it again: 'minirun network rm {network.name}', 'minirun network create {network.name}'.",
             )
+
+    def look_after(self, layout: Layout) -> None:
+        """Mend what others have broken, and see to it that names are resolved. Raises MinirunError."""
+        super().look_after(layout)
+        if account.has_names(layout):
+            client.ask(layout, {"do": "resolve names"})
 
     def reserve(
         self,
@@ -65,7 +73,13 @@ class UserDefined(Bridge):
             published = ()  # nobody outside reaches it, as with Docker
         if network.host_binding:
             published = tuple([port.replace(host_ip=port.host_ip or network.host_binding) for port in published])
-        return super().reserve(layout, network, container_id, published, asked)
+        reserved = super().reserve(layout, network, container_id, published, asked)
+        if reserved.endpoint is None:
+            raise ValueError("a bridge gives an endpoint")
+        address, subnet = reserved.endpoint.address, network.subnet
+        note = notes.Note(network.name, subnet, address, asked.aliases, asked.servers, network.internal)
+        notes.write(layout, container_id, note)
+        return reserved
 
     def confirm(self, layout: Layout, network: Network) -> None:
         """Look whether the network is still there: `network rm` removes it while it has the leases' lock."""

@@ -101,7 +101,7 @@ FLAGS = (
     many("--annotation", "Hand a word to the OCI runtime."),
     many("-a/--attach", "Attach to stdin, stdout or stderr."),
     many("--log-opt", "Option of the log driver: max-size=10m, max-file=3."),
-    many("--network-alias/--net-alias"),
+    many("--network-alias/--net-alias", "A further name, for the others in the network."),
     *(text(flag) for flag in NOT_BUILT.values()),
 )
 # Those of `run` alone.

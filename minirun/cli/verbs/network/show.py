@@ -51,13 +51,13 @@ def ls(call: Call) -> None:
 def inspect(call: Call) -> int:
     """Print all that is known about networks, as JSON."""
     from minirun.cli.output.documents import print_documents
-    from minirun.engine.network import document
+    from minirun.engine.network import document, identity
 
     layout = call.swept_layout()
     return print_documents(
         call.arguments,
         call.text("format"),
-        lambda name: document.network_document(layout, document.find(layout, name)),
+        lambda name: document.network_document(layout, identity.find(layout, name)),
     )
 
 
