@@ -280,6 +280,25 @@ When the network namespace dies, the kernel takes the veth pair along.""",
         "veth(4), bridge(8), network_namespaces(7), rtnetlink(7)",
         "ip link show type veth; minirun run --rm IMAGE ip route",
     ),
+    "dns": Chapter(
+        "Names: a server that only the container reaches",
+        """\
+On a network of your own ('minirun network create back', 'run --network back')
+containers find each other by their names. A program asks the server that its
+/etc/resolv.conf names, 127.0.0.11: a loopback address, so it is in the
+container's own network namespace, and nobody else reaches it.
+
+A socket belongs to the namespace in which it was made. So minirun's network
+helper enters the namespace (setns), opens its sockets, goes back, and answers
+by them from outside. They have ports of their own; in the container's nat
+table a rule (DNAT) leads port 53 there, which stays free for programs.
+
+It answers for containers of the same network: A by a name, PTR by an address.
+What it does not know it asks of the host's servers. On the default bridge
+there is no such server, as in Docker.""",
+        "resolv.conf(5), setns(2), network_namespaces(7), iptables-extensions(8), RFC 1035",
+        "minirun exec web cat /etc/resolv.conf",
+    ),
     "ports": Chapter(
         "Published ports: an address for two",
         """\

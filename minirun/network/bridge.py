@@ -20,7 +20,7 @@ from minirun.network.account import BRIDGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 BRIDGED_PACKETS = "/proc/sys/net/bridge/bridge-nf-call-iptables"
 IPV4, IPV6 = "/proc/sys/net/ipv4", "/proc/sys/net/ipv6"
@@ -50,12 +50,20 @@ def bridge_settings(bridge: str) -> dict[str, str]:
 # -- the bridge as it should be ---------------------------------------------------------------------------------------
 
 
-def remedies(layout: Layout, network: Network, route: netlink.RouteSocket) -> Iterator[Callable[[], None]]:
-    """Yield, one after the other, what has to be done so that containers have their network; nothing if all is well.
+def remedies(layout: Layout, networks: Iterable[Network], route: netlink.RouteSocket) -> Iterator[Callable[[], None]]:
+    """Yield, one after the other, what has to be done so that containers have their networks; nothing if all is well.
 
     Each is to be called before the next is asked for, which may depend on it. To find that all is well takes half a
-    millisecond.
+    millisecond for a network.
     """
+    leases = account.leases(layout)
+    for network in networks:
+        yield from _remedies_of(network, leases, route)
+    if not reconcile.is_settled(layout):
+        yield lambda: _set_up_firewall(layout)
+
+
+def _remedies_of(network: Network, leases: Iterable[str], route: netlink.RouteSocket) -> Iterator[Callable[[], None]]:
     bridge = network.bridge
     index = interfaces.interface_index(bridge)
     if not index:
@@ -70,12 +78,10 @@ def remedies(layout: Layout, network: Network, route: netlink.RouteSocket) -> It
     if wrong := _wrong(bridge_settings(bridge)):
         yield lambda: _set_limits(bridge, wrong)
     ports = netlink.ports_of(route, index)
-    for address in account.leases(layout):
+    for address in leases:
         veth = ipam.veth_of(address)
         if not ports.get(veth) and ipam.is_within(address, network.subnet) and interfaces.interface_index(veth):
             yield lambda veth=veth: _plug_again(route, veth, network, index)  # type: ignore[misc]
-    if not reconcile.is_settled(layout):
-        yield lambda: _set_up_firewall(layout)
 
 
 def _make_bridge(route: netlink.RouteSocket, network: Network) -> None:
@@ -175,15 +181,22 @@ def broadcast_of(network: Network) -> str:
 
 def mend(layout: Layout, route: netlink.RouteSocket, network: Network) -> None:
     """See to it that a network's bridge and the firewall are as they should be. Raises MinirunError."""
-    for remedy in remedies(layout, network, route):
+    for remedy in remedies(layout, [network], route):
         remedy()
 
 
 def mend_all(layout: Layout, route: netlink.RouteSocket) -> None:
     """See to it that all is as running containers need it, where that can be. Raises MinirunError."""
-    for network in account.networks(layout):
-        if not account.is_routed_elsewhere(network):
-            mend(layout, route, network)
+    for remedy in remedies(layout, _to_be_mended(layout), route):
+        remedy()
+
+
+def _to_be_mended(layout: Layout) -> list[Network]:
+    """Return the networks that containers have, without those that cannot be mended: their addresses are another's."""
+    networks = account.networks(layout)
+    known = ipam.Networks(networks)
+    used = {network.bridge for address in account.leases(layout) if (network := known.of(address))} | {account.BRIDGE}
+    return [network for network in networks if network.bridge in used and not account.is_routed_elsewhere(network)]
 
 
 def wire(
@@ -303,12 +316,12 @@ def remove_all(layout: Layout, route: netlink.RouteSocket) -> None:
 
 def needs_mending(layout: Layout) -> bool:
     """Say whether anything is not as running containers need it; False when there is no network yet, or none that could
-    be mended: its addresses are another's now."""
-    networks = [network for network in account.networks(layout) if not account.is_routed_elsewhere(network)]
+    be mended."""
+    networks = _to_be_mended(layout)
     if not networks:
         return False
     with netlink.RouteSocket("host") as route:
-        return any(next(remedies(layout, network, route), None) is not None for network in networks)
+        return next(remedies(layout, networks, route), None) is not None
 
 
 def unpublish(layout: Layout) -> None:

@@ -84,11 +84,12 @@ def uninstall(layout: Layout) -> None:
 
 def _publications(layout: Layout, networks: list[Network]) -> list[str]:
     """Return the rules for the ports of all containers that are wired: before, there is nobody to lead anyone to."""
+    known = ipam.Networks(networks)
     holders = {container_id: address for address, container_id in account.leases(layout).items()}
     found = []
     for container_id in sorted(account.publishers(layout)):
         address = holders.get(container_id)
-        if address and ipam.is_within_any(address, networks) and interface_index(ipam.veth_of(address)):
+        if address and known.of(address) and interface_index(ipam.veth_of(address)):
             found += firewall_rules.publication(container_id, address, account.published_ports(layout, container_id))
     return found
 

@@ -97,8 +97,10 @@ def test_all_names_of_a_container_are_found(minirun: Minirun, busybox_image: str
     assert minirun("exec", "box", "ping", "-c1", "-W2", "web").returncode == 0
     both = {web, start(minirun, busybox_image, "web2", "--network-alias=www")}
     assert set(resolved(minirun, "box", "www")) == both
-    minirun("rm", "-f", "web")
-    assert resolved(minirun, "box", "web") == []
+    minirun("rename", "web", "site")
+    assert (resolved(minirun, "box", "web"), resolved(minirun, "box", "site")) == ([], [web])
+    minirun("rm", "-f", "site")
+    assert resolved(minirun, "box", "site") == []
     assert resolved(minirun, "box", "www") == list(both - {web})
 
 

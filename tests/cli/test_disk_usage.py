@@ -65,6 +65,7 @@ def test_prune_takes_what_is_not_used_and_nothing_else(store: Command) -> None:
     assert asked == (
         "WARNING! This will remove:\n"
         "  - all stopped containers\n"
+        "  - all networks not used by at least one container\n"
         "  - all anonymous volumes not used by at least one container\n"
         "  - all dangling images\n"
         "  - all dangling build cache\n"

@@ -71,3 +71,13 @@ def test_every_address_but_those_of_others_is_leased(tmp_path: Path) -> None:
         with pytest.raises(MinirunError, match="Address already in use"):
             ipam.lease(directory, network, "third", taken)
     assert ipam.lease(directory, network, "third", "10.65.0.9") == "10.65.0.9"
+
+
+@given(st.lists(Subnets, max_size=10), st.integers(0, 0xFFFFFFFF))
+def test_a_network_is_found_by_its_addresses(subnets: list[tuple[int, int]], number: int) -> None:
+    apart = [each for n, each in enumerate(subnets) if not any(ipam.overlap(each, other) for other in subnets[:n])]
+    networks = [Network(f"n{n}", "", f"{ipam.to_address(first)}/{size}", "") for n, (first, size) in enumerate(apart)]
+    known = ipam.Networks(networks)
+    for address in (ipam.to_address(number), *(ipam.to_address(first) for first, _ in apart)):
+        expected = [network for network in networks if ipam.is_within(address, network.subnet)]
+        assert known.of(address) == (expected[0] if expected else None)

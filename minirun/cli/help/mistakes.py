@@ -33,7 +33,6 @@ _ELSEWHERE = {
     "config": _NO_DAEMON,
     "context": _NO_DAEMON,
     "events": "'minirun ps -a' tells the states of all containers, and 'minirun wait' waits for an end.",
-    "network": "'minirun run --network' takes bridge, none, host or container:NAME.",
     "node": _NO_DAEMON,
     "plugin": _NO_DAEMON,
     "search": _REGISTRY,

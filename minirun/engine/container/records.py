@@ -14,6 +14,7 @@ from minirun.errors import DamagedError, MinirunError, warn_once
 from minirun.kernel import hostfiles
 from minirun.model import jsontext
 from minirun.model.container import ContainerRecord, ExitStatus, RunRequest
+from minirun.network import account
 from minirun.storage import reserve
 
 TYPE_CHECKING = False
@@ -226,6 +227,10 @@ def rename(layout: Layout, record: ContainerRecord, name: str) -> None:
     except MinirunError as error:
         raise MinirunError(error.message, error.hint, 1) from None
     save(layout, load(layout, record.id).replace(name=name))
+    if record.endpoint and account.has_names(layout):
+        from minirun.network.names import notes
+
+        notes.rename(layout, record.id, name)
     hostfiles.remove(f"{layout.names}/{record.name}")
 
 

@@ -116,8 +116,8 @@ class Bridge(Driver):
         if not networks:
             return ()
         leases = account.leases(layout)
-        connected = [network for network in networks if not account.is_routed_elsewhere(network)]
-        return tuple(holder for address, holder in leases.items() if not ipam.is_within_any(address, connected))
+        connected = ipam.Networks(network for network in networks if not account.is_routed_elsewhere(network))
+        return tuple(holder for address, holder in leases.items() if not connected.of(address))
 
     def tear_down(self, layout: Layout) -> None:
         """Remove the bridges, those of the user's networks too, minirun's firewall chains, and what is on record.

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from minirun.model.layout import Layout
     from minirun.model.typed import Address, Pid, Port, Subnet
 
+    Known = dict[str, tuple[tuple[int, int], "Note"]]
+
 # A file system's clock ticks this often at least (a jiffy is 10 ms at most): two changes may have the same time.
 _TICK_NS = 20_000_000
 
@@ -64,16 +66,34 @@ def forget(layout: Layout, container_id: str) -> None:
         remove(f"{account.names_directory(layout)}/{name}")
 
 
-def all_notes(layout: Layout) -> dict[str, Note]:
-    """Return all notes by their containers' ids."""
+def rename(layout: Layout, container_id: str, name: str) -> None:
+    """Give a container another name of its own, if it has any. Raises OSError."""
+    if note := read(layout, container_id):
+        write(layout, container_id, note.replace(names=(name, *note.names[1:])))
+
+
+def read_all(layout: Layout, known: Known) -> Known:
+    """Return all notes by their containers' ids, with what says whether a file is the same; only others than the known
+    ones are read. One that cannot be read is left out."""
+    found: Known = {}
     try:
-        ids = os.listdir(account.names_directory(layout))
+        with os.scandir(account.names_directory(layout)) as entries:
+            for entry in entries:
+                if entry.name.endswith(TORN):
+                    continue
+                try:
+                    status = entry.stat()
+                except FileNotFoundError:
+                    continue  # forgotten just now
+                stamp = (status.st_ino, status.st_mtime_ns)
+                before = known.get(entry.name)
+                if before and before[0] == stamp:
+                    found[entry.name] = before
+                elif note := read(layout, entry.name):
+                    found[entry.name] = (stamp, note)
     except FileNotFoundError:
-        return {}
-    found = {
-        container_id: read(layout, container_id) for container_id in sorted(ids) if not container_id.endswith(TORN)
-    }
-    return {container_id: note for container_id, note in found.items() if note}
+        pass
+    return dict(sorted(found.items()))
 
 
 def state(layout: Layout) -> int:

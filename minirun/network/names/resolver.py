@@ -13,9 +13,11 @@ import os
 import select
 import time
 
+from minirun.kernel import limits
 from minirun.kernel.net import firewall
 from minirun.kernel.net.queries import accept_query, listen_for_queries
 from minirun.kernel.process import NAMESPACE_FLAGS, setns
+from minirun.kernel.trace import step
 from minirun.network.names import notes
 from minirun.network.names.zone import Zone
 from minirun.network.resolv_files import OWN_SERVER
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
 
 _LONGEST = 65535
 _AT_ONCE = 64  # datagrams that are read before others get their turn
-_MOST_FORWARDED = 1000
+_MOST_OPEN = 10_000
+_MOST_FORWARDED = 100  # of one container
 _MOST_CLIENTS = 200
 _MOST_KEPT = 10_000
 CLIENT_SECONDS = 10.0
@@ -55,6 +58,7 @@ class _Place:
         self.note = note
         self.udp = udp
         self.tcp = tcp
+        self.forwarded = 0
 
 
 class Resolver:
@@ -63,8 +67,10 @@ class Resolver:
     def __init__(self, layout: Layout, poll: select.poll) -> None:
         self._layout = layout
         self._poll = poll
+        limits.allow_open_files(_MOST_OPEN)
         self._resumed = False
         self._state = -1
+        self._known: notes.Known = {}
         self._zone = Zone(())
         self._places: dict[str, _Place] = {}
         self._handlers: dict[int, Callable[[], None]] = {}
@@ -85,6 +91,10 @@ class Resolver:
         note = notes.read(self._layout, container_id)
         if note is None:
             return
+        with step("answer the container's DNS queries", "dns", "Others of its network have names that it can ask for."):
+            self._listen(container_id, note, pid)
+
+    def _listen(self, container_id: str, note: Note, pid: int) -> None:
         udp, tcp = listen_for_queries(OWN_SERVER)
         ports = {"udp": udp.getsockname()[1], "tcp": tcp.getsockname()[1]}
         try:
@@ -103,7 +113,7 @@ class Resolver:
         if self._resumed:
             return
         self._resumed = True
-        for container_id, note in notes.all_notes(self._layout).items():
+        for container_id, (_, note) in notes.read_all(self._layout, {}).items():
             if container_id not in self._places and note.pid:
                 try:
                     self._listen_again(container_id, note)
@@ -147,8 +157,8 @@ class Resolver:
         state = notes.state(self._layout)
         if state == self._state:
             return
-        found = notes.all_notes(self._layout)
-        self._zone = Zone(found.values())
+        found = self._known = notes.read_all(self._layout, self._known)
+        self._zone = Zone([note for _, note in found.values()])
         self._kept.clear()
         self._state = state
         for container_id in self._places.keys() - found.keys():
@@ -187,12 +197,16 @@ class Resolver:
         self, query: bytes, place: _Place, reply: Callable[[bytes], None], key: tuple[str, bytes] | None
     ) -> None:
         """Answer a query, or have it answered by others. A `key` says that it has come as a datagram."""
-        from minirun.network.names.answers import answer  # dnslib takes longer to import than a container to start
+        # dnslib takes longer to import than a container to start.
+        from minirun.network.names.answers import SERVFAIL, Answer, answer, failure
 
         self._turn += 1
-        found = answer(query, place.note, self._zone, self._turn, stream=key is None)
+        try:
+            found = answer(query, place.note, self._zone, self._turn, stream=key is None)
+        except Exception:  # noqa: BLE001 - whatever one query does wrong, the next ones must be answered
+            found = Answer(failure(query, SERVFAIL))
         if found is None:
-            self._forward(query, place.note, reply, stream=key is None)
+            self._forward(query, place, reply, stream=key is None)
             return
         if found.lasting and key:
             if len(self._kept) >= _MOST_KEPT:
@@ -247,15 +261,17 @@ class Resolver:
 
     # -- what others are asked ----------------------------------------------------------------------------------------
 
-    def _forward(self, query: bytes, note: Note, reply: Callable[[bytes], None], *, stream: bool) -> None:
+    def _forward(self, query: bytes, place: _Place, reply: Callable[[bytes], None], *, stream: bool) -> None:
         from minirun.network.names import answers
         from minirun.network.names.forwarding import Forwarded
 
         def done(data: bytes) -> None:
+            place.forwarded -= 1
             reply(data or answers.failure(query, answers.SERVFAIL))
 
         # From an internal network no name leads out either: a query can carry anything to whoever answers it.
-        servers = () if note.internal or len(self._forwarded) >= _MOST_FORWARDED else note.servers
+        servers = () if place.note.internal or place.forwarded >= _MOST_FORWARDED else place.note.servers
+        place.forwarded += 1
         forwarded = Forwarded(query, servers, done, stream=stream)
         self._forwarded.add(forwarded)
         self._ask_next(forwarded)

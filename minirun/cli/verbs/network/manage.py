@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minirun.cli.grammar import Verb, many, switch, text
-from minirun.cli.output.prune import agreed
+from minirun.cli.output.prune import agreed, tell_removed
 from minirun.cli.streams import say
 from minirun.engine.prune_filters import PruneFilters
 from minirun.errors import MinirunError, tell
@@ -54,9 +54,7 @@ def prune(call: Call) -> None:
     layout = call.swept_layout()
     if not agreed(call, "WARNING! This will remove all custom networks not used by at least one container."):
         return
-    removed = networks.prune(layout, filters)
-    if removed:
-        say("\n".join(("Deleted Networks:", *removed, "")))
+    tell_removed("Deleted Networks:", networks.prune(layout, filters))
 
 
 _CREATE_FLAGS = (

@@ -60,13 +60,14 @@ def volume_prune(call: Call) -> None:
 
 
 def system_prune(call: Call) -> None:
-    """Remove containers that do not run, images that nothing uses and, with --volumes, volumes without a name
-    that no container has.
+    """Remove what nothing uses: containers that do not run, networks, images and, with --volumes, volumes without a
+    name.
 
     Of images those without a name, or with -a all that no container uses.
     """
     from minirun.engine import prune
     from minirun.engine.image import images
+    from minirun.engine.network import networks
     from minirun.engine.volume import removing
 
     everything, with_volumes = call.switch("all"), call.switch("volumes")
@@ -78,6 +79,7 @@ def system_prune(call: Call) -> None:
         return
     containers, freed = prune.prune_containers(layout, filters)
     tell_removed("Deleted Containers:", containers)
+    tell_removed("Deleted Networks:", networks.prune(layout, filters))
     if with_volumes:
         removed, more = removing.prune(layout, lambda volume: filters.allow(volume.labels, 0.0), named=False)
         tell_removed("Deleted Volumes:", removed)
@@ -91,7 +93,7 @@ def system_prune(call: Call) -> None:
 
 
 def _warning(everything: bool, with_volumes: bool, filters: tuple[str, ...]) -> str:
-    items = ["all stopped containers"]
+    items = ["all stopped containers", "all networks not used by at least one container"]
     if with_volumes:
         items.append("all anonymous volumes not used by at least one container")
     items.append(
