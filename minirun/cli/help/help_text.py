@@ -48,7 +48,6 @@ METAVARS = {
     "--dns-option": "OPTION",
     "--dns-search": "DOMAIN",
     "--domainname": "NAME",
-    "--driver": "DRIVER",
     "--entrypoint": "PROGRAM",
     "--env": "NAME[=VALUE]",
     "--env-file": "FILE",
