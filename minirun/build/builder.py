@@ -12,9 +12,9 @@ import time
 from minirun.build import exports
 from minirun.build.dockerfile.parse import parse
 from minirun.build.material import Material
-from minirun.build.scope import build_platform, platform_variables, unused_build_args
 from minirun.build.stage import Built
 from minirun.build.stages import SCRATCH, make_plan, sources_of, target_name
+from minirun.build.variables.scope import build_platform, platform_variables, unused_build_args
 from minirun.build.workers import build_stages
 from minirun.engine.container.inspect import rfc3339
 from minirun.errors import MinirunError, warn

@@ -19,8 +19,8 @@ from minirun.build.dockerfile.instructions import (
     Workdir,
 )
 from minirun.build.dockerfile.parse import parse
-from minirun.build.expansion import expanded
-from minirun.build.scope import first_scope
+from minirun.build.variables.expansion import expanded
+from minirun.build.variables.scope import first_scope
 from minirun.errors import MinirunError
 
 TYPE_CHECKING = False

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from minirun.build.dockerfile.instructions import Instruction
-    from minirun.build.scope import Scope
+    from minirun.build.variables.scope import Scope
 
 _GO_ESCAPES = {7: "a", 8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r", 39: "'", 92: "\\"}
 _ASCII_MAX = 127

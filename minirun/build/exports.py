@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from minirun.build.tree import open_rootfs
+from minirun.build.copy.tree import open_rootfs
 from minirun.storage.tar.extract import extract
 from minirun.storage.tar.tree import members
 from minirun.storage.tar.writer import tar_of

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 
+from minirun.build.copy.ignore import IgnoreRules, read_patterns
+from minirun.build.copy.sources import Source
+from minirun.build.copy.tree import Tree, open_rootfs
 from minirun.build.dockerfile.error import DockerfileError
-from minirun.build.ignore import IgnoreRules, read_patterns
-from minirun.build.sources import Source
-from minirun.build.tree import Tree, open_rootfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,6 +92,6 @@ class Material:
 
     def fetch(self, url: str) -> tuple[int, str, int]:
         """Download what ADD names; see `downloads.fetch`."""
-        from minirun.build import downloads
+        from minirun.build.copy import downloads
 
         return downloads.fetch(url, self.ingest.path)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import posixpath
 
-from minirun.build.copying import digest_of
+from minirun.build.copy.destination import digest_of
 from minirun.build.dockerfile.error import DockerfileError
 from minirun.build.dockerfile.mounts import BindMount, CacheMount, SecretMount, SshMount, TmpfsMount
 from minirun.engine.volume.filling import fill
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import ExitStack
 
+    from minirun.build.copy.sources import Source
     from minirun.build.dockerfile.mounts import Mount
     from minirun.build.material import Material
-    from minirun.build.sources import Source
 
 
 class Prepared(Record):

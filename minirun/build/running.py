@@ -6,7 +6,7 @@ import os
 from contextlib import ExitStack
 
 from minirun.build import mounting
-from minirun.build.scope import proxy_environment
+from minirun.build.variables.scope import proxy_environment
 from minirun.engine.container import build_step
 from minirun.engine.files.diff import mount_stubs
 from minirun.errors import MinirunError

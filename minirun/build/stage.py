@@ -10,16 +10,18 @@ from __future__ import annotations
 import hashlib
 import time
 
-from minirun.build import copying, ownership, running
+from minirun.build import running
 from minirun.build.config import Config, history_words, run_words
-from minirun.build.copies import Copies
+from minirun.build.copy import ownership
+from minirun.build.copy.copies import Copies
+from minirun.build.copy.destination import Destination, Ownership
+from minirun.build.copy.tree import open_rootfs
 from minirun.build.dockerfile.error import DockerfileError
 from minirun.build.dockerfile.instructions import Add, Arg, Copy, Env, Run, Workdir
 from minirun.build.dockerfile.parse import parse_trigger
-from minirun.build.expansion import expanded, mounts_of
-from minirun.build.scope import Scope, first_scope
 from minirun.build.titles import has_many_parts, title
-from minirun.build.tree import open_rootfs
+from minirun.build.variables.expansion import expanded, mounts_of
+from minirun.build.variables.scope import Scope, first_scope
 from minirun.engine.container.inspect import rfc3339
 from minirun.errors import MinirunError
 from minirun.model.image import Image, Layer
@@ -36,11 +38,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
+    from minirun.build.copy.tree import Tree
     from minirun.build.dockerfile.instructions import Instruction
     from minirun.build.material import Material
     from minirun.build.request import Progress
     from minirun.build.stages import Stage
-    from minirun.build.tree import Tree
     from minirun.storage.tar.writer import Member
 
 _LAYERED = (Run, Copy, Add, Workdir)
@@ -172,7 +174,7 @@ class StageBuilder:
         def make(directory: str, _number: int) -> Layer:
             with self._rootfs() as rootfs:
                 owner = ownership.owner(self._config.user, rootfs) if self._config.user else (0, 0)
-                destination = copying.Destination(rootfs, copying.Ownership(*owner))
+                destination = Destination(rootfs, Ownership(*owner))
                 path = rootfs.real_path(self._config.working_dir)
                 return _layer_of(destination.new_directories(path), directory)
 

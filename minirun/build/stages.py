@@ -10,8 +10,8 @@ from minirun.build.dockerfile.error import DockerfileError
 from minirun.build.dockerfile.instructions import Arg, Copy, From, Onbuild, Run
 from minirun.build.dockerfile.parse import parse_trigger
 from minirun.build.dockerfile.spelling import did_you_mean
-from minirun.build.scope import global_scope
-from minirun.build.words import expand
+from minirun.build.variables.scope import global_scope
+from minirun.build.variables.words import expand
 from minirun.model.record import Record
 
 TYPE_CHECKING = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from minirun.build.dockerfile.error import DockerfileError
 from minirun.build.dockerfile.instructions import Run
 from minirun.build.stages import sources_of
-from minirun.build.words import Lexer
+from minirun.build.variables.words import Lexer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minirun.build.ignore import IgnoreRules, Verdict, read_patterns
-from minirun.build.patterns import PatternError, has_wildcards, split_wildcards, wildcard
+from minirun.build.copy.ignore import IgnoreRules, Verdict, read_patterns
+from minirun.build.copy.patterns import PatternError, has_wildcards, split_wildcards, wildcard
 from minirun.errors import MinirunError
 
 # Directories end in a slash here, so that the tables can be read.

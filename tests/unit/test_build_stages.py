@@ -7,15 +7,15 @@ import pytest
 from minirun.build.dockerfile import instructions as of
 from minirun.build.dockerfile.error import DockerfileError
 from minirun.build.dockerfile.parse import parse
-from minirun.build.expansion import expanded, mounts_of
-from minirun.build.scope import (
+from minirun.build.stages import Origin, Plan, make_plan, target_name
+from minirun.build.variables.expansion import expanded, mounts_of
+from minirun.build.variables.scope import (
     Scope,
     first_scope,
     platform_variables,
     proxy_environment,
     unused_build_args,
 )
-from minirun.build.stages import Origin, Plan, make_plan, target_name
 from minirun.model.platform import Platform
 
 PREDEFINED = platform_variables(Platform("linux", "arm", "v7"), Platform("linux", "amd64"), "")

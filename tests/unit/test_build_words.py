@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minirun.build.dockerfile.error import DockerfileError
-from minirun.build.substitution import with_replacement, without_prefix, without_suffix
-from minirun.build.words import expand, expand_text, expand_to_words
+from minirun.build.variables.substitution import with_replacement, without_prefix, without_suffix
+from minirun.build.variables.words import expand, expand_text, expand_to_words
 
 VARIABLES = {"x": "X", "y": "Y  Z", "e": "", "s": "foobarbaz", "p": "/usr/lib/libc.so.6", "x_1": "long"}
 # Characters that mean something in a word; without them it means itself.

@@ -17,7 +17,7 @@ from minirun.build.dockerfile.mounts import (
     read_flag,
     read_mount,
 )
-from minirun.build.words import expand
+from minirun.build.variables.words import expand
 
 
 def read(text: str) -> Mount:

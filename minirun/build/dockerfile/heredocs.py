@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from minirun.build.dockerfile.error import DockerfileError
 from minirun.build.dockerfile.instructions import Heredoc
-from minirun.build.words import Lexer
+from minirun.build.variables.words import Lexer
 from minirun.model.record import Record
 
 

@@ -1,8 +1,8 @@
 """What a Dockerfile says: a frozen value for each kind of instruction.
 
 Words are as written, with their quotes, escapes and `$`: what they mean depends on the variables at the place where
-they stand, and `minirun/build/expansion.py` says it. Only the shell's words (of RUN, CMD, ENTRYPOINT, HEALTHCHECK) are
-never expanded here.
+they stand, and `build/variables/expansion.py` says it. Only the shell's words (of RUN, CMD, ENTRYPOINT, HEALTHCHECK)
+are never expanded here.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def _output(call: Call) -> tuple[str, str]:
 
 def _request(call: Call, found: Context) -> BuildRequest:
     from minirun.build.request import BuildRequest
-    from minirun.build.scope import build_platform
+    from minirun.build.variables.scope import build_platform
     from minirun.model.platform import parse_platform
 
     network = call.text("network", "default")

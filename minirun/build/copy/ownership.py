@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minirun.build.copying import Ownership
+from minirun.build.copy.destination import Ownership
 from minirun.build.dockerfile.error import DockerfileError
 from minirun.engine.spec import users
 from minirun.errors import MinirunError
@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from minirun.build.tree import Tree
+    from minirun.build.copy.tree import Tree
 
 _WHO = {"u": 0o4700, "g": 0o2070, "o": 0o1007, "a": 0o7777}
 _BITS = {"r": 0o444, "w": 0o222, "x": 0o111, "s": 0o6000, "t": 0o1000}

@@ -6,7 +6,7 @@ import os
 import posixpath
 import stat
 
-from minirun.build.patterns import PatternError, split_wildcards, wildcard
+from minirun.build.copy.patterns import PatternError, split_wildcards, wildcard
 from minirun.errors import MinirunError
 from minirun.kernel.path import open_in_root
 from minirun.storage.tar.tree import members
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Iterator
 
-    from minirun.build.ignore import IgnoreRules
-    from minirun.build.tree import Tree
+    from minirun.build.copy.ignore import IgnoreRules
+    from minirun.build.copy.tree import Tree
     from minirun.storage.tar.writer import Member
 
 _CAPABILITY = "security.capability"

@@ -7,7 +7,7 @@ follows sh(1), but `$x` that is not set is empty, and `~`, wildcards and `$(...)
 from __future__ import annotations
 
 from minirun.build.dockerfile.error import DockerfileError
-from minirun.build.substitution import with_replacement, without_prefix, without_suffix
+from minirun.build.variables.substitution import with_replacement, without_prefix, without_suffix
 from minirun.model.jsontext import quoted
 
 TYPE_CHECKING = False

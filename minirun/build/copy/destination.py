@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from minirun.build.tree import Tree
+    from minirun.build.copy.tree import Tree
     from minirun.storage.tar.writer import Member
 
 

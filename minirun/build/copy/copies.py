@@ -6,20 +6,20 @@ import os
 import posixpath
 import stat
 
-from minirun.build import archives
-from minirun.build.copying import Destination, destination_path, digest_of, file_member
+from minirun.build.copy import archives
+from minirun.build.copy.destination import Destination, destination_path, digest_of, file_member
+from minirun.build.copy.ignore import IgnoreRules
+from minirun.build.copy.ownership import of_copy
 from minirun.build.dockerfile.error import DockerfileError
 from minirun.build.dockerfile.instructions import Add
-from minirun.build.ignore import IgnoreRules
-from minirun.build.ownership import of_copy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from minirun.build.copy.sources import Source
+    from minirun.build.copy.tree import Tree
     from minirun.build.dockerfile.instructions import Copy
-    from minirun.build.sources import Source
-    from minirun.build.tree import Tree
     from minirun.storage.tar.writer import Member
 
 _REMOTE = ("http://", "https://")

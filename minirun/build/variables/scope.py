@@ -7,7 +7,7 @@ Source: Dockerfile reference, "ARG" ("Scope", "Using ARG variables", "Predefined
 from __future__ import annotations
 
 from minirun.build.dockerfile.error import DockerfileError
-from minirun.build.words import expand
+from minirun.build.variables.words import expand
 from minirun.kernel.cpu import host_platform
 from minirun.model.record import Record
 

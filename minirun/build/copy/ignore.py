@@ -10,7 +10,7 @@ from __future__ import annotations
 import posixpath
 import re
 
-from minirun.build.patterns import PatternError, has_wildcards, ignore_regex
+from minirun.build.copy.patterns import PatternError, has_wildcards, ignore_regex
 from minirun.errors import MinirunError
 
 TYPE_CHECKING = False

@@ -21,7 +21,7 @@ from minirun.build.dockerfile.instructions import (
     Workdir,
 )
 from minirun.build.dockerfile.mounts import read_mount
-from minirun.build.words import expand, expand_text, expand_to_words
+from minirun.build.variables.words import expand, expand_text, expand_to_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
