@@ -59,6 +59,7 @@ SHOWN = {
     "sudo minirun ps": r":8081->8080/tcp(?s:.*):8080->8080/tcp",
     "sudo minirun diff web": r"A /README\.md",
     "sudo minirun commit web mine:1": r"sha256:[0-9a-f]{64}\s*\Z",
+    "sudo minirun run --rm --network class busybox ping -c 1 db": r"1 packets received",
     "sudo minirun --explain run --rm busybox true": r"pivot_root\(",
     "sudo minirun --explain=json run --rm busybox true": r'"operation": ?"pivot_root"',
     "docker run --rm --runtime minirun busybox echo hello": r"\Ahello\s*\Z",

@@ -42,7 +42,6 @@ _ELSEWHERE = {
     "swarm": _NO_DAEMON,
     "trust": _REGISTRY,
     "update": "Limits are given to 'minirun run': --memory, --cpus, --pids-limit.",
-    "volume": "'run -v NAME:/DIRECTORY' makes a volume; 'minirun rm -v' removes those without a name.",
 }
 _LISTS = "'minirun ps' lists containers, 'minirun images' images."
 _REMOVES = "'minirun rm' removes containers, 'minirun rmi' images."
