@@ -9,10 +9,13 @@ import os
 import shutil
 import subprocess
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from support.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -232,10 +235,18 @@ class Oci:
             self("delete", "--force", container)
             if self.prefix or not pid:
                 continue  # it was a number of another PID namespace, or its creation failed before it had one
-            try:
-                os.waitpid(pid, 0)
-            except ChildProcessError:
-                pass
+            eventually(partial(_is_reaped, pid))
+
+
+def _is_reaped(pid: int) -> bool:
+    """Reap a container's first process, which ends when all in its PID namespace are reaped, by us if they are ours."""
+    from support.host import reap_orphans  # pytest loads that as a plugin, after this module
+
+    reap_orphans()
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
 
 
 def make_bundle(path: Path, rootfs: Path, template: dict[str, Any]) -> Bundle:
