@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
+from minirun.engine.spec import host_cgroups
 from minirun.engine.spec.capabilities import container_capabilities, oci_capabilities
 from minirun.engine.spec.environment import of_process
 from minirun.errors import MinirunError
@@ -236,8 +237,9 @@ def _volume(mount: VolumeMount) -> dict[str, Any]:
         # Later words win, but contradictions would confuse readers of the file.
         defaults = [word for word in ("noexec", "nosuid", "nodev", "rprivate") if _OPPOSITE[word] not in mount.options]
         return _mount(mount.target, "tmpfs", "tmpfs", [*defaults, *mount.options])
-    # With "rro" the mounts below it are read-only, too: "ro" would leave them writable.
-    alone = "bind" in mount.options or "rw-below" in mount.options
+    # With "rro" the mounts below it are read-only, too: "ro" would leave them writable. So it is meant for the host's
+    # hierarchies of cgroups, in which systemd makes its own (`-v /sys/fs/cgroup:/sys/fs/cgroup:ro`).
+    alone = "bind" in mount.options or "rw-below" in mount.options or host_cgroups.are_shown([mount])
     read_only = ("ro" if alone else "rro") if mount.read_only else ""
     return _bind(mount.source, mount.target, read_only, mount.options)
 
