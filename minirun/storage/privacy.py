@@ -27,7 +27,8 @@ _NOBODYS = frozenset({"lost+found"})
 
 def close_to_others(layout: Layout) -> None:
     """Close the store and the run-time state to all users but root; one stat(2) each when they are. Raises OSError."""
-    rooms = (layout.blobs, layout.layers, layout.ingest, layout.images, layout.cache, layout.reserve)
+    images = (layout.blobs, layout.layers, layout.ingest, layout.images, layout.build_cache)
+    rooms = (*images, layout.networks, layout.cache, layout.reserve)
     nests = (layout.volumes, layout.containers, layout.names)
     _close_all(layout.root, rooms, nests)
     _close_all(layout.state, (layout.runtime, layout.oci, layout.network), (layout.bundles,))
