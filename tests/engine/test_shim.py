@@ -62,6 +62,7 @@ def test_threads_of_a_server_start_containers_at_the_same_time(
         assert minirun("port", name).stdout.startswith(f"80/tcp -> 0.0.0.0:{18200 + number}")
         with pytest.raises(OSError, match="in use"):
             socket.create_server(("", 18200 + number))
-        assert minirun("exec", name, "sh", "-c", "until [ -e /made ]; do usleep 1000; done; hostname -i").stdout.strip()
+        script = "until [ -e /made ]; do usleep 1000; done; ip -o -4 address show dev eth0"
+        assert "inet 10." in minirun("exec", name, "sh", "-c", script).stdout
     minirun("rm", "--force", *names)
     leftovers.check()

@@ -104,7 +104,8 @@ def test_the_subnet_collides_with_no_route(network: Network) -> None:
     subprocess.run(["ip", "route", "add", "10.64.12.0/24", "dev", "lo"], check=True)
     subprocess.run(["ip", "route", "add", "10.0.0.0/10", "dev", "lo", "table", "77"], check=True)
     try:
-        assert network.box().endpoint.address == "10.65.0.2"
+        # Networks of other tests may be in the way of the next choices, too.
+        assert network.box().endpoint.address in {f"10.{number}.0.2" for number in range(65, 88)}
     finally:
         subprocess.run(["ip", "route", "delete", "10.64.12.0/24"], check=True)
         subprocess.run(["ip", "route", "flush", "table", "77"], check=True)
