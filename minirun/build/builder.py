@@ -36,14 +36,12 @@ if TYPE_CHECKING:
 
 def build(layout: Layout, request: BuildRequest, progress: Progress, pulls: PullProgress) -> Image:
     """Build an image and give it its names. Raises MinirunError (1), and then there is no new image."""
-    collect_garbage(layout)
     with Ingest(layout) as ingest:
         return _export(layout, ingest, request, build_target(layout, ingest, request, progress, pulls))
 
 
 def build_files(layout: Layout, request: BuildRequest, progress: Progress, pulls: PullProgress, directory: str) -> None:
     """Build the target, and put its files into a directory, in place of an image. Raises MinirunError (1)."""
-    collect_garbage(layout)
     with Ingest(layout) as ingest:
         built = build_target(layout, ingest, request, progress, pulls)
         exports.into_directory(layout, ingest, built, directory)
@@ -51,7 +49,6 @@ def build_files(layout: Layout, request: BuildRequest, progress: Progress, pulls
 
 def build_tar(layout: Layout, request: BuildRequest, progress: Progress, pulls: PullProgress) -> Iterator[bytes]:
     """Build the target, and give its files as a tar, in place of an image. Raises MinirunError (1)."""
-    collect_garbage(layout)
     with Ingest(layout) as ingest:
         yield from exports.as_tar(layout, ingest, build_target(layout, ingest, request, progress, pulls))
 
@@ -60,6 +57,7 @@ def build_target(
     layout: Layout, ingest: Ingest, request: BuildRequest, progress: Progress, pulls: PullProgress
 ) -> Built:
     """Build the target stage; `ingest` keeps its layers in the store. Raises MinirunError (1)."""
+    collect_garbage(layout)
     dockerfile = parse(request.dockerfile)
     predefined = platform_variables(request.platform, build_platform(), target_name(dockerfile, request.target))
     plan = make_plan(dockerfile, request.build_args, predefined, request.target, frozenset(request.contexts))

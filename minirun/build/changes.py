@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-from minirun.build.config import Config
+from minirun.build.config import CHANGES, Config
 from minirun.build.dockerfile.error import DockerfileError
-from minirun.build.dockerfile.instructions import (
-    Cmd,
-    Entrypoint,
-    Env,
-    Expose,
-    Healthcheck,
-    Label,
-    Onbuild,
-    Shell,
-    StopSignal,
-    User,
-    Volume,
-    Workdir,
-)
+from minirun.build.dockerfile.instructions import Maintainer
 from minirun.build.dockerfile.parse import parse
 from minirun.build.variables.expansion import expanded
 from minirun.build.variables.scope import first_scope
@@ -27,10 +14,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
-
-_ALLOWED = (
-    Cmd, Entrypoint, Env, Expose, Healthcheck, Label, Onbuild, Shell, StopSignal, User, Volume, Workdir
-)  # fmt: skip
 
 
 def apply_changes(config: dict[str, Any], changes: Iterable[str]) -> dict[str, Any]:
@@ -56,6 +39,6 @@ def _apply(config: Config, text: str) -> None:
     if not instructions:
         raise DockerfileError(f"{text!r} is no instruction")
     for instruction in instructions:
-        if not isinstance(instruction, _ALLOWED):
+        if type(instruction) not in CHANGES or isinstance(instruction, Maintainer):
             raise DockerfileError(f"{instruction.word} is not a valid change command")
         config.apply(expanded(instruction, scope.variables, found.directives.escape))

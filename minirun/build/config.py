@@ -80,7 +80,7 @@ class Config:
 
     def apply(self, instruction: Instruction) -> None:
         """Change the config by an instruction whose words are expanded. Raises DockerfileError."""
-        change = _CHANGES.get(type(instruction))
+        change = CHANGES.get(type(instruction))
         if change:
             change(self, instruction)
 
@@ -157,7 +157,7 @@ class Config:
         self.document["author"] = maintainer.author
 
 
-_CHANGES: dict[type[Instruction], Callable[[Config, Any], None]] = {
+CHANGES: dict[type[Instruction], Callable[[Config, Any], None]] = {
     Cmd: Config._cmd,
     Entrypoint: Config._entrypoint,
     Env: Config._env,
@@ -172,6 +172,7 @@ _CHANGES: dict[type[Instruction], Callable[[Config, Any], None]] = {
     Volume: Config._volume,
     Workdir: Config._workdir,
 }
+"""Which instructions change the config, and how."""
 
 
 def history_words(instruction: Instruction, config: Config, args: Mapping[str, str | None]) -> str:

@@ -161,17 +161,17 @@ class StageBuilder:
         mounts = mounts_of(instruction, self._scope.variables, self._material.plan.escape)
         with running.RunStep(self._material, instruction, argv, mounts, self._scope.variables, self._config) as step:
             key = self._key_of("RUN", *step.definition())
-            self._step(instruction.text, key, lambda directory, _: step.run(self._image(), directory))
+            self._step(instruction.text, key, lambda directory: step.run(self._image(), directory))
         return run_words(argv, self._scope)
 
     def _copy(self, instruction: Copy | Add, words: str) -> None:
         with self._rootfs() as rootfs, self._material.files_of(instruction) as source:
             copies = Copies(instruction, source, rootfs, self._config.working_dir, self._material.fetch)
             key = self._key_of(words, *copies.definition())
-            self._step(instruction.text, key, lambda directory, _: _layer_of(copies.members(), directory))
+            self._step(instruction.text, key, lambda directory: _layer_of(copies.members(), directory))
 
     def _make_working_dir(self, instruction: Workdir, words: str) -> None:
-        def make(directory: str, _number: int) -> Layer:
+        def make(directory: str) -> Layer:
             with self._rootfs() as rootfs:
                 owner = ownership.owner(self._config.user, rootfs) if self._config.user else (0, 0)
                 destination = Destination(rootfs, Ownership(*owner))
@@ -181,7 +181,7 @@ class StageBuilder:
         self._step(instruction.text, self._key_of(words, self._config.user), make)
 
     # -- steps that make a layer ---------------------------------------------------------------------------------------
-    def _step(self, text: str, key: str, make: Callable[[str, int], Layer]) -> None:
+    def _step(self, text: str, key: str, make: Callable[[str], Layer]) -> None:
         """Put a layer on the others: one that the cache has under this key, or what `make` unpacks into a directory."""
         self._done += 1
         self._number += 1
@@ -215,10 +215,10 @@ class StageBuilder:
             return found
         return None
 
-    def _made(self, key: str, text: str, make: Callable[[str, int], Layer]) -> CachedStep:
+    def _made(self, key: str, text: str, make: Callable[[str], Layer]) -> CachedStep:
         ingest = self._material.ingest
         directory = f"{ingest.path}/step-{self._number}"
-        layer = make(directory, self._number)
+        layer = make(directory)
         known = reuse_layer(self._layout, ingest, layer.diff_id, self._known)
         now = time.time()
         step = CachedStep(key, known or layer, text, now, now)

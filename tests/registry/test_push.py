@@ -13,6 +13,7 @@ import pytest
 from support.eventually import eventually
 from support.fake_registry import FakeRegistry
 from support.image_archives import digest, docker_archive, entry, files, oci_layout, tar
+from support.serving import Store
 from support.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -32,28 +33,10 @@ http: {{addr: 127.0.0.1:5444}}
 LAYERS = [tar(entry(f"{number}/x", b"some text. " * 20000), entry(f"{number}/y", b"y")) for number in range(4)]
 
 
-class Store:
-    """A store of a test's own."""
-
-    def __init__(self, minirun: Minirun, root: Path) -> None:
-        self._minirun = minirun
-        self.root = root
-
-    def __call__(self, *arguments: str | Path, code: int = 0) -> str:
-        done = self._minirun("--root", self.root, *arguments, check=False)
-        assert done.returncode == code, done.stderr
-        return done.stderr if code else done.stdout
-
-    def load(self, members: dict[str, bytes]) -> None:
-        archive = self.root.with_suffix(".tar")
-        archive.write_bytes(files(members))
-        self("load", "-q", "-i", archive)
-
-
 @pytest.fixture
 def store(minirun: Minirun, tmp_path: Path) -> Store:
     store = Store(minirun, tmp_path / "root")
-    store.load(docker_archive(LAYERS, f"{PLACE}/class/one:1"))
+    store.load_archive(docker_archive(LAYERS, f"{PLACE}/class/one:1"))
     return store
 
 
@@ -109,7 +92,7 @@ def test_only_what_is_missing_is_pushed(store: Store, minirun: Minirun, tmp_path
 
     # Another store makes the same bytes.
     other = Store(minirun, tmp_path / "second")
-    other.load(docker_archive(LAYERS, f"{PLACE}/third:1"))
+    other.load_archive(docker_archive(LAYERS, f"{PLACE}/third:1"))
     assert other("push", "-q", f"{PLACE}/third:1") == f"{PLACE}/third:1\n"
     assert inspected(f"{PLACE}/third:1")[0] == stated
     other("pull", "-q", f"{name}:1")
@@ -119,7 +102,7 @@ def test_only_what_is_missing_is_pushed(store: Store, minirun: Minirun, tmp_path
 @pytest.mark.usefixtures("registry")
 def test_all_tags_and_zstd(store: Store) -> None:
     name = f"{PLACE}/class/one"
-    store.load(docker_archive(LAYERS[:1], f"{name}:2"))
+    store.load_archive(docker_archive(LAYERS[:1], f"{name}:2"))
     out = store("push", "--compression=zstd", "--all-tags", name).splitlines()
     for tag in ("1", "2"):
         stated, manifest = inspected(f"{name}:{tag}")
@@ -134,7 +117,7 @@ def test_the_manifest_that_an_image_came_with_is_kept_where_its_layers_are(store
     members = oci_layout(LAYERS[:2], f"{PLACE}/theirs:1")
     (tmp_path / "theirs.tar").write_bytes(files(members))
     [entry_of_index] = json.loads(members["index.json"])["manifests"]
-    store.load(members)
+    store.load_archive(members)
     store("push", f"{PLACE}/theirs:1")
     assert inspected(f"{PLACE}/theirs:1")[0] != entry_of_index["digest"], "nobody has these blobs"
     copy = ["skopeo", "--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false"]

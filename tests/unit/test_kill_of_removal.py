@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+from support.killing import killed_at
 
 from minirun.engine.container import bundle_lock, ending, records
 from minirun.engine.shim import cleanup
@@ -35,29 +35,6 @@ def make_container(layout: Layout) -> None:
     records.save(layout, record)
 
 
-def killed_at(point: int, layout: Layout) -> bool:
-    """Remove the container in a process that kills itself before its call number `point`; say whether it got there."""
-    pid = os.fork()
-    if pid == 0:
-        left = point
-
-        def count(event: str, _: object) -> None:
-            nonlocal left
-            if event in CALLS:
-                left -= 1
-                if left == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        try:
-            record = records.find(layout, "victim")
-            sys.addaudithook(count)
-            ending.remove(layout, [record], anonymous_volumes=True)
-        finally:
-            os._exit(0)
-    status = os.waitpid(pid, 0)[1]
-    return os.WIFSIGNALED(status)
-
-
 def everything(layout: Layout) -> list[str]:
     """Return all files and links of containers, and all bundles."""
     found = []
@@ -72,7 +49,8 @@ def test_removal_killed_at_every_point(tmp_path: Path) -> None:
         layout = Layout(str(tmp_path / str(point) / "root"), str(tmp_path / str(point) / "state"))
         make_container(layout)
         before = set(everything(layout))
-        if not killed_at(point, layout):
+        victim = [records.find(layout, "victim")]
+        if not killed_at(point, CALLS, partial(ending.remove, layout, victim, anonymous_volumes=True)):
             assert point > 20
             assert everything(layout) == []
             return

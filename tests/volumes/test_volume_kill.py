@@ -10,11 +10,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.killing import killed_at
 
 from minirun.engine.shim import cleanup
 from minirun.engine.volume import filling, making, removing
@@ -22,34 +22,11 @@ from minirun.model.layout import Layout
 from minirun.storage.volumes import records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from support.commands import Minirun
 
 # What Python reports to audit hooks (sys.addaudithook) before it asks the kernel for it.
 CALLS = ("open", "os.listdir", "os.scandir", "os.mkdir", "os.rmdir", "os.remove", "os.rename", "os.symlink", "os.chmod")
 POINTS_MAX = 300
-
-
-def killed_at(point: int, act: Callable[[], object]) -> bool:
-    """Do something in a process that kills itself before its call number `point`; say whether it got there."""
-    pid = os.fork()
-    if pid == 0:
-        left = point
-
-        def count(event: str, _: object) -> None:
-            nonlocal left
-            if event in CALLS:
-                left -= 1
-                if left == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        try:
-            sys.addaudithook(count)
-            act()
-        finally:
-            os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
 
 
 def everything(top: str) -> list[str]:
@@ -67,7 +44,7 @@ def test_making_is_killed_at_every_point(tmp_path: Path) -> None:
         def make(layout: Layout = layout) -> None:
             making.create(layout, "volume", {"k": "v"})
 
-        killed = killed_at(point, make)
+        killed = killed_at(point, CALLS, make)
         assert set(records.names(layout)) <= {"volume"}, "half of one is none"
         if records.exists(layout, "volume"):
             assert records.load(layout, "volume").labels == {"k": "v"}
@@ -92,7 +69,7 @@ def test_removal_is_killed_at_every_point(tmp_path: Path) -> None:
         def remove(layout: Layout = layout) -> None:
             removing.remove(layout, "volume")
 
-        killed = killed_at(point, remove)
+        killed = killed_at(point, CALLS, remove)
         if records.exists(layout, "volume"):
             assert (deep / "file").read_text() == "data"
         cleanup.collect(layout)
@@ -121,7 +98,7 @@ def test_filling_is_killed_at_every_point(tmp_path: Path) -> None:
             filling.fill(file, "/data", str(volume / "_data"), str(volume / "_data"))
             os.close(file)
 
-        killed = killed_at(point, fill)
+        killed = killed_at(point, CALLS, fill)
         if not (volume / "_data.filled").exists() and os.listdir(volume / "_data"):
             assert sorted(os.listdir(volume / "_data")) == ["first", "inner", "second"], "it counts as filled"
         fill()

@@ -13,7 +13,6 @@ from __future__ import annotations
 import posixpath
 import stat
 import time
-from itertools import chain
 
 from minirun.errors import MinirunError
 from minirun.model.record import Record
@@ -21,6 +20,7 @@ from minirun.storage.tar.reader import DIRECTORY, FILE, HARD_LINK, SYMLINK, Entr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Iterator
 
     from minirun.build.copy.tree import Tree
@@ -61,11 +61,7 @@ class Destination:
             yield from self.directories(path)
 
     def _directory(self, name: bytes) -> Iterator[Member]:
-        parent = name.rpartition(b"/")[0]
-        found = self._rootfs.status(_text(name)) if self._directories[parent] else None
-        if found and not stat.S_ISDIR(found.st_mode):
-            raise MinirunError(f"cannot copy to non-directory: /{_text(name)}", exit_code=1)
-        self._directories[name] = found is not None
+        found = self._note_directory(name)
         entry = Entry(name, DIRECTORY, 0)
         if found:
             entry.mode, entry.mtime_ns = stat.S_IMODE(found.st_mode), found.st_mtime_ns
@@ -74,6 +70,15 @@ class Destination:
             entry.mode, entry.mtime_ns = 0o755, self._now_ns
             entry.uid, entry.gid = self._ownership.uid, self._ownership.gid
         yield entry, iter(())
+
+    def _note_directory(self, name: bytes) -> os.stat_result | None:
+        """Note that the layer has a directory; return what the root file system has there. Raises MinirunError (1)."""
+        parent = name.rpartition(b"/")[0]
+        found = self._rootfs.status(_text(name)) if self._directories[parent] else None
+        if found and not stat.S_ISDIR(found.st_mode):
+            raise MinirunError(f"cannot copy to non-directory: /{_text(name)}", exit_code=1)
+        self._directories[name] = found is not None
+        return found
 
     def placed(self, members: Iterable[Member], *, top: bytes, keep_owner: bool = False) -> Iterator[Member]:
         """Give members as they are to be in the layer, with the directories above them.
@@ -91,14 +96,8 @@ class Destination:
                 if entry.name == top:
                     yield from self.directories(_text(top))
                     continue
-                if entry.name in self._directories:
-                    yield entry, content
-                    continue
-                parent = entry.name.rpartition(b"/")[0]
-                found = self._rootfs.status(_text(entry.name)) if self._directories[parent] else None
-                if found and not stat.S_ISDIR(found.st_mode):
-                    raise MinirunError(f"cannot copy to non-directory: /{_text(entry.name)}", exit_code=1)
-                self._directories[entry.name] = found is not None
+                if entry.name not in self._directories:
+                    self._note_directory(entry.name)
             elif self._is_directory(entry.name):
                 raise MinirunError(f"cannot replace to directory /{_text(entry.name)} with file", exit_code=1)
             yield entry, content
@@ -138,7 +137,7 @@ def digest_of(members: Iterable[Member]) -> str:
     total = hashlib.sha256()
     for entry, content in members:
         found = hashlib.sha256()
-        for piece in chain(content):
+        for piece in content:
             found.update(piece)
         fields = (
             *(entry.name, entry.kind, entry.mode, entry.uid, entry.gid, entry.link, entry.device, entry.real_size),

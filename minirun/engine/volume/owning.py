@@ -8,6 +8,7 @@ import os
 from minirun.errors import MinirunError
 from minirun.kernel.layerfs import set_owner, set_owner_of_name
 from minirun.kernel.trace import step
+from minirun.runtime.rootfs.populate import identity, move_on
 
 # Whole parts of the system, which would not work any more if somebody else owned them.
 _NEVER = frozenset(
@@ -15,7 +16,6 @@ _NEVER = frozenset(
     "/var/lib /var/log".split()
 )
 _TOP = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def give_to(path: str, uid: int, gid: int) -> None:
@@ -45,17 +45,17 @@ def _give_tree(top: int, uid: int, gid: int) -> None:
     """Go through a tree with one directory open: it may be thousands of directories deep."""
     here = os.dup(top)
     try:
-        levels = [(_give_files(here, uid, gid), _identity(here))]
+        levels = [(_give_files(here, uid, gid), identity(here))]
         while levels:
             waiting, _ = levels[-1]
             if waiting:
-                here = _move(here, waiting.pop())
-                levels.append((_give_files(here, uid, gid), _identity(here)))
+                here = move_on(here, waiting.pop())
+                levels.append((_give_files(here, uid, gid), identity(here)))
                 continue
             levels.pop()
             if levels:
-                here = _move(here, "..")
-                if _identity(here) != levels[-1][1]:
+                here = move_on(here, "..")
+                if identity(here) != levels[-1][1]:
                     raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))  # it was moved: this is not the way back
     finally:
         os.close(here)
@@ -72,14 +72,3 @@ def _give_files(directory: int, uid: int, gid: int) -> list[str]:
             else:
                 set_owner_of_name(directory, os.fsencode(entry.name), uid, gid, None)
     return below
-
-
-def _move(directory: int, name: str) -> int:
-    opened = os.open(name, _DIRECTORY, dir_fd=directory)
-    os.close(directory)
-    return opened
-
-
-def _identity(directory: int) -> tuple[int, int]:
-    status = os.fstat(directory)
-    return status.st_dev, status.st_ino

@@ -55,37 +55,38 @@ def copy_tree(source: int, target: int) -> None:
     here, there = os.dup(source), os.dup(target)
     try:
         # For each level: the directories that are still to be copied, and which one this is.
-        levels = [(_copy_files(here, there), _identity(here), _identity(there))]
+        levels = [(_copy_files(here, there), identity(here), identity(there))]
         while levels:
             waiting = levels[-1][0]
             if waiting:
                 name = waiting.pop()
                 make_directory(there, name)
-                here = _move(here, name)
-                there = _move(there, name)
-                levels.append((_copy_files(here, there), _identity(here), _identity(there)))
+                here = move_on(here, name)
+                there = move_on(there, name)
+                levels.append((_copy_files(here, there), identity(here), identity(there)))
                 continue
             levels.pop()
             if levels:
                 copy_status(here, there)
-                here = _move(here, "..")
-                there = _move(there, "..")
+                here = move_on(here, "..")
+                there = move_on(there, "..")
                 # A directory that was moved has another parent, and the way up from there may lead out of the root.
-                if (_identity(here), _identity(there)) != levels[-1][1:]:
+                if (identity(here), identity(there)) != levels[-1][1:]:
                     raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
     finally:
         os.close(here)
         os.close(there)
 
 
-def _move(directory: int, name: str) -> int:
+def move_on(directory: int, name: str) -> int:
     """Open a directory beside another one and close that."""
     opened = os.open(name, _OPEN_DIRECTORY, dir_fd=directory)
     os.close(directory)
     return opened
 
 
-def _identity(directory: int) -> tuple[int, int]:
+def identity(directory: int) -> tuple[int, int]:
+    """Return what tells whether two descriptors are of one directory."""
     status = os.fstat(directory)
     return status.st_dev, status.st_ino
 
