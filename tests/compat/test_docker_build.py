@@ -90,7 +90,6 @@ def both(builders: tuple[Builder, Builder], context: Path, tag: str, *options: s
         )
 
 
-@pytest.mark.engine
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_the_same_image(builders: tuple[Builder, Builder], tmp_path: Path, case: Case) -> None:
     if case.before:
@@ -115,7 +114,6 @@ def test_the_same_image(builders: tuple[Builder, Builder], tmp_path: Path, case:
         assert minirun == docker, f"change {number}: {change}"
 
 
-@pytest.mark.engine
 @pytest.mark.parametrize("mistake", MISTAKES, ids=[mistake.name for mistake in MISTAKES])
 def test_the_same_mistake(builders: tuple[Builder, Builder], tmp_path: Path, mistake: Case) -> None:
     context = tmp_path / "context"
